@@ -1,0 +1,68 @@
+package egress
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+)
+
+// Listeners are the sockets that were made inside the sandbox's network
+// namespace and are served from outside.
+type Listeners struct {
+	TCP   []net.Listener // redirected connections; SO_ORIGINAL_DST tells the destination
+	Proxy []net.Listener // HTTP_PROXY clients: CONNECT and absolute-form
+}
+
+// Caller is the program that owns a connection.
+type Caller struct {
+	Known     bool
+	PID       int // as the host sees it
+	Binary    string
+	Ancestors []string // nearest first
+}
+
+// Config is what a Server needs. Nil members are an error unless they say otherwise.
+type Config struct {
+	Engine    func() *policy.Engine // the revision in force
+	Audit     audit.Recorder
+	Names     Names
+	Callers   Callers
+	CA        *ca.Authority
+	Inference func() Inference                                              // nil: no route
+	Secrets   Secrets                                                       // nil: none
+	Resolve   func(ctx context.Context, name string) ([]netip.Addr, error) // nil: the host's resolver
+	Dial      func(ctx context.Context, to netip.AddrPort) (net.Conn, error) // nil: net.Dialer
+	Log       *slog.Logger
+}
+
+// Names gives the name that a synthetic address stands for.
+type Names interface {
+	// Lookup holds the binding for as long as the connection lives; call release once.
+	Lookup(a netip.Addr) (host netname.Host, release func(), ok bool)
+}
+
+// Callers tells who connected. client and original are the two ends as the
+// client's socket sees them.
+type Callers interface {
+	Lookup(client, original netip.AddrPort) Caller
+}
+
+// Inference is the third verdict; package inference implements it.
+type Inference interface {
+	Claims(h netname.Host, port uint16) bool
+	// Serve judges, records (through record, before anything is sent) and answers one request.
+	Serve(w http.ResponseWriter, r *http.Request, record func(audit.Event) error)
+}
+
+// Secrets puts bound credentials into allowed requests; package credential implements it.
+type Secrets interface {
+	Bound(h netname.Host) bool
+	Apply(h netname.Host, req *http.Request) (used []string, err error)
+}

@@ -1,0 +1,90 @@
+package policy
+
+import (
+	"fmt"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/target"
+)
+
+// Verdict is what happens to a connection or request. The zero value denies.
+type Verdict uint8
+
+const (
+	Deny Verdict = iota
+	Allow
+	Ask
+	Reroute // to inference
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Allow:
+		return "allow"
+	case Ask:
+		return "ask"
+	case Reroute:
+		return "reroute"
+	case Deny:
+	}
+	return "deny"
+}
+
+// Position is a place in a policy file; Line and Column count from 1, and a
+// zero Line means that there is none.
+type Position struct {
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+}
+
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// Rule names the rule that decided: the key of the network policy and where
+// the deciding endpoint, allow or deny entry stands. Zero: no rule matched.
+type Rule struct {
+	Policy string   `json:"policy,omitempty"`
+	At     Position `json:"at"`
+}
+
+// Connection is what is known when a socket connects, already canonical.
+type Connection struct {
+	Host netname.Host
+	Port uint16
+	// Binary is the path of the calling executable as the sandbox sees it, and
+	// Ancestors its parents' (nearest first). KnownCaller false means that the
+	// caller could not be told: then no rule that names binaries matches.
+	Binary      string
+	Ancestors   []string
+	KnownCaller bool
+}
+
+// Request is one HTTP request on a connection.
+type Request struct {
+	Connection
+	Method string
+	Target target.Target
+}
+
+// Decision is the outcome with its reason; the same value goes to the client,
+// to the audit and to explain.
+type Decision struct {
+	Verdict Verdict
+	Rule    Rule
+	Reason  string // one line, for people
+	Audited bool   // allowed only because the endpoint's enforcement is audit
+}
+
+// ConnectDecision is a Decision about a connection, with how to go on.
+type ConnectDecision struct {
+	Decision
+	Inspect           bool // HTTP is parsed and judged request by request
+	SkipTLS           bool // tls: skip — opaque bytes, no SNI check, no termination
+	AllowEncodedSlash bool // some matching endpoint permits %2F in a path segment
+	Destination       netname.Destination
+}
