@@ -35,9 +35,9 @@ type Config struct {
 	Names     Names
 	Callers   Callers
 	CA        *ca.Authority
-	Inference func() Inference                                              // nil: no route
-	Secrets   Secrets                                                       // nil: none
-	Resolve   func(ctx context.Context, name string) ([]netip.Addr, error) // nil: the host's resolver
+	Inference func() Inference                                               // nil: no route
+	Secrets   Secrets                                                        // nil: none
+	Resolve   func(ctx context.Context, name string) ([]netip.Addr, error)   // nil: the host's resolver
 	Dial      func(ctx context.Context, to netip.AddrPort) (net.Conn, error) // nil: net.Dialer
 	Log       *slog.Logger
 }
