@@ -7,33 +7,37 @@ import (
 )
 
 type responsesRequest struct {
-	Model  string `json:"model"`
-	Stream bool   `json:"stream"`
-	Tools  []struct {
-		Type       string `json:"type"`
-		Name       string `json:"name"`
-		Parameters schema `json:"parameters"`
-	} `json:"tools"`
-	Input json.RawMessage `json:"input"`
+	Model  string          `json:"model"`
+	Stream bool            `json:"stream"`
+	Tools  []responsesTool `json:"tools"`
+	Input  json.RawMessage `json:"input"`
+}
+
+type responsesTool struct {
+	Type       string          `json:"type"`
+	Name       string          `json:"name"`
+	Parameters schema          `json:"parameters"`
+	Tools      []responsesTool `json:"tools"` // of a namespace
 }
 
 type responsesItem struct {
 	Type   string          `json:"type"`
+	Tools  []responsesTool `json:"tools"` // newer Codex offers its tools in the input
 	CallID string          `json:"call_id"`
 	Output json.RawMessage `json:"output"`
 }
 
 func (q responsesRequest) asked() asked {
 	a := asked{Model: q.Model, Stream: q.Stream}
-	for _, t := range q.Tools {
-		a.Tools = append(a.Tools, tool{Kind: t.Type, Name: t.Name, Schema: t.Parameters})
-	}
+	a.offer("", q.Tools)
 	var items []responsesItem
 	if json.Unmarshal(q.Input, &items) != nil {
 		return a // a plain string
 	}
 	for _, it := range items {
 		switch {
+		case it.Type == "additional_tools":
+			a.offer("", it.Tools)
 		case !ours(it.CallID):
 		case strings.HasSuffix(it.Type, "_output"):
 			a.Results = append(a.Results, plainText(it.Output))
@@ -42,6 +46,16 @@ func (q responsesRequest) asked() asked {
 		}
 	}
 	return a
+}
+
+func (a *asked) offer(namespace string, tools []responsesTool) {
+	for _, t := range tools {
+		if t.Type == "namespace" {
+			a.offer(t.Name, t.Tools)
+			continue
+		}
+		a.Tools = append(a.Tools, tool{Kind: t.Type, Namespace: namespace, Name: t.Name, Schema: t.Parameters})
+	}
 }
 
 // responses is POST /v1/responses.
@@ -88,17 +102,21 @@ func textPart(text string) map[string]any {
 
 // callItem is a tool call in the shape that belongs to the kind of the tool.
 func callItem(c *call) map[string]any {
-	id := strings.Replace(c.ID, "call_", "fc_", 1)
+	item := map[string]any{"id": strings.Replace(c.ID, "call_", "fc_", 1), "call_id": c.ID, "status": "completed"}
 	switch c.Tool.Kind {
 	case "custom":
-		return map[string]any{"type": "custom_tool_call", "id": id, "call_id": c.ID, "status": "completed",
-			"name": c.Tool.Name, "input": c.Text}
+		item["type"], item["name"], item["input"] = "custom_tool_call", c.Tool.Name, c.Text
 	case "local_shell":
-		return map[string]any{"type": "local_shell_call", "id": id, "call_id": c.ID, "status": "completed",
-			"action": map[string]any{"type": "exec", "command": c.Input, "env": map[string]any{}}}
+		item["type"] = "local_shell_call"
+		item["action"] = map[string]any{"type": "exec", "command": c.Input, "env": map[string]any{}}
+		return item
+	default:
+		item["type"], item["name"], item["arguments"] = "function_call", c.Tool.Name, string(c.Input)
 	}
-	return map[string]any{"type": "function_call", "id": id, "call_id": c.ID, "status": "completed",
-		"name": c.Tool.Name, "arguments": string(c.Input)}
+	if c.Tool.Namespace != "" {
+		item["namespace"] = c.Tool.Namespace
+	}
+	return item
 }
 
 // responseEvents numbers the events, and repeats their name in the data.

@@ -19,9 +19,10 @@ type asked struct {
 
 // tool is a tool that the agent offers.
 type tool struct {
-	Kind   string // function, custom, local_shell …
-	Name   string
-	Schema schema
+	Kind      string // function, custom, local_shell …
+	Namespace string // of the responses protocol; usually empty
+	Name      string
+	Schema    schema
 }
 
 type schema struct {
