@@ -1,0 +1,11 @@
+// Command creel-stage is process 1 of a sandbox; see package sandbox/stage. It
+// is embedded in creel and is of no use by itself.
+package main
+
+import (
+	"os"
+
+	"github.com/creel-run/creel/sandbox/stage"
+)
+
+func main() { os.Exit(stage.Main()) }

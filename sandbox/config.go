@@ -1,0 +1,92 @@
+package sandbox
+
+import (
+	"fmt"
+
+	"github.com/creel-run/creel/sandbox/stage"
+)
+
+// DedicatedID is the host id that an agent gets when Creel is started by root.
+// It lies above the ranges that systemd and the usual tools hand out
+// (61184…65519, 524288…1879048191) and below 2^31.
+const DedicatedID = 1879048192
+
+// Config says what a sandbox is made of, in terms of the host.
+type Config struct {
+	Name    string
+	Command []string
+	Env     []string
+	Dir     string // working folder inside; empty: the workspace
+
+	ReadOnly  []string // declared host paths
+	ReadWrite []string
+	Workspace Workspace
+	Protect   []string // host paths inside the workspace that stay read-only (the policy file)
+	Home      string   // the agent's home; an empty folder of its own unless a declared path covers it
+	Files     []stage.File
+
+	// BestEffort is the operator's written acceptance of less (landlock
+	// compatibility: best_effort): absent read-only paths are skipped, and a kernel
+	// without Landlock is accepted. Both are reported.
+	BestEffort bool
+
+	// RunAs is the agent's id; 0 leaves the choice to Creel: the caller's own id,
+	// or for root the dedicated one.
+	RunAsUser, RunAsGroup int
+
+	Notify bool // connect(2) is reported to Sandbox.Notify; the agent waits for the answer
+
+	Streams    [3]stage.StreamKind
+	Rows, Cols uint16
+	Network    stage.Network
+}
+
+// Workspace is the folder that the agent works in, at its own path inside.
+type Workspace struct {
+	Path  string
+	Write bool
+}
+
+// Exit is how the agent ended. Signal is 0 unless a signal ended it.
+type Exit struct {
+	Status int
+	Signal int
+}
+
+// Code is the status that a shell would report.
+func (e Exit) Code() int {
+	if e.Signal != 0 {
+		return 128 + e.Signal
+	}
+	return e.Status
+}
+
+// NotSupported says that the host lacks what a sandbox needs.
+type NotSupported struct {
+	Feature   string
+	MinKernel string // empty: not a matter of the kernel's version
+	Fix       string // a command or setting
+	Err       error
+}
+
+func (e *NotSupported) Error() string {
+	s := e.Feature + " is not available"
+	if e.MinKernel != "" {
+		s += fmt.Sprintf(" (Linux %s or newer has it)", e.MinKernel)
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *NotSupported) Unwrap() error { return e.Err }
+
+// CommandError says that the command could not be started inside.
+type CommandError struct {
+	Step  string
+	Errno int
+	Text  string
+}
+
+func (e *CommandError) Error() string { return e.Step + ": " + e.Text }

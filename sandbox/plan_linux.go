@@ -1,0 +1,290 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/creel-run/creel/sandbox/seccomp"
+	"github.com/creel-run/creel/sandbox/stage"
+)
+
+// plan is a Spec with what the supervisor must know of it.
+type plan struct {
+	spec     stage.Spec
+	degraded []string // what was accepted: absent paths, no Landlock
+}
+
+// devices are the nodes of the host that every sandbox has.
+var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+// maskedProc are the parts of /proc that speak of the host; kernel-notes 2 and
+// the lists of the container runtimes.
+var maskedProc = []string{
+	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/key-users", "/proc/keys",
+	"/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+	"/proc/sysrq-trigger", "/proc/timer_list", "/proc/timer_stats", "/proc/vmallocinfo", "/proc/config.gz",
+}
+
+var readOnlyProc = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/driver"}
+
+// private are paths that are never the host's, however they are declared.
+var private = map[string]stage.Mount{
+	"/tmp":     {Kind: stage.MountTmpfs, Mode: 0o1777, Write: true},
+	"/var/tmp": {Kind: stage.MountTmpfs, Mode: 0o1777, Write: true},
+	"/dev/shm": {Kind: stage.MountTmpfs, Mode: 0o1777, Write: true},
+	"/dev/pts": {Kind: stage.MountPTS, Write: true},
+	"/proc":    {Kind: stage.MountProc, Write: true},
+}
+
+// buildPlan turns a Config into a Spec by looking at the host's file system. It
+// changes nothing on the host.
+func buildPlan(c Config) (*plan, error) {
+	p := &plan{spec: stage.Spec{
+		Hostname: c.Name, Command: c.Command, Env: c.Env, Dir: c.Dir,
+		Masked: slices.Clone(maskedProc), ReadOnly: slices.Clone(readOnlyProc),
+		Files: c.Files, Notify: c.Notify,
+		Streams: c.Streams, Rows: c.Rows, Cols: c.Cols, Network: c.Network,
+	}}
+	if len(c.Command) == 0 {
+		return nil, errors.New("plan sandbox: no command")
+	}
+	var err error
+	if p.spec.Seccomp, err = filter(c.Notify); err != nil {
+		return nil, err
+	}
+	mounts := map[string]stage.Mount{}
+	for path, m := range private {
+		m.Target = path
+		mounts[path] = m
+	}
+	for _, d := range devices {
+		path := "/dev/" + d
+		mounts[path] = stage.Mount{Kind: stage.MountBind, Target: path, Source: path, Write: true, Device: true, File: true}
+	}
+	links := []stage.Link{
+		{Path: "/dev/fd", Target: "/proc/self/fd"}, {Path: "/dev/stdin", Target: "/proc/self/fd/0"},
+		{Path: "/dev/stdout", Target: "/proc/self/fd/1"}, {Path: "/dev/stderr", Target: "/proc/self/fd/2"},
+		{Path: "/dev/ptmx", Target: "pts/ptmx"},
+	}
+	for _, write := range []bool{false, true} {
+		list := c.ReadOnly
+		if write {
+			list = c.ReadWrite
+		}
+		for _, declared := range list {
+			more, err := p.declare(mounts, declared, write, c.BestEffort)
+			if err != nil {
+				return nil, err
+			}
+			links = append(links, more...)
+		}
+	}
+	if c.Workspace.Path != "" {
+		ws := c.Workspace.Path
+		mounts[ws] = stage.Mount{Kind: stage.MountBind, Target: ws, Source: ws, Write: c.Workspace.Write}
+		if p.spec.Dir == "" {
+			p.spec.Dir = ws
+		}
+	}
+	if c.Home != "" && !covered(mounts, c.Home) {
+		mounts[c.Home] = stage.Mount{Kind: stage.MountTmpfs, Target: c.Home, Mode: 0o700, Write: true}
+	}
+	if p.spec.Dir == "" {
+		p.spec.Dir = "/"
+	}
+	links = append(links, mergedUsr(mounts)...)
+	p.spec.Links = links
+	for _, m := range mounts {
+		p.spec.Mounts = append(p.spec.Mounts, m)
+	}
+	slices.SortFunc(p.spec.Mounts, func(a, b stage.Mount) int {
+		if d := strings.Count(a.Target, "/") - strings.Count(b.Target, "/"); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Target, b.Target)
+	})
+	p.spec.ReadOnly = append(p.spec.ReadOnly, c.Protect...)
+	return p, p.landlock(c)
+}
+
+// declare adds one declared path.
+func (p *plan) declare(mounts map[string]stage.Mount, path string, write, bestEffort bool) ([]stage.Link, error) {
+	path = filepath.Clean(path)
+	if path == "/" {
+		if write {
+			return nil, errors.New("plan sandbox: read_write: / cannot be declared")
+		}
+		return p.declareRoot(mounts, bestEffort)
+	}
+	if _, ok := private[path]; ok {
+		return nil, nil
+	}
+	switch {
+	case path == "/sys":
+		mounts[path] = stage.Mount{Kind: stage.MountSysfs, Target: path}
+		return nil, nil
+	case path == "/dev" || path == "/run":
+		return nil, nil // the sandbox has its own
+	case strings.HasPrefix(path, "/proc/"):
+		return nil, nil // part of the sandbox's own /proc
+	}
+	if m, ok := mounts[path]; ok && m.Device {
+		return nil, nil
+	}
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && write:
+		// A place to write that the host does not have: empty and of the sandbox's own.
+		mounts[path] = stage.Mount{Kind: stage.MountTmpfs, Target: path, Mode: 0o755, Write: true}
+		return nil, nil
+	case errors.Is(err, os.ErrNotExist) && bestEffort:
+		p.degraded = append(p.degraded, "declared path "+path+" does not exist")
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("open declared path: %w", err)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		if bestEffort {
+			p.degraded = append(p.degraded, "declared path "+path+" leads nowhere")
+			return nil, nil
+		}
+		return nil, fmt.Errorf("open declared path: %w", err)
+	}
+	var links []stage.Link
+	if real != path {
+		if write && fi.Mode()&os.ModeSymlink != 0 {
+			return nil, fmt.Errorf("open declared path %s: a writable path must not be a symbolic link (it leads to %s)", path, real)
+		}
+		links = append(links, stage.Link{Path: path, Target: real})
+		if fi, err = os.Stat(real); err != nil {
+			return nil, fmt.Errorf("open declared path: %w", err)
+		}
+	}
+	if _, ok := private[real]; ok {
+		return links, nil
+	}
+	m := stage.Mount{Kind: stage.MountBind, Target: real, Source: real, Write: write, File: !fi.IsDir()}
+	switch mode := fi.Mode(); {
+	case mode&os.ModeDevice != 0:
+		m.Device, m.Write = true, true
+	case mode&(os.ModeSocket|os.ModeNamedPipe) != 0:
+		return nil, fmt.Errorf("open declared path %s: a socket or pipe of the host is a way out of the sandbox", path)
+	}
+	mounts[real] = m
+	return links, nil
+}
+
+// declareRoot stands for "read_only: /": every folder of the host's root but
+// those that the sandbox has of its own.
+func (p *plan) declareRoot(mounts map[string]stage.Mount, bestEffort bool) ([]stage.Link, error) {
+	entries, err := os.ReadDir("/")
+	if err != nil {
+		return nil, fmt.Errorf("list /: %w", err)
+	}
+	var links []stage.Link
+	for _, e := range entries {
+		path := "/" + e.Name()
+		switch path {
+		case "/proc", "/sys", "/dev", "/run", "/tmp", "/lost+found":
+			continue
+		}
+		if e.Type()&(os.ModeSocket|os.ModeNamedPipe|os.ModeDevice) != 0 {
+			continue
+		}
+		more, err := p.declare(mounts, path, false, bestEffort)
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, more...)
+	}
+	return links, nil
+}
+
+// covered reports whether a host folder at or above path is mounted.
+func covered(mounts map[string]stage.Mount, path string) bool {
+	for dir := path; dir != "/"; dir = filepath.Dir(dir) {
+		if m, ok := mounts[dir]; ok && m.Kind == stage.MountBind {
+			return true
+		}
+	}
+	return false
+}
+
+// mergedUsr gives the top-level links of a merged /usr when their targets are
+// there, so that declaring /usr is enough to run a program of /bin.
+func mergedUsr(mounts map[string]stage.Mount) []stage.Link {
+	var links []stage.Link
+	for _, path := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
+		if _, ok := mounts[path]; ok {
+			continue
+		}
+		target, err := os.Readlink(path)
+		if err != nil {
+			continue
+		}
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil && covered(mounts, real) {
+			links = append(links, stage.Link{Path: path, Target: target})
+		}
+	}
+	return links
+}
+
+// landlock fills the second wall with what the mounts show.
+func (p *plan) landlock(c Config) error {
+	abi, err := landlockABI()
+	if err != nil {
+		if !c.BestEffort {
+			return &NotSupported{Feature: "Landlock", MinKernel: "5.13", Err: err,
+				Fix: "boot with lsm=landlock,… , or write `landlock: {compatibility: best_effort}` in the policy to accept its absence"}
+		}
+		p.degraded = append(p.degraded, "Landlock: "+err.Error())
+		return nil
+	}
+	l := stage.Landlock{ABI: abi}
+	for _, m := range p.spec.Mounts {
+		if m.Write {
+			l.ReadWrite = append(l.ReadWrite, m.Target)
+		} else {
+			l.ReadOnly = append(l.ReadOnly, m.Target)
+		}
+	}
+	for _, f := range p.spec.Files {
+		l.ReadOnly = append(l.ReadOnly, f.Path)
+	}
+	p.spec.Landlock = l
+	return nil
+}
+
+// landlockABI asks the kernel for its highest ABI (LANDLOCK_CREATE_RULESET_VERSION).
+func landlockABI() (int, error) {
+	v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, 1)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(v), nil
+}
+
+// filter is the agent's seccomp program as the kernel takes it.
+func filter(notify bool) ([]byte, error) {
+	program, err := seccomp.Program(seccomp.Spec{Arch: runtime.GOARCH, Notify: notify})
+	if err != nil {
+		return nil, &NotSupported{Feature: "a system call filter for " + runtime.GOARCH, Err: err}
+	}
+	out := make([]byte, 0, 8*len(program))
+	for _, i := range program {
+		out = binary.NativeEndian.AppendUint16(out, i.Code)
+		out = append(out, i.Jt, i.Jf)
+		out = binary.NativeEndian.AppendUint32(out, i.K)
+	}
+	return out, nil
+}

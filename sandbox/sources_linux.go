@@ -1,0 +1,109 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/creel-run/creel/sandbox/stage"
+)
+
+// openSources opens the host's mounts for a sandbox of root: its stage has an
+// unprivileged id and may not reach every path itself. Writable folders are
+// id-mapped, so that what their owner may do the agent may do, and what it
+// creates belongs to their owner; nothing on the host changes owner.
+func openSources(spec *stage.Spec, id identity, program *os.File) (files []*os.File, err error) {
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				_ = f.Close()
+			}
+			files = nil
+		}
+	}()
+	maps := map[[2]uint32]*os.File{}
+	defer func() {
+		for _, f := range maps {
+			_ = f.Close()
+		}
+	}()
+	for i := range spec.Mounts {
+		m := &spec.Mounts[i]
+		if m.Kind != stage.MountBind {
+			continue
+		}
+		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+		if err != nil {
+			return files, fmt.Errorf("open %s: %w", m.Source, err)
+		}
+		m.FD = stage.SourceFD + len(files)
+		files = append(files, os.NewFile(uintptr(fd), m.Source))
+		if !m.Write || m.Device {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(m.Source, &st); err != nil {
+			return files, fmt.Errorf("stat %s: %w", m.Source, err)
+		}
+		owner := [2]uint32{st.Uid, st.Gid}
+		ns := maps[owner]
+		if ns == nil {
+			if ns, err = idMap(owner, id, program); err != nil {
+				return files, err
+			}
+			maps[owner] = ns
+		}
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
+			Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd()), Propagation: unix.MS_PRIVATE,
+		}); err != nil {
+			return files, &NotSupported{Feature: "an id-mapped mount of " + m.Source, MinKernel: "5.12", Err: err,
+				Fix: "start creel as the folder's owner, or move the folder to ext4, xfs, btrfs or tmpfs"}
+		}
+	}
+	return files, nil
+}
+
+// idMap gives a user namespace that maps an owner on disk to the agent's id. A
+// child that is stopped at its exec holds it just long enough to be opened.
+func idMap(owner [2]uint32, id identity, program *os.File) (*os.File, error) {
+	type result struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		f, err := holdNamespace(owner, id, program)
+		done <- result{f, err}
+	}()
+	r := <-done
+	if r.err != nil {
+		return nil, fmt.Errorf("make id map: %w", r.err)
+	}
+	return r.f, nil
+}
+
+func holdNamespace(owner [2]uint32, id identity, program *os.File) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	defer w.Close()
+	p, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), []string{"creel-hold"}, &os.ProcAttr{
+		Env: []string{}, Files: []*os.File{r},
+		Sys: &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: int(owner[0]), HostID: id.hostUID, Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: int(owner[1]), HostID: id.hostGID, Size: 1}},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", p.Pid))
+	_ = p.Kill()
+	_, _ = p.Wait()
+	return f, err
+}

@@ -1,0 +1,337 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// buildRoot assembles the root file system and makes it the root. Every source
+// is opened as a detached mount before the first is attached, so that no mount
+// of ours can hide a later source. Returned are the optional mounts that were
+// skipped because their source is absent.
+func buildRoot(s *Spec) (skipped []string, err error) {
+	// The namespace is a copy of the host's: nothing may propagate either way.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return nil, fmt.Errorf("make mounts private: %w", err)
+	}
+	trees := make([]int, len(s.Mounts))
+	for i, m := range s.Mounts {
+		fd, err := openTree(m)
+		switch {
+		case errors.Is(err, unix.ENOENT) && m.Optional:
+			skipped = append(skipped, m.Target)
+			trees[i] = -1
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("open %s: %w", m.Target, err)
+		}
+		trees[i] = fd
+	}
+	root, err := newFS("tmpfs", map[string]string{"mode": "0755", "size": "4m", "nr_inodes": "4096"}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return nil, fmt.Errorf("make root: %w", err)
+	}
+	// The new root covers /tmp of this namespace only until the pivot.
+	if err := attach(root, "/tmp"); err != nil {
+		return nil, fmt.Errorf("attach root: %w", err)
+	}
+	if err := unix.Chdir("/tmp"); err != nil {
+		return nil, fmt.Errorf("enter root: %w", err)
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return nil, fmt.Errorf("pivot root: %w", err)
+	}
+	// The old root lies stacked over the new one; detach it before anything of
+	// the new root is touched by path.
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return nil, fmt.Errorf("detach host root: %w", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return nil, fmt.Errorf("enter root: %w", err)
+	}
+	for i, m := range s.Mounts {
+		if trees[i] < 0 {
+			continue
+		}
+		if err := makeTarget(m); err != nil {
+			return nil, fmt.Errorf("make mount point %s: %w", m.Target, err)
+		}
+		if err := attach(trees[i], m.Target); err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		_ = unix.Close(trees[i])
+	}
+	for _, l := range s.Links {
+		if err := os.MkdirAll(filepath.Dir(l.Path), 0o755); err != nil {
+			return nil, fmt.Errorf("make link %s: %w", l.Path, err)
+		}
+		if err := os.Symlink(l.Target, l.Path); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, fmt.Errorf("make link %s: %w", l.Path, err)
+		}
+	}
+	if err := supplyFiles(s.Files); err != nil {
+		return nil, err
+	}
+	if err := protect(s); err != nil {
+		return nil, err
+	}
+	if err := setAttr("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, false); err != nil {
+		return nil, fmt.Errorf("make root read-only: %w", err)
+	}
+	return skipped, nil
+}
+
+func attrs(m Mount) uint64 {
+	a := uint64(unix.MOUNT_ATTR_NOSUID)
+	if !m.Device && m.Kind != MountPTS {
+		a |= unix.MOUNT_ATTR_NODEV
+	}
+	if !m.Write {
+		a |= unix.MOUNT_ATTR_RDONLY
+	}
+	if m.NoExec {
+		a |= unix.MOUNT_ATTR_NOEXEC
+	}
+	return a
+}
+
+// openTree gives a detached mount for m.
+func openTree(m Mount) (int, error) {
+	switch m.Kind {
+	case MountBind:
+		fd := m.FD
+		if fd <= 0 {
+			var err error
+			// AT_RECURSIVE: in a less privileged namespace the submounts are locked
+			// to their parent and cannot be left out.
+			fd, err = unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+			if err != nil {
+				return -1, err
+			}
+		}
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
+			Attr_set: attrs(m), Propagation: unix.MS_PRIVATE,
+		}); err != nil {
+			return -1, fmt.Errorf("set attributes: %w", err)
+		}
+		return fd, nil
+	case MountTmpfs:
+		opts := map[string]string{"mode": fmt.Sprintf("%04o", m.Mode)}
+		if m.Size != "" {
+			opts["size"] = m.Size
+		}
+		return newFS("tmpfs", opts, attrs(m))
+	case MountProc:
+		m.Write = true
+		return newFS("proc", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+	case MountSysfs:
+		return newFS("sysfs", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+	case MountPTS:
+		m.Write = true
+		return newFS("devpts", map[string]string{"newinstance": "", "ptmxmode": "0666", "mode": "0620"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+	}
+	return -1, fmt.Errorf("unknown kind of mount %q", m.Kind)
+}
+
+// newFS makes a detached file system of its own.
+func newFS(kind string, options map[string]string, attr uint64) (int, error) {
+	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", kind, err)
+	}
+	defer unix.Close(fs)
+	for k, v := range options {
+		if v == "" {
+			err = unix.FsconfigSetFlag(fs, k)
+		} else {
+			err = unix.FsconfigSetString(fs, k, v)
+		}
+		if err != nil {
+			return -1, fmt.Errorf("set %s option %s: %w", kind, k, err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, fmt.Errorf("create %s: %w", kind, err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(attr))
+	if err != nil {
+		return -1, fmt.Errorf("mount %s: %w", kind, err)
+	}
+	return fd, nil
+}
+
+// attach moves a detached mount to a path, without following a symlink there.
+func attach(fd int, target string) error {
+	return unix.MoveMount(fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+func setAttr(path string, attr uint64, recursive bool) error {
+	flags := uint(unix.AT_SYMLINK_NOFOLLOW)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, path, flags, &unix.MountAttr{Attr_set: attr})
+}
+
+// makeTarget creates a mount point in the sandbox's own root. Below a bind
+// mount it must exist already: nothing is ever created on the host.
+func makeTarget(m Mount) error {
+	if fi, err := os.Lstat(m.Target); err == nil {
+		if fi.IsDir() == m.File {
+			return fmt.Errorf("is a directory: %v, wanted the opposite", fi.IsDir())
+		}
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(m.Target), 0o755); err != nil {
+		return err
+	}
+	if !m.File {
+		return os.Mkdir(m.Target, 0o755)
+	}
+	f, err := os.OpenFile(m.Target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// filesDir holds the supplied files before they are bound to their places. Its
+// tmpfs is detached at the end; the binds keep it alive.
+const filesDir = "/.creel"
+
+// supplyFiles puts Creel's small files over the places where programs look for
+// them. A path of the host that is a symlink is followed inside the new root;
+// where neither file nor folder exists on a bind mount, the file is left out.
+func supplyFiles(files []File) error {
+	if len(files) == 0 {
+		return nil
+	}
+	fs, err := newFS("tmpfs", map[string]string{"mode": "0755", "size": "16m"}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return fmt.Errorf("make files: %w", err)
+	}
+	if err := os.Mkdir(filesDir, 0o755); err != nil {
+		return fmt.Errorf("make files: %w", err)
+	}
+	if err := attach(fs, filesDir); err != nil {
+		return fmt.Errorf("make files: %w", err)
+	}
+	_ = unix.Close(fs)
+	for i, f := range files {
+		src := fmt.Sprintf("%s/%d", filesDir, i)
+		if err := os.WriteFile(src, f.Data, os.FileMode(f.Mode)); err != nil {
+			return fmt.Errorf("write %s: %w", f.Path, err)
+		}
+		target, err := resolve(f.Path)
+		if err != nil {
+			return fmt.Errorf("find place of %s: %w", f.Path, err)
+		}
+		if _, err := os.Lstat(target); err != nil {
+			if err := makeTarget(Mount{Target: target, File: true}); err != nil {
+				if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
+					continue // a read-only host folder without such a file
+				}
+				return fmt.Errorf("make place of %s: %w", f.Path, err)
+			}
+		}
+		if err := bindReadOnly(src, target, unix.MOUNT_ATTR_NOEXEC); err != nil {
+			return fmt.Errorf("supply %s: %w", f.Path, err)
+		}
+	}
+	if err := unix.Unmount(filesDir, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("hide files: %w", err)
+	}
+	return os.Remove(filesDir)
+}
+
+// resolve follows symlinks inside the new root, which is the root by now. What
+// does not exist resolves to the last component below its resolved folder.
+func resolve(path string) (string, error) {
+	for range 40 { // the kernel's own bound (MAXSYMLINKS)
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if errors.Is(err, os.ErrNotExist) {
+			return path, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(dir, filepath.Base(path))
+		link, err := os.Readlink(path)
+		if err != nil {
+			return path, nil
+		}
+		if !filepath.IsAbs(link) {
+			link = filepath.Join(dir, link)
+		}
+		path = filepath.Clean(link)
+	}
+	return "", unix.ELOOP
+}
+
+func bindReadOnly(src, target string, extra uint64) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | extra,
+	}); err != nil {
+		return err
+	}
+	return attach(fd, target)
+}
+
+// protect makes the listed paths empty or read-only, after all mounts. What does
+// not exist needs no protection here; a failure on what exists is an error.
+func protect(s *Spec) error {
+	for _, p := range s.ReadOnly {
+		if _, err := os.Lstat(p); err != nil {
+			continue
+		}
+		if err := bindReadOnly(p, p, 0); err != nil {
+			return fmt.Errorf("make %s read-only: %w", p, err)
+		}
+	}
+	if len(s.Masked) == 0 {
+		return nil
+	}
+	empty, err := newFS("tmpfs", map[string]string{"mode": "0555", "size": "4k"},
+		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return fmt.Errorf("make mask: %w", err)
+	}
+	defer unix.Close(empty)
+	used := false
+	for _, p := range s.Masked {
+		fi, err := os.Lstat(p)
+		if err != nil {
+			continue
+		}
+		switch {
+		case !fi.IsDir():
+			err = bindReadOnly("/dev/null", p, unix.MOUNT_ATTR_NOEXEC)
+		case !used:
+			used = true
+			err = attach(empty, p)
+			empty, _ = unix.OpenTree(unix.AT_FDCWD, p, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		default:
+			err = attach(empty, p)
+			empty, _ = unix.OpenTree(unix.AT_FDCWD, p, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		}
+		if err != nil {
+			return fmt.Errorf("mask %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// tidyPath reports whether p is an absolute, clean path.
+func tidyPath(p string) bool {
+	return strings.HasPrefix(p, "/") && filepath.Clean(p) == p
+}

@@ -1,0 +1,406 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/stage/embedded"
+)
+
+// Sandbox is a live sandbox. The supervisor owns every descriptor of it; Close
+// ends all processes in it.
+type Sandbox struct {
+	Redirect []net.Listener
+	Proxy    []net.Listener
+	DNS      []net.PacketConn
+	DNSTCP   []net.Listener
+
+	Notify    *os.File // seccomp listener; nil without Config.Notify
+	Diag      *os.File
+	Refused   *os.File
+	Netfilter *os.File
+
+	PTY                   *os.File // nil without a terminal
+	Stdin, Stdout, Stderr *os.File // nil where the stream is a terminal or absent
+
+	InitPID  int      // process 1 of the sandbox, as the host sees it
+	UID, GID int      // the agent's ids on the host
+	Degraded []string // what was accepted
+	Plan     stage.Spec
+
+	control *control
+	done    chan struct{} // closed by Close; ends the forking thread
+	process *os.Process
+	stderr  *os.File
+	once    sync.Once
+}
+
+// startTimeout bounds the set-up of a sandbox. It takes milliseconds; a stage
+// that hangs must not hang the supervisor.
+const startTimeout = 30 * time.Second
+
+// Start builds the sandbox up to the point where the agent waits to exec;
+// Release lets it go. On an error nothing is left behind.
+func Start(ctx context.Context, c Config) (*Sandbox, error) {
+	p, err := buildPlan(c)
+	if err != nil {
+		return nil, err
+	}
+	id := identify(c)
+	p.spec.UID, p.spec.GID = id.insideUID, id.insideGID
+
+	s := &Sandbox{done: make(chan struct{}), UID: id.hostUID, GID: id.hostGID, Degraded: p.degraded}
+	var sources []*os.File
+	defer func() {
+		for _, f := range sources {
+			_ = f.Close()
+		}
+	}()
+	program, err := stageProgram()
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
+	if id.root {
+		if sources, err = openSources(&p.spec, id, program); err != nil {
+			return nil, err
+		}
+	}
+	s.Plan = p.spec
+	spec, err := memfd("creel-spec", func(f *os.File) error { return json.NewEncoder(f).Encode(&p.spec) })
+	if err != nil {
+		return nil, err
+	}
+	defer spec.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make control socket: %w", err)
+	}
+	outer, inner := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
+	defer inner.Close()
+	if s.control, err = newControl(outer); err != nil {
+		return nil, err
+	}
+	if err := s.fork(id, program, append([]*os.File{inner, spec}, sources...)); err != nil {
+		_ = s.control.Close()
+		return nil, err
+	}
+	_ = inner.Close()
+	if err := s.setUp(ctx, c.Notify); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// identity is who the agent is, outside and inside.
+type identity struct {
+	root                 bool // the supervisor is root
+	hostUID, hostGID     int
+	insideUID, insideGID int
+}
+
+func identify(c Config) identity {
+	id := identity{root: os.Geteuid() == 0, hostUID: os.Geteuid(), hostGID: os.Getegid()}
+	if id.root {
+		id.hostUID, id.hostGID = DedicatedID, DedicatedID
+		id.insideUID, id.insideGID = 1000, 1000 // what programs expect of an ordinary user
+		if c.RunAsUser > 0 {
+			id.hostUID, id.insideUID = c.RunAsUser, c.RunAsUser
+			id.hostGID, id.insideGID = c.RunAsUser, c.RunAsUser
+		}
+		if c.RunAsGroup > 0 {
+			id.hostGID, id.insideGID = c.RunAsGroup, c.RunAsGroup
+		}
+		return id
+	}
+	// An ordinary user's agent is that user; a number in the policy changes only
+	// how the id looks inside.
+	id.insideUID, id.insideGID = id.hostUID, id.hostGID
+	if c.RunAsUser > 0 {
+		id.insideUID = c.RunAsUser
+	}
+	if c.RunAsGroup > 0 {
+		id.insideGID = c.RunAsGroup
+	}
+	if id.insideGID == 0 { // an ordinary user in group 0
+		id.insideGID = id.insideUID
+	}
+	return id
+}
+
+// memfd makes a sealed anonymous file.
+func memfd(name string, write func(*os.File) error) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if err := write(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("write %s: %w", name, err)
+	}
+	if _, err := f.Seek(0, 0); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("rewind %s: %w", name, err)
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("seal %s: %w", name, err)
+	}
+	return f, nil
+}
+
+func stageProgram() (*os.File, error) {
+	program, err := embedded.Stage()
+	if err != nil {
+		return nil, errors.New("this creel was built without its stage program: build it with `make build`")
+	}
+	return memfd("creel-stage", func(f *os.File) error {
+		_, err := f.Write(program)
+		return err
+	})
+}
+
+// fork starts the stage from a thread that lives until Close: the parent-death
+// signal fires when the forking thread ends (kernel-notes 7).
+func (s *Sandbox) fork(id identity, program *os.File, extra []*os.File) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", os.DevNull, err)
+	}
+	defer null.Close()
+	// A panic of the stage must be seen; nothing else is ever written there.
+	errR, errW, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make pipe: %w", err)
+	}
+	defer errW.Close()
+	s.stderr = errR
+
+	attr := &os.ProcAttr{
+		Env:   []string{},
+		Files: append([]*os.File{null, null, errW}, extra...),
+		Sys: &syscall.SysProcAttr{
+			Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+				unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: id.hostUID, Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: id.hostGID, Size: 1}},
+			Pdeathsig:   syscall.SIGKILL,
+			Setsid:      true,
+		},
+	}
+	if id.root {
+		attr.Sys.GidMappingsEnableSetgroups = true
+		attr.Sys.Credential = &syscall.Credential{Uid: 0, Gid: 0, Groups: []uint32{}}
+	}
+	// Above every descriptor that the child's own are moved to before it execs.
+	fd, err := unix.FcntlInt(program.Fd(), unix.F_DUPFD_CLOEXEC, len(attr.Files)+64)
+	if err != nil {
+		return fmt.Errorf("place stage program: %w", err)
+	}
+	defer unix.Close(fd)
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		var err error
+		s.process, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"creel-init"}, attr)
+		result <- err
+		if err == nil {
+			<-s.done
+		}
+	}()
+	if err := <-result; err != nil {
+		_ = errR.Close()
+		return forkError(err)
+	}
+	s.InitPID = s.process.Pid
+	return nil
+}
+
+// forkError turns a refused clone into what the operator can do about it.
+func forkError(err error) error {
+	fix := "run `creel doctor` for what this host lacks"
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		fix = "sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (whichever exists), or start creel as root"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		fix = "sysctl -w user.max_user_namespaces=10000"
+	}
+	return &NotSupported{Feature: "a user namespace with its own mounts, processes and network", Err: err, Fix: fix}
+}
+
+// setUp receives the stage's descriptors.
+func (s *Sandbox) setUp(ctx context.Context, notify bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	ready, files, err := s.control.expect(ctx, stage.MsgReady)
+	if err != nil {
+		return s.explain(err)
+	}
+	if err := s.take(ready.Names, files); err != nil {
+		return err
+	}
+	for _, p := range ready.Skipped {
+		s.Degraded = append(s.Degraded, "declared path "+p+" does not exist")
+	}
+	if !notify {
+		return nil
+	}
+	_, files, err = s.control.expect(ctx, stage.MsgNotify)
+	if err != nil {
+		return s.explain(err)
+	}
+	if len(files) != 1 {
+		return errors.New("start sandbox: no seccomp listener arrived")
+	}
+	s.Notify = files[0]
+	return nil
+}
+
+// explain adds what the stage printed before it died, if it did.
+func (s *Sandbox) explain(err error) error {
+	if !errors.Is(err, errControlClosed) {
+		return err
+	}
+	_ = s.process.Kill()
+	_ = s.stderr.SetReadDeadline(time.Now().Add(time.Second))
+	var text bytes.Buffer
+	_, _ = text.ReadFrom(s.stderr)
+	first, _, _ := strings.Cut(text.String(), "\n")
+	return fmt.Errorf("start sandbox: its init ended early: %s", first)
+}
+
+// take gives every descriptor its place.
+func (s *Sandbox) take(names []string, files []*os.File) error {
+	if len(names) != len(files) {
+		for _, f := range files {
+			_ = f.Close()
+		}
+		return fmt.Errorf("start sandbox: %d descriptors for %d names", len(files), len(names))
+	}
+	for i, name := range names {
+		f := files[i]
+		switch name {
+		case stage.FDRedirect4, stage.FDRedirect6, stage.FDProxy4, stage.FDProxy6, stage.FDDNSTCP4, stage.FDDNSTCP6:
+			l, err := net.FileListener(f)
+			_ = f.Close()
+			if err != nil {
+				return fmt.Errorf("take listener %s: %w", name, err)
+			}
+			switch name {
+			case stage.FDRedirect4, stage.FDRedirect6:
+				s.Redirect = append(s.Redirect, l)
+			case stage.FDProxy4, stage.FDProxy6:
+				s.Proxy = append(s.Proxy, l)
+			default:
+				s.DNSTCP = append(s.DNSTCP, l)
+			}
+		case stage.FDDNSUDP4, stage.FDDNSUDP6:
+			pc, err := net.FilePacketConn(f)
+			_ = f.Close()
+			if err != nil {
+				return fmt.Errorf("take socket %s: %w", name, err)
+			}
+			s.DNS = append(s.DNS, pc)
+		case stage.FDDiag:
+			s.Diag = f
+		case stage.FDRefused:
+			s.Refused = f
+		case stage.FDNetfilter:
+			s.Netfilter = f
+		case stage.FDPTY:
+			s.PTY = f
+		case stage.FDStdin:
+			s.Stdin = f
+		case stage.FDStdout:
+			s.Stdout = f
+		case stage.FDStderr:
+			s.Stderr = f
+		default:
+			_ = f.Close()
+			return fmt.Errorf("start sandbox: unknown descriptor %q", name)
+		}
+	}
+	return nil
+}
+
+// Release lets the agent exec. An error of the command itself is a *CommandError.
+func (s *Sandbox) Release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := s.control.send(stage.Message{Type: stage.MsgGo}); err != nil {
+		return fmt.Errorf("release agent: %w", err)
+	}
+	if _, _, err := s.control.expect(ctx, stage.MsgStarted); err != nil {
+		return s.explain(err)
+	}
+	return nil
+}
+
+// Wait returns when the agent has ended. onStop is called when the agent's
+// foreground process was stopped by its terminal.
+func (s *Sandbox) Wait(onStop func()) (Exit, error) {
+	for {
+		m, files, err := s.control.receive()
+		for _, f := range files {
+			_ = f.Close()
+		}
+		if err != nil {
+			return Exit{}, s.explain(err)
+		}
+		switch m.Type {
+		case stage.MsgStopped:
+			if onStop != nil {
+				onStop()
+			}
+		case stage.MsgExit:
+			ws := syscall.WaitStatus(m.Status)
+			if ws.Signaled() {
+				return Exit{Signal: int(ws.Signal())}, nil
+			}
+			return Exit{Status: ws.ExitStatus()}, nil
+		case stage.MsgFailed:
+			return Exit{}, &CommandError{Step: m.Step, Errno: m.Errno, Text: m.Text}
+		}
+	}
+}
+
+// Signal sends a signal to the agent.
+func (s *Sandbox) Signal(sig syscall.Signal) error {
+	return s.control.send(stage.Message{Type: stage.MsgSignal, Signal: int(sig)})
+}
+
+// Close ends everything in the sandbox and waits for its init. It is idempotent.
+func (s *Sandbox) Close() {
+	s.once.Do(func() {
+		_ = s.process.Kill()
+		_ = s.control.Close()
+		_, _ = s.process.Wait()
+		close(s.done)
+		for _, l := range append(append(append([]net.Listener{}, s.Redirect...), s.Proxy...), s.DNSTCP...) {
+			_ = l.Close()
+		}
+		for _, pc := range s.DNS {
+			_ = pc.Close()
+		}
+		for _, f := range []*os.File{s.Notify, s.Diag, s.Refused, s.Netfilter, s.PTY, s.Stdin, s.Stdout, s.Stderr, s.stderr} {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+	})
+}
