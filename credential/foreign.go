@@ -1,0 +1,107 @@
+package credential
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// foreignHeaders are those from which services commonly take a credential.
+// Towards a bound host they are refused unless they are the bound one: a
+// request speaks for the operator's account or not at all. Cookies belong to
+// it: they carry sessions.
+var foreignHeaders = []string{
+	"Authorization",
+	"Proxy-Authorization",
+	"Cookie",
+	"X-Api-Key",
+	"Api-Key",
+	"Apikey",
+	"X-Api-Token",
+	"X-Auth-Token",
+	"X-Access-Token",
+	"X-Auth-Key",
+	"X-Goog-Api-Key",
+	"X-Goog-Iam-Authorization-Token",
+	"X-Amz-Security-Token",
+	"X-Functions-Key",
+	"X-Vault-Token",
+	"Private-Token",
+	"Job-Token",
+	"Deploy-Token",
+	"X-Gitlab-Token",
+	"X-Shopify-Access-Token",
+	"Ocp-Apim-Subscription-Key",
+	"Dd-Api-Key",
+	"Dd-Application-Key",
+	"Circle-Token",
+}
+
+// foreignQuery are query keys of the same kind, in lower case. Names that are
+// common for other things (key, token, sig) are left out.
+var foreignQuery = map[string]bool{
+	"access_token":         true,
+	"api_key":              true,
+	"api-key":              true,
+	"apikey":               true,
+	"auth_token":           true,
+	"oauth_token":          true,
+	"private_token":        true,
+	"job_token":            true,
+	"client_secret":        true,
+	"x-amz-credential":     true,
+	"x-amz-signature":      true,
+	"x-amz-security-token": true,
+	"x-goog-credential":    true,
+	"x-goog-signature":     true,
+}
+
+// neverBound are headers that frame or route a message; a credential in them
+// would break or misdirect it.
+var neverBound = map[string]bool{
+	"Host": true, "Connection": true, "Keep-Alive": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
+	"Upgrade": true, "Content-Length": true, "Content-Type": true, "Content-Encoding": true, "Expect": true,
+	"Proxy-Authorization": true, "Proxy-Authenticate": true, "Proxy-Connection": true, "Forwarded": true, "Via": true,
+}
+
+// headerName checks and canonicalises the header of a flag.
+func headerName(text string) (string, error) {
+	if text == "" || len(text) > 128 {
+		return "", fmt.Errorf("the header %.130q is not a name", text)
+	}
+	for _, c := range []byte(text) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"(),/:;<=>?@[\\]{}", c) >= 0 { // RFC 9110 §5.6.2
+			return "", fmt.Errorf("the header %q is not a name", text)
+		}
+	}
+	name := http.CanonicalHeaderKey(text)
+	if neverBound[name] {
+		return "", fmt.Errorf("the header %s cannot carry a credential", name)
+	}
+	return name, nil
+}
+
+// foreign finds a credential that the request brought itself, besides the
+// headers that are bound.
+func foreign(req *http.Request, bound map[string]bool) error {
+	for _, name := range foreignHeaders {
+		if _, there := req.Header[name]; there && !bound[name] {
+			return fmt.Errorf("the request carries a credential of its own in %s; this host accepts the bound one only", name)
+		}
+	}
+	if req.URL.User != nil {
+		return fmt.Errorf("the request carries a credential of its own in its URL; this host accepts the bound one only")
+	}
+	// Parsed leniently, pair by pair: a faulty pair must not hide the others.
+	for _, pair := range strings.FieldsFunc(req.URL.RawQuery, func(c rune) bool { return c == '&' || c == ';' }) {
+		key, _, _ := strings.Cut(pair, "=")
+		if dec, err := url.QueryUnescape(key); err == nil {
+			key = dec
+		}
+		if foreignQuery[strings.ToLower(key)] {
+			return fmt.Errorf("the request carries a credential of its own in query key %q; this host accepts the bound one only", key)
+		}
+	}
+	return nil
+}
