@@ -1,33 +1,147 @@
 package inference
 
 import (
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
+	"sync/atomic"
 
-	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/secret"
 )
 
 // Config is a route: where inference goes.
 type Config struct {
-	URL    string            // base URL of the backend, as the operator wrote it
-	Key    secret.Value      // sent in the way of the protocol; zero: none
-	Model  string            // forces every request to this model
-	Models map[string]string // asked name to sent name
-	Hosts  []string          // model hosts to claim; nil: the built-in list
+	URL     string            // base URL of the backend, as the operator wrote it
+	Key     secret.Value      // sent in the way of the protocol; zero: none
+	Model   string            // forces every request to this model
+	Models  map[string]string // asked name to sent name; "*": every other name. Without a match the name stays
+	Hosts   []string          // model hosts to claim, patterns allowed; nil: the built-in list
+	RootCAs *x509.CertPool    // that verify the backend; nil: the system's
 }
 
 // Route is a live route, safe for concurrent use. A nil Route claims only
 // inference.local, and refuses there with a hint.
-type Route struct{}
+type Route struct {
+	conf   Config
+	base   *url.URL
+	exact  map[netname.Host]bool
+	wild   []netname.Pattern
+	client *http.Client
+	held   atomic.Int64 // bytes of request bodies in memory
+}
 
-func New(c Config) (*Route, error) { return nil, errors.New("not built") }
+// New checks a Config and makes its Route. It sends nothing.
+func New(c Config) (*Route, error) {
+	base, err := parseBase(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkModels(c); err != nil {
+		return nil, err
+	}
+	r := &Route{conf: c, base: base, exact: map[netname.Host]bool{}, client: newClient(c.RootCAs)}
+	hosts := c.Hosts
+	if hosts == nil {
+		hosts = builtinHosts
+	}
+	for _, name := range hosts {
+		if h, err := netname.ParseHost(name); err == nil {
+			r.exact[h] = true
+			continue
+		}
+		p, err := netname.ParsePattern(name)
+		if err != nil {
+			return nil, fmt.Errorf("read inference hosts: %q: %w", name, err)
+		}
+		r.wild = append(r.wild, p)
+	}
+	return r, nil
+}
 
-// Claims reports whether connections to host and port are rerouted.
-func (r *Route) Claims(h netname.Host, port uint16) bool { return false }
+func checkModels(c Config) error {
+	if c.Model != "" && len(c.Models) > 0 {
+		return errors.New("read inference route: a forced model and a table of models exclude each other")
+	}
+	names := map[string]string{"": c.Model}
+	for asked, sent := range c.Models {
+		if asked == "" || sent == "" {
+			return fmt.Errorf("read inference route: a model name is empty in %q: %q", asked, sent)
+		}
+		names[asked] = sent
+	}
+	for asked, sent := range names {
+		if len(asked) > maxModel || len(sent) > maxModel {
+			return fmt.Errorf("read inference route: a model name has more than %d bytes", maxModel)
+		}
+	}
+	return nil
+}
 
-// Serve judges one request, records the verdict through record before anything
-// is sent and the outcome after, and streams the answer unbuffered. An error of
-// record ends the request.
-func (r *Route) Serve(w http.ResponseWriter, req *http.Request, record func(audit.Event) error) {}
+// Claims reports whether connections to host and port are rerouted. A model
+// host is claimed on every port: its front ends serve the same API on others
+// than 443, and no way past the route may stay open.
+func (r *Route) Claims(h netname.Host, port uint16) bool {
+	if h.IsZero() {
+		return false
+	}
+	if !h.IsAddr() && h.String() == localHost {
+		return port == 443 || port == 80
+	}
+	if r == nil {
+		return false
+	}
+	if r.exact[h] {
+		return true
+	}
+	for _, p := range r.wild {
+		if p.Match(h) {
+			return true
+		}
+	}
+	return false
+}
+
+// model is the name that is sent for the one that was asked for.
+func (r *Route) model(asked string) string {
+	if r.conf.Model != "" {
+		return r.conf.Model
+	}
+	if to, ok := r.conf.Models[asked]; ok {
+		return to
+	}
+	if to, ok := r.conf.Models["*"]; ok {
+		return to
+	}
+	return asked
+}
+
+// decides reports whether the route, not the agent, picks the model.
+func (r *Route) decides() bool { return r.conf.Model != "" || len(r.conf.Models) > 0 }
+
+// PlaceholderEnv is the environment that agents need to start at all: they
+// refuse to without some key. The placeholder is dropped by the route, and
+// refused wherever else it is sent.
+func PlaceholderEnv() []string {
+	return []string{
+		"ANTHROPIC_API_KEY=" + Placeholder, // Claude Code
+		"OPENAI_API_KEY=" + Placeholder,    // OpenAI clients
+		"CODEX_API_KEY=" + Placeholder,     // codex exec
+		"GEMINI_API_KEY=" + Placeholder,    // Gemini CLI
+	}
+}
+
+// Placeholder stands in the sandbox for the key of the route.
+const Placeholder = "creel:cred:inference/key"
+
+// LocalEnv points clients that read a base URL to inference.local, for agents
+// whose own default host is not claimed.
+func LocalEnv() []string {
+	return []string{
+		"ANTHROPIC_BASE_URL=https://" + localHost,
+		"OPENAI_BASE_URL=https://" + localHost + "/v1",
+		"GOOGLE_GEMINI_BASE_URL=https://" + localHost,
+	}
+}

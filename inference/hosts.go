@@ -1,0 +1,50 @@
+package inference
+
+// localHost is the name under which every sandbox finds its model, whatever
+// the route is.
+const localHost = "inference.local"
+
+// builtinHosts are the hosts of well-known model services that agents call by
+// themselves. All of them are claimed when a route is configured: those whose
+// protocol the route does not speak are refused, which is the point (a model
+// that is reached past the route would be neither counted nor audited).
+var builtinHosts = []string{
+	// OpenAI. The second one serves Codex with a ChatGPT sign-in; none of its
+	// paths is served here.
+	"api.openai.com",
+	"chatgpt.com",
+	// Anthropic
+	"api.anthropic.com",
+	// Google: Gemini API, and the service behind a Gemini CLI sign-in
+	"generativelanguage.googleapis.com",
+	"cloudcode-pa.googleapis.com",
+	"aiplatform.googleapis.com",
+	// Routers and hosts of many models
+	"openrouter.ai",
+	"api.together.xyz",
+	"api.fireworks.ai",
+	"api.groq.com",
+	"api.cerebras.ai",
+	"router.huggingface.co",
+	"api-inference.huggingface.co",
+	"integrate.api.nvidia.com",
+	"opencode.ai",
+	"models.github.ai",
+	"models.inference.ai.azure.com",
+	"api.githubcopilot.com",
+	// Other makers of models
+	"api.mistral.ai",
+	"codestral.mistral.ai",
+	"api.cohere.com",
+	"api.cohere.ai",
+	"api.deepseek.com",
+	"api.x.ai",
+	"api.perplexity.ai",
+	"api.moonshot.ai",
+	"api.moonshot.cn",
+	"api.z.ai",
+	"open.bigmodel.cn",
+	"api.minimax.io",
+	"dashscope.aliyuncs.com",
+	"dashscope-intl.aliyuncs.com",
+}
