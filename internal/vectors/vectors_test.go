@@ -1,0 +1,111 @@
+package vectors
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A file without a subject is pending by name: skipped, never passed.
+func TestVectorPending(t *testing.T) {
+	for _, s := range Subjects() {
+		if s.Package != "" {
+			continue
+		}
+		t.Run(s.File, func(t *testing.T) {
+			entries, err := load(s.File)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Printf("vectors %s: 0 passed, 0 stricter, 0 failed, %d pending (%s)\n", s.File, len(entries), s.Pending)
+			t.Skipf("pending: %s", s.Pending)
+		})
+	}
+}
+
+// Every file has a subject, and a subject that is claimed is run by a test.
+func TestVectorSubjects(t *testing.T) {
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed := map[string]bool{}
+	for _, s := range Subjects() {
+		claimed[s.File+".json"] = true
+		if (s.Package == "") != (s.Pending != "") {
+			t.Errorf("%s: name either a package or why it is pending", s.File)
+		}
+		if s.Package == "" {
+			continue
+		}
+		tests, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(s.Package), "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs := false
+		for _, f := range tests {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			runs = runs || strings.Contains(string(text), `vectors.Run(t, "`+s.File+`"`)
+		}
+		if !runs {
+			t.Errorf("%s: no test in %s runs it", s.File, s.Package)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(root, "testdata", "vectors", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("list vectors: %v, %d files", err, len(files))
+	}
+	for _, f := range files {
+		if !claimed[filepath.Base(f)] {
+			t.Errorf("%s: no subject", filepath.Base(f))
+		}
+	}
+}
+
+// The copy in the repository equals the shared set, where that is at hand.
+func TestVectorCopy(t *testing.T) {
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := filepath.Join(root, "..", "shared", "vectors")
+	list, err := os.ReadDir(shared)
+	if os.IsNotExist(err) {
+		t.Skip("no shared vectors beside this checkout")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(root, "testdata", "vectors")
+	names := map[string]bool{}
+	for _, e := range list {
+		names[e.Name()] = true
+		want, err := os.ReadFile(filepath.Join(shared, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(own, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s differs from the shared file", e.Name())
+		}
+	}
+	err = fs.WalkDir(os.DirFS(own), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && !names[path] {
+			t.Errorf("%s is not in the shared set", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
