@@ -1,11 +1,355 @@
 package policy
 
+import (
+	"strings"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/glob"
+	"github.com/creel-run/creel/policy/target"
+)
+
 // Engine is a compiled policy. The zero Engine denies everything.
-type Engine struct{}
+//
+// Connect and Request allocate nothing: literal hosts are found by hash,
+// wildcards by hash of the text behind their last star.
+type Engine struct {
+	version  int
+	networks []*network // sorted by key; network.order is the index
+	literal  map[spot][]*endpoint
+	wild     map[suffix][]*endpoint
+	hostless map[uint16][]*endpoint
+}
+
+type spot struct {
+	host netname.Host
+	port uint16
+}
+
+type suffix struct {
+	name string
+	port uint16
+}
+
+type network struct {
+	spec      *Network
+	order     int
+	any       bool
+	ancestors bool
+	exact     map[string]struct{}
+	globs     []glob.Glob
+	endpoints []*endpoint
+	rule      Rule
+	reason    string
+}
+
+type endpoint struct {
+	spec        *Endpoint
+	net         *network
+	pattern     netname.Pattern
+	inspect     bool
+	selector    selector
+	specificity int
+	allow, deny []requestRule
+	destination netname.Destination
+	rule        Rule
+}
+
+type requestRule struct {
+	method string // upper case, or "*"
+	every  bool   // every path
+	path   glob.Glob
+	query  []queryRule
+	spec   RequestRule
+	rule   Rule
+	reason string
+}
+
+type queryRule struct {
+	key string
+	any []glob.Glob
+}
+
+// Reasons of denials that no rule decided. They hold no foreign text.
+const (
+	reasonNoHost     = "the connection has no valid host"
+	reasonNoNetwork  = "the policy allows no connections at all"
+	reasonNoEndpoint = "no network policy names this host and port"
+	reasonNoBinary   = "the network policies for this host and port do not name the calling program"
+	reasonNoCaller   = "the calling program is not known, and the network policies for this host and port name programs"
+	reasonSynthetic  = "the address stands for a name, and for none that is known"
+	reasonNoTarget   = "the request has no canonical method and path"
+	reasonNoPath     = "no endpoint of the network policies takes this path"
+	reasonNoRule     = "no rule of the network policies allows this method and path"
+	reasonAudit      = "no rule allows this method and path; enforcement is audit, so it is forwarded"
+)
+
+// each calls f for every endpoint that names the host and port.
+func (e *Engine) each(host netname.Host, port uint16, f func(*endpoint)) {
+	for _, ep := range e.literal[spot{host, port}] {
+		f(ep)
+	}
+	if len(e.wild) > 0 && !host.IsAddr() {
+		// Behind every dot of the name a pattern's literal part may begin; ""
+		// is the part of a pattern that ends in a star.
+		name := host.String()
+		for {
+			for _, ep := range e.wild[suffix{name, port}] {
+				if ep.pattern.Match(host) {
+					f(ep)
+				}
+			}
+			if name == "" {
+				break
+			}
+			_, name, _ = strings.Cut(name, ".")
+		}
+	}
+	for _, ep := range e.hostless[port] {
+		f(ep)
+	}
+}
+
+// caller caches the answer for one network: endpoints of one come in a row.
+type caller struct {
+	c    *Connection
+	last *network
+	ok   bool
+}
+
+func (m *caller) matches(n *network) bool {
+	if m.last != n {
+		m.last, m.ok = n, n.takes(m.c)
+	}
+	return m.ok
+}
+
+func (n *network) takes(c *Connection) bool {
+	switch {
+	case n.any:
+		return true
+	case !c.KnownCaller || c.Binary == "":
+		return false
+	case n.takesPath(c.Binary):
+		return true
+	case n.ancestors:
+		for _, a := range c.Ancestors {
+			if n.takesPath(a) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (n *network) takesPath(path string) bool {
+	if _, ok := n.exact[path]; ok {
+		return true
+	}
+	if len(n.globs) == 0 || !cleanAbsolute(path) {
+		return false
+	}
+	for _, g := range n.globs {
+		if g.Match(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// cleanAbsolute: a path with "." or ".." is not the one the kernel reports,
+// and a glob would judge it by the wrong folder.
+func cleanAbsolute(p string) bool {
+	if p == "" || p[0] != '/' {
+		return false
+	}
+	for i := 0; i < len(p); i++ {
+		if p[i] != '/' || i+1 == len(p) {
+			continue
+		}
+		rest := p[i+1:]
+		if rest[0] == '/' || rest == "." || rest == ".." || strings.HasPrefix(rest, "./") || strings.HasPrefix(rest, "../") {
+			return false
+		}
+	}
+	return true
+}
 
 // Connect judges a connection. It never returns Reroute: model hosts are
 // claimed by the inference route before the engine is asked.
-func (e *Engine) Connect(c Connection) ConnectDecision { return ConnectDecision{} }
+func (e *Engine) Connect(c Connection) ConnectDecision {
+	deny := func(reason string) ConnectDecision { return ConnectDecision{Decision: Decision{Reason: reason}} }
+	switch {
+	case c.Host.IsZero() || c.Port == 0:
+		return deny(reasonNoHost)
+	case e == nil || len(e.networks) == 0:
+		return deny(reasonNoNetwork)
+	case c.Host.IsAddr() && netname.Synthetic(c.Host.Addr()):
+		return deny(reasonSynthetic)
+	}
+	var (
+		who      = caller{c: &c}
+		best     *network
+		at       *endpoint
+		hit      bool
+		d        ConnectDecision
+		skipping = true
+	)
+	e.each(c.Host, c.Port, func(ep *endpoint) {
+		hit = true
+		if !who.matches(ep.net) {
+			return
+		}
+		if best == nil || ep.net.order < best.order {
+			best, at = ep.net, ep
+		}
+		d.Inspect = d.Inspect || ep.inspect
+		skipping = skipping && ep.spec.TLS == TLSSkip
+		d.AllowEncodedSlash = d.AllowEncodedSlash || ep.inspect && ep.spec.AllowEncodedSlash
+		if destinationRank(ep.destination) > destinationRank(d.Destination) {
+			d.Destination = ep.destination
+		}
+	})
+	switch {
+	case best != nil:
+	case !hit:
+		return deny(reasonNoEndpoint)
+	case !c.KnownCaller || c.Binary == "":
+		return deny(reasonNoCaller)
+	default:
+		return deny(reasonNoBinary)
+	}
+	d.Verdict, d.Reason, d.Rule = Allow, best.reason, at.rule
+	d.SkipTLS = skipping && !d.Inspect
+	return d
+}
 
-// Request judges one request on an inspected connection.
-func (e *Engine) Request(r Request) Decision { return Decision{} }
+// destinationRank orders address rules: what names addresses goes before what
+// names a host (openshell-v1.md §2.4). Endpoints that overlap agree on
+// allowed_ips, which Parse has checked.
+func destinationRank(d netname.Destination) int {
+	switch d.Mode {
+	case netname.AllowedIPs:
+		return 3
+	case netname.LiteralIP:
+		return 2
+	case netname.DeclaredHost:
+		return 1
+	}
+	return 0
+}
+
+// Request judges one request on an inspected connection. On a connection that
+// is not inspected the verdict is that of the connection.
+func (e *Engine) Request(r Request) Decision {
+	conn := e.Connect(r.Connection)
+	if conn.Verdict != Allow || !conn.Inspect {
+		return conn.Decision
+	}
+	if r.Method == "" || !strings.HasPrefix(r.Target.Path, "/") {
+		return Decision{Reason: reasonNoTarget}
+	}
+	var (
+		who           = caller{c: &r.Connection}
+		selected      *endpoint
+		allow, deny   *requestRule
+		allowN, denyN = len(e.networks), len(e.networks)
+	)
+	e.each(r.Host, r.Port, func(ep *endpoint) {
+		// Endpoints that judge the connection alone say nothing about requests.
+		if !ep.inspect || !who.matches(ep.net) || !ep.takesPath(r.Target.Path) {
+			return
+		}
+		if selected == nil || ep.goesBefore(selected) {
+			selected = ep
+		}
+		if ep.net.order < denyN {
+			if rule := firstMatch(ep.deny, &r, true); rule != nil {
+				deny, denyN = rule, ep.net.order
+			}
+		}
+		if ep.net.order < allowN {
+			if rule := firstMatch(ep.allow, &r, false); rule != nil {
+				allow, allowN = rule, ep.net.order
+			}
+		}
+	})
+	var d Decision
+	switch {
+	case selected == nil:
+		return Decision{Reason: reasonNoPath}
+	case deny != nil:
+		d = Decision{Rule: deny.rule, Reason: deny.reason}
+	case allow != nil:
+		return Decision{Verdict: Allow, Rule: allow.rule, Reason: allow.reason}
+	default:
+		d = Decision{Reason: reasonNoRule}
+	}
+	if selected.spec.Enforcement == Audit {
+		d.Verdict, d.Audited = Allow, true
+		if deny == nil {
+			d.Rule, d.Reason = selected.rule, reasonAudit
+		}
+	}
+	return d
+}
+
+// goesBefore chooses the endpoint whose enforcement governs: the most specific
+// selector, and of equals the one that enforces.
+func (ep *endpoint) goesBefore(other *endpoint) bool {
+	if ep.specificity != other.specificity {
+		return ep.specificity > other.specificity
+	}
+	return ep.spec.Enforcement == Enforce && other.spec.Enforcement != Enforce
+}
+
+func (ep *endpoint) takesPath(path string) bool { return ep.selector.match(path) }
+
+func firstMatch(rules []requestRule, r *Request, deny bool) *requestRule {
+	for i := range rules {
+		if rules[i].takes(r, deny) {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
+func (rule *requestRule) takes(r *Request, deny bool) bool {
+	return rule.takesMethod(r.Method) && rule.takesPath(r.Target.Path) && rule.takesQuery(&r.Target, deny)
+}
+
+// takesMethod: HEAD also matches what is written for GET, in allow and deny.
+func (rule *requestRule) takesMethod(method string) bool {
+	return rule.method == "*" || strings.EqualFold(rule.method, method) || rule.method == "GET" && strings.EqualFold(method, "HEAD")
+}
+
+func (rule *requestRule) takesPath(path string) bool { return rule.every || rule.path.Match(path) }
+
+// takesQuery: an allow rule wants every value of its keys to match, a deny
+// rule fires at the first that does; both want all keys to be present.
+func (rule *requestRule) takesQuery(t *target.Target, deny bool) bool {
+	for _, q := range rule.query {
+		values := t.Query[q.key]
+		if len(values) == 0 || !q.takes(values, deny) {
+			return false
+		}
+	}
+	return true
+}
+
+func (q *queryRule) takes(values []string, deny bool) bool {
+	for _, v := range values {
+		if q.takesValue(v) == deny {
+			return deny
+		}
+	}
+	return !deny
+}
+
+func (q *queryRule) takesValue(v string) bool {
+	for _, g := range q.any {
+		if g.Match(v) {
+			return true
+		}
+	}
+	return false
+}

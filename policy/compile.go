@@ -1,0 +1,249 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/glob"
+)
+
+// Option changes how a document is compiled.
+type Option func(*options)
+
+type options struct{ resolve func(string) string }
+
+// ResolveBinaries adds, for every binary written as a plain path, the path
+// that it resolves to inside the sandbox (symbolic links followed), because a
+// caller is known by the file that was executed. f returns "" for what it
+// cannot resolve.
+func ResolveBinaries(f func(path string) string) Option {
+	return func(o *options) { o.resolve = f }
+}
+
+// Compile turns a document into an engine. The document is not changed and not
+// kept, except for strings and slices that nobody may change.
+func Compile(doc *Document, opts ...Option) (*Engine, error) {
+	if doc == nil {
+		return nil, errors.New("compile policy: no document")
+	}
+	var o options
+	for _, set := range opts {
+		set(&o)
+	}
+	e := &Engine{
+		version:  doc.Version,
+		networks: make([]*network, 0, len(doc.Networks)),
+		literal:  make(map[spot][]*endpoint),
+		wild:     make(map[suffix][]*endpoint),
+		hostless: make(map[uint16][]*endpoint),
+	}
+	list := slices.Clone(doc.Networks)
+	slices.SortFunc(list, func(a, b Network) int { return cmp.Compare(a.Key, b.Key) })
+	c := compiler{globs: make(map[globKey]glob.Glob), version: doc.Version, resolve: o.resolve}
+	for i := range list {
+		n, err := c.network(&list[i], i)
+		if err != nil {
+			return nil, fmt.Errorf("compile policy: %s: %w", list[i].Key, err)
+		}
+		e.networks = append(e.networks, n)
+		for _, ep := range n.endpoints {
+			e.index(ep)
+		}
+	}
+	return e, nil
+}
+
+type globKey struct {
+	pattern string
+	sep     byte
+}
+
+// compiler shares equal globs: most rules of a policy end in the same few.
+type compiler struct {
+	globs   map[globKey]glob.Glob
+	version int
+	resolve func(string) string
+}
+
+func (c *compiler) glob(pattern string, sep byte) (glob.Glob, error) {
+	k := globKey{pattern, sep}
+	if g, ok := c.globs[k]; ok {
+		return g, nil
+	}
+	g, err := glob.Compile(pattern, sep)
+	if err != nil {
+		return glob.Glob{}, err
+	}
+	c.globs[k] = g
+	return g, nil
+}
+
+func (c *compiler) network(spec *Network, order int) (*network, error) {
+	n := &network{
+		spec: spec, order: order, any: spec.AnyBinary,
+		// A descendant of an allowed program inherits its grants in version 1
+		// alone; version 2 names every caller.
+		ancestors: c.version == 1,
+		rule:      Rule{Policy: spec.Key, At: spec.At},
+		reason:    "network policy " + show(spec.Key) + " allows the connection",
+	}
+	for _, b := range spec.Binaries {
+		if strings.Contains(b.Path, "*") {
+			g, err := c.glob(b.Path, '/')
+			if err != nil {
+				return nil, fmt.Errorf("binary %s: %w", show(b.Path), err)
+			}
+			n.globs = append(n.globs, g)
+			continue
+		}
+		n.addExact(b.Path)
+		if c.resolve != nil {
+			if p := c.resolve(b.Path); p != "" {
+				n.addExact(p)
+			}
+		}
+	}
+	for i := range spec.Endpoints {
+		ep, err := c.endpoint(&spec.Endpoints[i], n)
+		if err != nil {
+			return nil, fmt.Errorf("endpoints[%d]: %w", i, err)
+		}
+		n.endpoints = append(n.endpoints, ep)
+	}
+	return n, nil
+}
+
+func (n *network) addExact(path string) {
+	if path == "" {
+		return // the zero Binary of a caller that could not be told
+	}
+	if n.exact == nil {
+		n.exact = make(map[string]struct{})
+	}
+	n.exact[path] = struct{}{}
+}
+
+func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
+	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol == REST, rule: Rule{Policy: n.spec.Key, At: spec.At}}
+	switch {
+	case len(spec.Ports) == 0 || slices.Contains(spec.Ports, 0):
+		return nil, errors.New("no port")
+	case spec.Host == "" && len(spec.AllowedIPs) == 0:
+		return nil, errors.New("neither host nor allowed_ips")
+	case ep.inspect && spec.TLS == TLSSkip:
+		return nil, errors.New("tls: skip on an inspected endpoint")
+	case spec.Protocol != L4 && spec.Protocol != TCP && spec.Protocol != REST:
+		return nil, fmt.Errorf("protocol %s is not built", show(string(spec.Protocol)))
+	}
+	if spec.Host != "" && ep.pattern.String() == "" {
+		p, err := netname.ParsePattern(spec.Host)
+		if err != nil {
+			return nil, err
+		}
+		ep.pattern = p
+	}
+	switch {
+	case len(spec.AllowedIPs) > 0:
+		ep.destination = netname.Destination{Mode: netname.AllowedIPs, Allowed: spec.AllowedIPs}
+	case ep.pattern.Literal() && ep.pattern.Host().IsAddr():
+		ep.destination.Mode = netname.LiteralIP
+	case ep.pattern.Literal() && c.version == 1:
+		ep.destination.Mode = netname.DeclaredHost
+	}
+	if !ep.inspect {
+		return ep, nil
+	}
+	ep.specificity = specificity(spec.Path)
+	var err error
+	if ep.selector, err = c.selector(spec.Path); err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	if ep.allow, err = c.rules(append(preset(spec), spec.Allow...), ep, "allows"); err != nil {
+		return nil, err
+	}
+	if ep.deny, err = c.rules(spec.Deny, ep, "denies"); err != nil {
+		return nil, err
+	}
+	return ep, nil
+}
+
+// preset expands access to rules (openshell-v1.md §1.5).
+func preset(spec *Endpoint) []RequestRule {
+	var methods []string
+	switch spec.Access {
+	case "read-only":
+		methods = []string{"GET", "HEAD", "OPTIONS"}
+	case "read-write":
+		methods = []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"} // never DELETE
+	case "full":
+		methods = []string{"*"}
+	}
+	rules := make([]RequestRule, len(methods))
+	for i, m := range methods {
+		rules[i] = RequestRule{Method: m, Path: "**", At: spec.At}
+	}
+	return rules
+}
+
+func (c *compiler) rules(specs []RequestRule, ep *endpoint, verb string) ([]requestRule, error) {
+	var list []requestRule
+	for _, s := range specs {
+		if s.Method == "" || s.Path == "" {
+			continue // version 1: matches nothing, and was warned about
+		}
+		r := requestRule{
+			method: strings.ToUpper(s.Method), every: s.Path == "**", spec: s,
+			rule:   Rule{Policy: ep.net.spec.Key, At: s.At},
+			reason: "network policy " + show(ep.net.spec.Key) + " " + verb + " " + ruleText(s),
+		}
+		if !r.every {
+			g, err := c.glob(s.Path, '/')
+			if err != nil {
+				return nil, fmt.Errorf("path %s: %w", show(s.Path), err)
+			}
+			r.path = g
+		}
+		for _, q := range s.Query {
+			qr := queryRule{key: q.Key}
+			for _, text := range q.Any {
+				g, err := c.glob(text, '.')
+				if err != nil {
+					return nil, fmt.Errorf("query %s: %w", show(q.Key), err)
+				}
+				qr.any = append(qr.any, g)
+			}
+			r.query = append(r.query, qr)
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+func ruleText(s RequestRule) string {
+	text := s.Method + " " + s.Path
+	if len(s.Query) > 0 {
+		text += " with a query condition"
+	}
+	return text
+}
+
+func (e *Engine) index(ep *endpoint) {
+	ports := slices.Clone(ep.spec.Ports)
+	slices.Sort(ports)
+	for _, port := range slices.Compact(ports) {
+		switch {
+		case ep.spec.Host == "":
+			e.hostless[port] = append(e.hostless[port], ep)
+		case ep.pattern.Literal():
+			k := spot{ep.pattern.Host(), port}
+			e.literal[k] = append(e.literal[k], ep)
+		default:
+			k := suffix{literalSuffix(ep.pattern.String()), port}
+			e.wild[k] = append(e.wild[k], ep)
+		}
+	}
+}

@@ -1,0 +1,431 @@
+package policy
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/creel-run/creel/netname"
+)
+
+// reservedPrefix marks the keys of rules that provider profiles bring along.
+const reservedPrefix = "_provider_"
+
+func (d *decoder) networks(v value) []Network {
+	var list []Network
+	d.mapping(v, "of network rules", func(key *yaml.Node, val value) {
+		k := value{key, val.path}
+		switch {
+		case strings.TrimSpace(key.Value) == "":
+			d.fault(k, Missing, "", "a name for the rule", "")
+		case strings.HasPrefix(key.Value, reservedPrefix):
+			d.fault(k, Reserved, show(key.Value), "another name", "keys that begin with "+reservedPrefix+" belong to provider profiles")
+		case len(key.Value) > maxText:
+			d.fault(k, TooMuch, "a long name", "a shorter one", "")
+		}
+		list = append(list, d.network(k, val))
+	})
+	return list
+}
+
+func (d *decoder) network(key, v value) Network {
+	n := Network{Key: key.n.Value, Name: key.n.Value, At: d.at(key.n)}
+	s, ok := d.section(v, "a network rule", networkWords)
+	if !ok {
+		return n
+	}
+	if name, ok := s.get("name"); ok {
+		if text, ok := d.text(name, "a text"); ok && text != "" {
+			n.Name = text
+		}
+	}
+	if l, ok := s.get("endpoints"); ok {
+		d.list(l, "endpoints", func(_ int, item value) {
+			n.Endpoints = append(n.Endpoints, d.endpoint(item))
+		})
+	}
+	if len(n.Endpoints) == 0 {
+		d.warn(key, NoOperation, "the rule has no endpoints, so it allows nothing", "")
+	}
+	l, written := s.get("binaries")
+	switch {
+	case !written && d.version >= 2:
+		d.fault(value{key.n, key.path + ".binaries"}, Missing, "", "the programs that may use this rule",
+			"list them (binaries: [{path: /usr/bin/curl}]), or write binaries: any")
+	case written && l.n.Kind == yaml.ScalarNode && l.n.Value == "any":
+		n.AnyBinary = d.version >= 2
+		if d.version < 2 {
+			d.fault(l, WrongType, `the text "any"`, "a list of {path: …}", "the word any belongs to version: 2")
+		}
+	case written:
+		d.list(l, "binaries", func(_ int, item value) {
+			if b, ok := d.binary(item); ok {
+				n.Binaries = append(n.Binaries, b)
+			}
+		})
+		if len(n.Binaries) == 0 && d.version >= 2 && (isNull(l.n) || len(l.n.Content) == 0) {
+			d.fault(l, Missing, "", "at least one program", "an empty list matches no program; write binaries: any for all of them")
+		}
+	}
+	if len(n.Binaries) == 0 && d.version == 1 {
+		d.warn(key, NeverFires, "the rule names no binaries, so it matches NO program and allows nothing",
+			"list the programs: binaries: [{path: /usr/bin/curl}]")
+	}
+	return n
+}
+
+func (d *decoder) binary(v value) (Binary, bool) {
+	b := Binary{At: d.at(v.n)}
+	p := v
+	if d.version < 2 || v.n.Kind == yaml.MappingNode {
+		s, ok := d.section(v, "a binary", binaryWords)
+		if !ok {
+			return b, false
+		}
+		if h, ok := s.get("harness"); ok {
+			d.boolean(h)
+			d.warn(h, Deprecated, "harness has no effect", "remove it")
+		}
+		if p, ok = s.get("path"); !ok {
+			d.fault(value{v.n, v.path + ".path"}, Missing, "", "the path of a program", "")
+			return b, false
+		}
+	}
+	text, ok := d.text(p, "the path of a program")
+	if !ok {
+		return b, false
+	}
+	b.Path = text
+	problem, hint := binaryProblem(text)
+	switch {
+	case strings.Contains(text, "*") && d.globFault(p, text, '/'):
+		return b, false
+	case problem == "":
+	case d.version >= 2 || text == "":
+		d.fault(p, BadValue, show(text)+", "+problem, "an absolute path, or a glob that begins with one", hint)
+		return b, false
+	default:
+		d.warn(p, Weak, show(text)+" "+problem, hint)
+	}
+	return b, true
+}
+
+// binaryProblem says what is doubtful about a binary's path or glob.
+func binaryProblem(p string) (problem, hint string) {
+	switch {
+	case p == "":
+		return "matches no program", ""
+	case strings.HasPrefix(p, "/"):
+		if !strings.Contains(p, "*") && strings.ContainsAny(p, "?[{") {
+			return "is compared literally: ? [ { are wildcards only next to a *", "write a * where a wildcard is meant"
+		}
+		return "", ""
+	case strings.HasPrefix(p, "*"):
+		return "trusts a program of that name in any folder, also one that the agent wrote", "begin with a folder that the agent cannot write to"
+	}
+	return "matches no program: callers have absolute paths", "write the absolute path"
+}
+
+// endpointFields are what an endpoint holds before the parts are put together.
+type endpointFields struct {
+	section
+	rules, deny, access, enforcement, path, tls, allowed bool
+}
+
+func (d *decoder) endpoint(v value) Endpoint {
+	e := Endpoint{At: d.at(v.n)}
+	s, ok := d.section(v, "an endpoint", endpointWords)
+	if !ok {
+		return e
+	}
+	has := func(key string) bool { _, ok := s.get(key); return ok }
+	f := endpointFields{s, has("rules"), has("deny_rules"), has("access"), has("enforcement"), has("path"), has("tls"), has("allowed_ips")}
+
+	e.Ports = d.ports(v, s)
+	later := false
+	if p, ok := s.get("protocol"); ok {
+		e.Protocol, later = d.protocol(p)
+	}
+	if a, ok := s.get("allowed_ips"); ok {
+		d.allowedIPs(a, &e)
+	}
+	d.host(v, s, &e)
+	d.endpointWays(&f, &e)
+	if later {
+		// What the rules mean depends on the protocol; its one fault is enough.
+		return e
+	}
+	if f.path {
+		d.selector(s.fields["path"], &e)
+	}
+	if a, ok := s.get("allow_encoded_slash"); ok {
+		e.AllowEncodedSlash = d.boolean(a)
+	}
+	if e.Protocol == REST {
+		d.restRules(v, &f, &e)
+	} else {
+		d.noRules(&f, &e)
+	}
+	return e
+}
+
+func (d *decoder) ports(v value, s section) []uint16 {
+	const want = "a port of 1..65535"
+	one, hasOne := s.get("port")
+	many, hasMany := s.get("ports")
+	var ports []uint16
+	switch {
+	case hasOne && hasMany:
+		d.fault(many, Conflict, "port and ports together", "one of them", "write ports: […] with all of them")
+	case hasOne:
+		if p, ok := d.number(one, 1, 65535, want); ok {
+			ports = append(ports, uint16(p))
+		}
+	case hasMany:
+		n := 0
+		d.list(many, "ports", func(_ int, item value) {
+			n++
+			if p, ok := d.number(item, 1, 65535, want); ok {
+				ports = append(ports, uint16(p))
+			}
+		})
+		if n == 0 && (isNull(many.n) || many.n.Kind == yaml.SequenceNode) {
+			d.fault(many, Missing, "", "at least one port", "")
+		}
+	default:
+		d.fault(value{v.n, v.path + ".port"}, Missing, "", want, "write port: 443")
+	}
+	return ports
+}
+
+func (d *decoder) protocol(v value) (p Protocol, later bool) {
+	const want = "rest, tcp, or no protocol at all"
+	text, ok := d.text(v, want)
+	if !ok || text == "" {
+		return L4, !ok
+	}
+	folded := strings.ToLower(text)
+	for _, l := range protocolsLater {
+		if folded == l {
+			d.fault(v, NotYet, "protocol "+l, "", "the protocols of this build are rest and tcp; without protocol the connection alone is judged")
+			return L4, true
+		}
+	}
+	if folded != "rest" && folded != "tcp" {
+		hint := didYouMean(text, "rest", "tcp", "websocket", "graphql", "mcp")
+		if strings.HasPrefix(folded, "http") {
+			hint = "HTTP requests are judged by protocol: rest"
+		}
+		d.fault(v, BadValue, show(text), want, hint)
+		return L4, true
+	}
+	if folded != text {
+		if d.version >= 2 {
+			d.fault(v, BadValue, show(text), want, "did you mean "+folded+"?")
+		} else {
+			d.warn(v, Weak, show(text)+" is read as "+folded, "write "+folded)
+		}
+	}
+	return Protocol(folded), false
+}
+
+func (d *decoder) host(v value, s section, e *Endpoint) {
+	at := value{v.n, v.path + ".host"}
+	text := ""
+	if h, ok := s.get("host"); ok {
+		at = h
+		if text, ok = d.text(h, "a host name or address"); !ok {
+			return
+		}
+	}
+	if strings.TrimSpace(text) == "" {
+		if _, ok := s.get("allowed_ips"); !ok || e.Protocol == TCP {
+			d.fault(at, Missing, "", "a host name, a pattern like *.example.com, or an address", "only allowed_ips without protocol: tcp can do without a host")
+		}
+		return
+	}
+	e.Host = text
+	pattern, err := netname.ParsePattern(text)
+	if err != nil {
+		hint := ""
+		switch {
+		case strings.Contains(text, "://") || strings.Contains(text, "/"):
+			hint = "write the host alone; the port has its own key, and paths belong to rules"
+		case strings.Contains(text, ":") && strings.Count(text, ":") == 1:
+			hint = "write the port under port:"
+		case text == "*" || text == "**":
+			hint = "name the hosts; there is no rule for all of them"
+		case strings.HasSuffix(text, "."):
+			hint = "write the name without the final dot"
+		}
+		d.fault(at, BadValue, show(text)+" ("+plainError(err)+")", "a host name, a pattern like *.example.com, or an address", hint)
+		return
+	}
+	e.Pattern = pattern
+	if !pattern.Literal() {
+		return
+	}
+	h, err := netname.ParseHost(text)
+	switch {
+	case err != nil:
+		d.fault(at, BadValue, show(text)+" ("+plainError(err)+")", "a host name or address", "")
+	case h.IsAddr() && e.Protocol == TCP:
+		d.fault(at, BadValue, "the address "+show(text), "a DNS name with protocol: tcp", "leave protocol out to judge connections to an address")
+	case h.IsAddr() && netname.Synthetic(h.Addr()):
+		d.fault(at, Blocked, show(text), "a real address", "addresses in this range stand for names inside a sandbox and are never dialled")
+	case neverDialled(h):
+		d.fault(at, Blocked, show(text), "another host", "loopback, link-local and metadata services are never dialled from a sandbox")
+	}
+}
+
+// plainError is the text of an error of a leaf package, without its own quotes
+// of the input where that could be a secret.
+func plainError(err error) string {
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	if text := err.Error(); !looksSecret(text) && len(text) <= 2*maxShown {
+		return text
+	}
+	return "not well formed"
+}
+
+func (d *decoder) allowedIPs(v value, e *Endpoint) {
+	n := 0
+	d.list(v, "addresses and CIDR ranges", func(_ int, item value) {
+		n++
+		text, ok := d.text(item, "an address or CIDR range")
+		if !ok {
+			return
+		}
+		prefixes, err := netname.ParseAllowed([]string{strings.TrimSpace(text)})
+		if err != nil {
+			d.fault(item, BadValue, show(text)+" ("+plainError(err)+")", "an address or CIDR range that may be dialled", "")
+			return
+		}
+		for _, p := range prefixes {
+			switch {
+			case netname.Synthetic(p.Addr()) && (p.Bits() >= netname.SyntheticV4.Bits() && p.Addr().Is4() || p.Bits() >= netname.SyntheticV6.Bits()):
+				d.fault(item, Blocked, show(text), "real addresses", "addresses in this range stand for names inside a sandbox and are never dialled")
+			case p.Overlaps(netname.SyntheticV4) || p.Overlaps(netname.SyntheticV6):
+				d.warn(item, NoOperation, "the range holds addresses that stand for names inside a sandbox; those are never dialled", "")
+			}
+		}
+		e.AllowedIPs = append(e.AllowedIPs, prefixes...)
+	})
+	if n == 0 {
+		d.fault(v, Missing, "", "at least one address or range", "remove allowed_ips to use the usual rules for addresses")
+	}
+}
+
+// endpointWays decodes tls, enforcement and access.
+func (d *decoder) endpointWays(f *endpointFields, e *Endpoint) {
+	if v, ok := f.get("tls"); ok {
+		e.TLS, e.TLSWritten = d.tls(v)
+	}
+	if v, ok := f.get("access"); ok {
+		const want = "read-only, read-write or full"
+		if text, ok := d.text(v, want); ok {
+			switch text {
+			case "", "read-only", "read-write", "full":
+				e.Access = text
+			default:
+				d.fault(v, BadValue, show(text), want, didYouMean(text, "read-only", "read-write", "full"))
+			}
+		}
+	}
+	if d.version == 1 {
+		e.Enforcement = Audit
+	}
+	if v, ok := f.get("enforcement"); ok {
+		const want = "enforce or audit"
+		text, ok := d.text(v, want)
+		switch {
+		case !ok || text == "":
+		case text == "enforce":
+			e.Enforcement = Enforce
+		case text == "audit":
+			e.Enforcement = Audit
+		case text == "ask" && d.version >= 2:
+			d.fault(v, NotYet, "enforcement: ask", "", "write enforce")
+		default:
+			d.fault(v, BadValue, show(text), want, didYouMean(text, "enforce", "audit"))
+		}
+	}
+}
+
+func (d *decoder) tls(v value) (mode TLSMode, written bool) {
+	const want = "auto or skip"
+	text, ok := d.text(v, want)
+	switch {
+	case !ok || text == "":
+		return TLSAuto, false
+	case text == "auto":
+	case text == "skip":
+		mode = TLSSkip
+	case text == "terminate" || text == "passthrough":
+		d.warn(v, Deprecated, "tls: "+text+" means auto", "remove it; whether TLS is terminated follows from protocol")
+	default:
+		hint := didYouMean(text, "auto", "skip")
+		if text == "none" {
+			hint = "remove it for auto (plain text stays plain), or write skip for opaque bytes"
+		}
+		d.fault(v, BadValue, show(text), want, hint)
+	}
+	return mode, true
+}
+
+func (d *decoder) selector(v value, e *Endpoint) {
+	text, ok := d.text(v, "a path")
+	if !ok || text == "" {
+		return
+	}
+	if text != "**" && !strings.HasPrefix(text, "/") {
+		d.fault(v, BadValue, show(text), `a path that begins with "/", or "**"`, "")
+		return
+	}
+	if d.globFault(v, text, '/') {
+		return
+	}
+	e.Path = text
+}
+
+// noRules: without an inspected protocol nothing can judge requests, so words
+// that ask for it would be promises that nobody keeps.
+func (d *decoder) noRules(f *endpointFields, e *Endpoint) {
+	hint := "write protocol: rest to judge requests, or remove it"
+	what := "an endpoint without protocol, which judges the connection alone"
+	if e.Protocol == TCP {
+		what = "protocol: tcp, which judges the connection alone"
+	}
+	for _, key := range []string{"rules", "deny_rules", "path"} {
+		if v, ok := f.get(key); ok && !(isNull(v.n) || v.n.Kind == yaml.ScalarNode && v.n.Value == "") {
+			d.fault(v, Conflict, key+" on "+what, "", hint)
+		}
+	}
+	if v, ok := f.get("access"); ok && e.Access != "" {
+		switch {
+		case e.Protocol == TCP || e.Access != "full":
+			d.fault(v, Conflict, "access: "+e.Access+" on "+what, "", hint)
+		case d.version >= 2:
+			d.warn(v, NoOperation, "access without protocol has no effect", "remove it")
+		}
+	}
+	if v, ok := f.get("enforcement"); ok && e.Protocol == TCP {
+		d.fault(v, Conflict, "enforcement on "+what, "", "remove it; connections are always enforced")
+	}
+	if v, ok := f.get("allow_encoded_slash"); ok && e.AllowEncodedSlash {
+		d.warn(v, NoOperation, "allow_encoded_slash has no effect on "+what, "")
+	}
+	e.Enforcement = Enforce
+}
+
+func portList(ports []uint16) string {
+	text := make([]string, len(ports))
+	for i, p := range ports {
+		text[i] = strconv.Itoa(int(p))
+	}
+	return strings.Join(text, ", ")
+}

@@ -1,0 +1,241 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	ptarget "github.com/creel-run/creel/policy/target"
+)
+
+// restRules decodes access, rules and deny_rules of a rest endpoint.
+func (d *decoder) restRules(v value, f *endpointFields, e *Endpoint) {
+	if e.TLS == TLSSkip {
+		d.fault(f.fields["tls"], Conflict, "tls: skip with protocol: rest", "", "opaque bytes hold no requests to judge: remove one of the two")
+	}
+	if !f.enforcement && d.version == 1 {
+		d.warn(v, Weak, "enforcement is not written: in version 1 that is audit, so requests that no rule allows are FORWARDED",
+			"write enforcement: enforce")
+	} else if e.Enforcement == Audit {
+		d.warn(v, Weak, "enforcement: audit forwards requests that no rule allows", "write enforcement: enforce when the rules are right")
+	}
+	rules, hasRules := f.get("rules")
+	if hasRules && e.Access != "" {
+		d.fault(f.fields["access"], Conflict, "access and rules together", "one of them", "")
+	}
+	if hasRules {
+		n, empty := 0, 0
+		d.list(rules, "rules", func(_ int, item value) {
+			n++
+			if r, ok := d.allowRule(item); ok {
+				if r.Method == "" && r.Path == "" {
+					empty++
+				}
+				e.Allow = append(e.Allow, r)
+			}
+		})
+		switch {
+		case n == 0 && (isNull(rules.n) || rules.n.Kind == yaml.SequenceNode):
+			d.fault(rules, Missing, "", "at least one rule", "write - allow: {method: GET, path: \"/**\"}")
+		case n == empty && d.version == 1:
+			d.fault(rules, NeverFires, "rules that allow no request at all", "a rule with method and path", "")
+		}
+	} else if e.Access == "" {
+		d.fault(value{v.n, v.path + ".rules"}, Missing, "", "rules or access", "write access: read-only, or rules: with an allow list")
+	}
+	if l, ok := f.get("deny_rules"); ok {
+		n := 0
+		d.list(l, "deny rules", func(_ int, item value) {
+			n++
+			e.Deny = append(e.Deny, d.requestRule(item, true))
+		})
+		if n == 0 && l.n.Kind == yaml.SequenceNode {
+			d.fault(l, Missing, "", "at least one deny rule", "remove deny_rules")
+		}
+	}
+}
+
+func (d *decoder) allowRule(v value) (RequestRule, bool) {
+	s, ok := d.section(v, "a rule", ruleWords)
+	if !ok {
+		return RequestRule{}, false
+	}
+	a, ok := s.get("allow")
+	if !ok {
+		d.fault(value{v.n, v.path + ".allow"}, Missing, "", "what the rule allows", "write - allow: {method: GET, path: \"/**\"}")
+		return RequestRule{}, false
+	}
+	return d.requestRule(a, false), true
+}
+
+// knownMethods are those of RFC 9110 and PATCH; others work and are unusual.
+var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "*"}
+
+// requestRule decodes an allow or deny entry. What makes a deny rule miss is a
+// fault; what makes an allow rule miss is on the safe side, so version 1 keeps it.
+func (d *decoder) requestRule(v value, deny bool) RequestRule {
+	r := RequestRule{At: d.at(v.n)}
+	before := len(d.faults)
+	s, ok := d.section(v, "a rule", requestWords)
+	if !ok || len(d.faults) > before {
+		return r
+	}
+	what := "allow"
+	if deny {
+		what = "deny"
+	}
+	strict := deny || d.version >= 2
+	for _, key := range []string{"method", "path"} {
+		if _, ok := s.get(key); ok {
+			continue
+		}
+		want := map[string]string{"method": `an HTTP method, or "*"`, "path": `a path glob, or "**"`}[key]
+		if strict {
+			d.fault(value{v.n, pathKey(v.path, key)}, Missing, "", want, "without it this "+what+" rule never fires")
+		} else {
+			d.warn(value{v.n, pathKey(v.path, key)}, NeverFires, "without "+key+" this rule allows nothing", "add "+key)
+		}
+	}
+	if m, ok := s.get("method"); ok {
+		r.Method = d.method(m)
+	}
+	if p, ok := s.get("path"); ok {
+		r.Path = d.rulePath(p, strict)
+	}
+	if q, ok := s.get("query"); ok {
+		d.mapping(q, "of query keys", func(key *yaml.Node, val value) {
+			if m, ok := d.matcher(val); ok {
+				r.Query = append(r.Query, QueryRule{Key: key.Value, Any: m})
+			}
+		})
+		slices.SortFunc(r.Query, func(a, b QueryRule) int { return strings.Compare(a.Key, b.Key) })
+	}
+	return r
+}
+
+func (d *decoder) method(v value) string {
+	const want = `an HTTP method, or "*"`
+	text, ok := d.text(v, want)
+	if !ok {
+		return ""
+	}
+	upper := strings.ToUpper(text)
+	switch {
+	case upper == "WEBSOCKET_TEXT":
+		d.fault(v, NotYet, "the method WEBSOCKET_TEXT", "", "")
+	case !isToken(text):
+		hint := ""
+		if strings.ContainsAny(text, ",| ") {
+			hint = "write one rule for each method"
+		}
+		d.fault(v, BadValue, show(text), want, hint)
+		return ""
+	case !slices.Contains(knownMethods, upper):
+		d.warn(v, Weak, "unusual HTTP method "+show(text), didYouMean(upper, knownMethods...))
+	}
+	return upper
+}
+
+// isToken: RFC 9110 §5.6.2.
+func isToken(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !isWord(s[i]) && !strings.ContainsRune("!#$%&'*+-.^`|~", rune(s[i])) {
+			return false
+		}
+	}
+	return s != "" && (s == "*" || !strings.ContainsAny(s, "*|"))
+}
+
+func (d *decoder) rulePath(v value, strict bool) string {
+	text, ok := d.text(v, `a path glob, or "**"`)
+	if !ok {
+		return ""
+	}
+	if d.globFault(v, text, '/') {
+		return ""
+	}
+	if why, hint := neverMatches(text); why != "" {
+		if strict {
+			d.fault(v, NeverFires, show(text)+" "+why, "", hint)
+		} else {
+			d.warn(v, NeverFires, show(text)+" "+why, hint)
+		}
+	}
+	return text
+}
+
+// neverMatches says why a path glob matches no canonical path: such a deny
+// rule protects nothing. It may miss cases; it never accuses a live one.
+func neverMatches(glob string) (why, hint string) {
+	if strings.ContainsAny(glob, "[{\\") {
+		return "", ""
+	}
+	if glob == "**" || strings.HasPrefix(glob, "**/") || strings.HasPrefix(glob, "*/") {
+		return "", ""
+	}
+	if !strings.HasPrefix(glob, "/") {
+		return "matches no path: paths begin with /", `begin with "/" or "**/"`
+	}
+	if before, after, ok := strings.Cut(glob, "?"); ok && strings.Contains(after, "=") && !strings.HasSuffix(before, "/") {
+		return "", ""
+	}
+	plain := strings.NewReplacer("*", "x", "?", "x").Replace(glob)
+	t, err := ptarget.Parse(plain, true)
+	switch {
+	case err != nil:
+		return "matches no canonical path", "paths are compared after decoding; write the decoded form, and %XX in upper case for what stays encoded"
+	case t.Path != plain:
+		return "matches no canonical path", "requests are compared in the form " + show(t.Path)
+	}
+	return "", ""
+}
+
+// matcher decodes a query matcher: a glob, {any: [glob, …]} or {glob: glob}.
+func (d *decoder) matcher(v value) ([]string, bool) {
+	if v.n.Kind == yaml.ScalarNode {
+		g, ok := d.valueGlob(v)
+		return []string{g}, ok
+	}
+	if v.n.Kind != yaml.MappingNode {
+		d.fault(v, WrongType, describe(v.n), "a glob, or {any: [glob, …]}", "")
+		return nil, false
+	}
+	s, ok := d.section(v, "a matcher", matcherWords)
+	if !ok {
+		return nil, false
+	}
+	anyOf, hasAny := s.get("any")
+	one, hasOne := s.get("glob")
+	switch {
+	case hasAny && hasOne:
+		d.fault(v, Conflict, "any and glob together", "one of them", "")
+	case hasOne:
+		g, ok := d.valueGlob(one)
+		return []string{g}, ok
+	case hasAny:
+		var globs []string
+		d.list(anyOf, "globs", func(_ int, item value) {
+			if g, ok := d.valueGlob(item); ok {
+				globs = append(globs, g)
+			}
+		})
+		if len(globs) > 0 {
+			return globs, true
+		}
+		if isNull(anyOf.n) || len(anyOf.n.Content) == 0 {
+			d.fault(anyOf, Missing, "", "at least one glob", "")
+		}
+	case len(v.n.Content) == 0:
+		d.fault(v, Missing, "", "a glob, or {any: [glob, …]}", "")
+	}
+	return nil, false
+}
+
+func (d *decoder) valueGlob(v value) (string, bool) {
+	text, ok := d.text(v, "a glob")
+	if !ok || d.globFault(v, text, '.') {
+		return "", false
+	}
+	return text, true
+}

@@ -1,0 +1,157 @@
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/creel-run/creel/netname"
+)
+
+// Document is a policy as it was written, decoded and valid: plain data.
+// Parse makes it; whoever builds one by hand gets what Compile makes of it.
+type Document struct {
+	File       string
+	Version    int // 1 or 2
+	Filesystem Filesystem
+	Landlock   Landlock
+	Process    Process
+	Networks   []Network  // sorted by Key
+	Inference  *Inference // version 2; nil: the stanza is absent
+}
+
+// Filesystem says which host paths exist inside a sandbox.
+type Filesystem struct {
+	IncludeWorkdir      bool // the workspace is readable and writable
+	ReadOnly, ReadWrite []Path
+	At                  Position // zero: the section is absent
+}
+
+// Path is one entry of a path list, lexically clean and absolute.
+type Path struct {
+	Path string
+	// Optional: its absence is no fault. Version 2 says so for each path
+	// ({path: /lib64, optional: true}); under Landlock best_effort, which is
+	// version 1's default, it holds for every path. A path that exists and
+	// cannot be granted is a fault all the same.
+	Optional bool
+	At       Position
+}
+
+// Compatibility says what happens when the kernel cannot enforce the paths.
+// The zero value demands it.
+type Compatibility uint8
+
+const (
+	HardRequirement Compatibility = iota
+	BestEffort
+)
+
+func (c Compatibility) String() string {
+	if c == BestEffort {
+		return "best_effort"
+	}
+	return "hard_requirement"
+}
+
+// Landlock is the landlock section.
+type Landlock struct {
+	Compatibility Compatibility
+	At            Position // zero: not written, so the version's default
+}
+
+// Process is the process section; empty strings leave the choice to the sandbox.
+type Process struct {
+	RunAsUser, RunAsGroup string // "sandbox" or a decimal id of 1..4294967294
+	At                    Position
+}
+
+// Network is one entry of network_policies.
+type Network struct {
+	Key       string // what decisions name
+	Name      string // for display; the key if not written
+	Endpoints []Endpoint
+	AnyBinary bool // version 2's word: every caller, known or not
+	Binaries  []Binary
+	At        Position
+}
+
+// Binary is a path or path glob of an executable as the sandbox sees it.
+type Binary struct {
+	Path string
+	At   Position
+}
+
+// Protocol is how far an endpoint's traffic is judged.
+type Protocol string
+
+const (
+	L4   Protocol = ""     // the connection alone
+	TCP  Protocol = "tcp"  // the same, for clients that speak no HTTP
+	REST Protocol = "rest" // every HTTP request
+)
+
+// TLSMode is what happens to TLS towards an endpoint.
+type TLSMode uint8
+
+const (
+	TLSAuto TLSMode = iota // SNI is checked; terminated if the endpoint is inspected
+	TLSSkip                // opaque bytes
+)
+
+// Enforcement is what a request gets that no rule allows. The zero value denies it.
+type Enforcement uint8
+
+const (
+	Enforce Enforcement = iota
+	Audit               // it is forwarded and recorded
+)
+
+func (e Enforcement) String() string {
+	if e == Audit {
+		return "audit"
+	}
+	return "enforce"
+}
+
+// Endpoint is one destination with what may be done there.
+type Endpoint struct {
+	Host              string          // as written; empty: hostless, any name whose addresses are in AllowedIPs
+	Pattern           netname.Pattern // of Host; zero if hostless
+	Ports             []uint16
+	Protocol          Protocol
+	Path              string // selector; empty or "**": every path
+	TLS               TLSMode
+	TLSWritten        bool // the tls key stands there, whatever its value
+	Enforcement       Enforcement
+	Access            string // read-only, read-write, full or empty
+	Allow, Deny       []RequestRule
+	AllowedIPs        []netip.Prefix // nil: not written
+	AllowEncodedSlash bool
+	At                Position
+}
+
+// RequestRule is one allow or deny entry.
+type RequestRule struct {
+	Method string // upper case, or "*"
+	Path   string // glob over the canonical path
+	Query  []QueryRule
+	At     Position
+}
+
+// QueryRule constrains the values of one query key.
+type QueryRule struct {
+	Key string
+	Any []string // value globs; one has to match
+}
+
+// Inference is version 2's inference section. The key is a reference: a
+// literal secret in a policy is a fault.
+type Inference struct {
+	Backend     string            // base URL
+	Key         string            // "env:VAR" or "file:PATH"; empty: none
+	Model       string            // forces every request to this model
+	Models      map[string]string // asked name to sent name
+	Hosts       []string          // replaces the built-in list of model hosts; nil: keeps it
+	AddHosts    []string
+	RemoveHosts []string
+	At          Position
+}

@@ -1,0 +1,112 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/creel-run/creel/netname"
+)
+
+// neverDialled: hosts that no policy opens, whatever they resolve to. A rule
+// for one of them would look as if it worked.
+func neverDialled(h netname.Host) bool {
+	if h.IsAddr() {
+		return netname.Classify(h.Addr()) == netname.AlwaysBlocked
+	}
+	name := h.String()
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || netname.IsMetadataHost(h)
+}
+
+// modelHosts are well-known model providers. It serves a warning alone: which
+// hosts are rerouted is the inference route's list.
+var modelHosts = []string{
+	"api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com", "openrouter.ai", "api.mistral.ai", "api.groq.com",
+	"api.deepseek.com", "api.x.ai", "api.together.xyz", "api.cohere.com", "api.perplexity.ai", "api.fireworks.ai", "api.cerebras.ai",
+	"integrate.api.nvidia.com", "inference-api.nvidia.com", "router.huggingface.co", "api-inference.huggingface.co", "api.deepinfra.com",
+}
+
+// inferenceHost is answered by the supervisor itself.
+const inferenceHost = "inference.local"
+
+// sharedSuffixes are domains under which anybody can have a host.
+var sharedSuffixes = []string{
+	"amazonaws.com", "s3.amazonaws.com", "cloudfront.net", "github.io", "githubusercontent.com", "gitlab.io", "herokuapp.com", "vercel.app",
+	"netlify.app", "workers.dev", "pages.dev", "r2.dev", "azurewebsites.net", "blob.core.windows.net", "azureedge.net", "appspot.com",
+	"run.app", "web.app", "firebaseapp.com", "firebaseio.com", "googleapis.com", "storage.googleapis.com", "googleusercontent.com",
+	"ngrok.io", "ngrok.app", "ngrok-free.app", "trycloudflare.com", "fly.dev", "onrender.com", "supabase.co", "sharepoint.com",
+	"atlassian.net", "slack.com", "zendesk.com", "myshopify.com", "digitaloceanspaces.com", "backblazeb2.com",
+}
+
+// broadWritable are folders whose writers decide what others execute.
+var broadWritable = []string{
+	"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/usr/local", "/var", "/mnt", "/media",
+}
+
+// lint warns about what is defined and allowed, and wider than it looks.
+func (d *decoder) lint(doc *Document) {
+	for _, p := range doc.Filesystem.ReadWrite {
+		if slices.Contains(broadWritable, p.Path) {
+			d.warnAt(p.At, "filesystem_policy.read_write", Weak, show(p.Path)+" is writable as a whole", "name the folder below it that the agent has to write to")
+		}
+		for _, r := range doc.Filesystem.ReadOnly {
+			if r.Path == p.Path {
+				d.warnAt(r.At, "filesystem_policy.read_only", Conflict, show(r.Path)+" is in both lists, so it is writable", "keep one of them")
+			}
+		}
+	}
+	for i := range doc.Networks {
+		n := &doc.Networks[i]
+		at := pathKey("network_policies", n.Key)
+		for j := range n.Endpoints {
+			d.lintEndpoint(doc, &n.Endpoints[j], pathIndex(at+".endpoints", j))
+		}
+	}
+}
+
+func (d *decoder) lintEndpoint(doc *Document, e *Endpoint, path string) {
+	path += ".host"
+	if e.TLS == TLSSkip {
+		d.warnAt(e.At, path, Weak, "tls: skip passes opaque bytes: neither the server's name nor a request is checked", "leave tls out unless the protocol is not TLS from its first byte")
+	}
+	if e.Host == "" {
+		d.warnAt(e.At, path, Weak, "without a host every name whose addresses are in allowed_ips is allowed on port "+portList(e.Ports), "name the hosts")
+		return
+	}
+	for _, m := range modelHosts {
+		h, err := netname.ParseHost(m)
+		if err == nil && e.Pattern.Match(h) && !claimed(doc.Inference, m) {
+			d.warnAt(e.At, path, Weak, fmt.Sprintf("%s is a model host: this rule lets the agent use it with a key of its own, outside the inference route", m),
+				"configure inference instead; while a route claims this host, the rule is not used for it")
+			break
+		}
+	}
+	if e.Host == inferenceHost {
+		d.warnAt(e.At, path, NoOperation, inferenceHost+" is answered by the inference route, with or without a rule", "remove it")
+	}
+	if !e.Pattern.Literal() {
+		suffix := literalSuffix(e.Pattern.String())
+		if slices.Contains(sharedSuffixes, suffix) {
+			d.warnAt(e.At, path, Weak, fmt.Sprintf("%s covers hosts that anybody can rent below %s", show(e.Host), suffix), "name the hosts")
+		}
+		return
+	}
+	if h := e.Pattern.Host(); !h.IsAddr() && doc.Version == 1 && e.AllowedIPs == nil && e.Host != inferenceHost {
+		d.warnAt(e.At, path, Weak, "an exact host in version 1 may resolve to internal addresses", "add allowed_ips, or move to version: 2, where it has to be public")
+	}
+}
+
+// claimed: the document's own inference section takes the host.
+func claimed(inf *Inference, host string) bool {
+	if inf == nil || inf.Backend == "" || slices.Contains(inf.RemoveHosts, host) {
+		return false
+	}
+	return inf.Hosts == nil || slices.Contains(inf.Hosts, host) || slices.Contains(inf.AddHosts, host)
+}
+
+// literalSuffix is the part of a host pattern behind its last wildcard label.
+func literalSuffix(pattern string) string {
+	star := strings.LastIndexByte(pattern, '*')
+	_, suffix, _ := strings.Cut(pattern[star+1:], ".")
+	return suffix
+}

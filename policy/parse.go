@@ -1,0 +1,74 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// Parse decodes and checks one policy document. name stands in positions. The
+// error is nil or a Faults with everything that is wrong; the Document is nil
+// then. Warnings are given in both cases.
+func Parse(name string, data []byte) (*Document, Warnings, error) {
+	d := &decoder{file: name, version: 1}
+	doc := &Document{File: name}
+	if root, ok := d.read(data); ok {
+		d.document(root, doc)
+		if len(d.faults) == 0 {
+			d.lint(doc)
+			d.ambiguity(doc)
+		}
+	}
+	warns := sortWarnings(d.warns)
+	if len(d.faults) > 0 {
+		return nil, warns, sortFaults(d.faults)
+	}
+	return doc, warns, nil
+}
+
+// Load reads a policy file, at most MaxBytes of it.
+func Load(path string) (*Document, Warnings, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open policy: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read policy: %w", err)
+	}
+	return Parse(path, data)
+}
+
+func (d *decoder) document(root value, doc *Document) {
+	// The version is read first: it decides which words the rest may hold.
+	d.version = d.findVersion(root)
+	doc.Version = d.version
+	s, ok := d.section(root, "the policy", documentWords)
+	if !ok {
+		return
+	}
+	if v, ok := s.get("landlock"); ok {
+		doc.Landlock = d.landlock(v)
+	} else if d.version == 1 {
+		doc.Landlock = Landlock{Compatibility: BestEffort}
+		d.warn(value{n: root.n}, Weak, "landlock is not written: in version 1 that is best_effort, so a kernel without Landlock is accepted",
+			"write landlock: {compatibility: hard_requirement}, or move to version: 2")
+	}
+	doc.Filesystem = Filesystem{IncludeWorkdir: true}
+	if v, ok := s.get("filesystem_policy"); ok {
+		doc.Filesystem = d.filesystem(v, doc.Landlock.Compatibility)
+	}
+	if v, ok := s.get("process"); ok {
+		doc.Process = d.process(v)
+	}
+	if v, ok := s.get("network_policies"); ok {
+		doc.Networks = d.networks(v)
+	}
+	if v, ok := s.get("inference"); ok {
+		doc.Inference = d.inference(v)
+	}
+	slices.SortFunc(doc.Networks, func(a, b Network) int { return cmp.Compare(a.Key, b.Key) })
+}

@@ -1,0 +1,170 @@
+package policy
+
+// word is one key of the language. since is the version that brought it; a
+// word that is not built is known, so that its fault says "not yet" and not
+// "unknown".
+type word struct {
+	name  string
+	since int
+	built bool
+}
+
+// The whole language, section by section (openshell-v1.md §1, design.md §6).
+var (
+	documentWords = []word{
+		{"version", 1, true},
+		{"filesystem_policy", 1, true},
+		{"landlock", 1, true},
+		{"process", 1, true},
+		{"network_policies", 1, true},
+		{"network_middlewares", 1, false},
+		{"inference", 2, true},
+		{"extends", 2, false},
+		{"unmatched", 2, false},
+		{"limits", 2, false},
+		{"hidden", 2, false},
+		{"noexec", 2, false},
+		{"workspace", 2, false},
+		{"resources", 2, false},
+		{"syscalls", 2, false},
+		{"dns", 2, false},
+	}
+	filesystemWords = []word{
+		{"include_workdir", 1, true},
+		{"read_only", 1, true},
+		{"read_write", 1, true},
+		{"hidden", 2, false},
+		{"noexec", 2, false},
+		{"workspace", 2, false},
+	}
+	pathWords = []word{
+		{"path", 2, true},
+		{"optional", 2, true},
+	}
+	landlockWords = []word{
+		{"compatibility", 1, true},
+	}
+	processWords = []word{
+		{"run_as_user", 1, true},
+		{"run_as_group", 1, true},
+	}
+	networkWords = []word{
+		{"name", 1, true},
+		{"endpoints", 1, true},
+		{"binaries", 1, true},
+		{"expires_at", 2, false},
+		{"max_uses", 2, false},
+		{"limits", 2, false},
+		{"unmatched", 2, false},
+	}
+	endpointWords = []word{
+		{"host", 1, true},
+		{"port", 1, true},
+		{"ports", 1, true},
+		{"protocol", 1, true},
+		{"path", 1, true},
+		{"tls", 1, true},
+		{"enforcement", 1, true},
+		{"access", 1, true},
+		{"rules", 1, true},
+		{"deny_rules", 1, true},
+		{"allowed_ips", 1, true},
+		{"allow_encoded_slash", 1, true},
+		{"websocket_credential_rewrite", 1, false},
+		{"request_body_credential_rewrite", 1, false},
+		{"allow_uninspected_credentials", 1, false},
+		{"persisted_queries", 1, false},
+		{"graphql_persisted_queries", 1, false},
+		{"graphql_max_body_bytes", 1, false},
+		{"credential_signing", 1, false},
+		{"signing_service", 1, false},
+		{"signing_region", 1, false},
+		{"credential_binding", 1, false},
+		{"json_rpc", 1, false},
+		{"mcp", 1, false},
+		{"expires_at", 2, false},
+		{"max_uses", 2, false},
+		{"limits", 2, false},
+		{"unmatched", 2, false},
+	}
+	binaryWords = []word{
+		{"path", 1, true},
+		{"harness", 1, true},
+	}
+	ruleWords = []word{
+		{"allow", 1, true},
+	}
+	requestWords = []word{
+		{"method", 1, true},
+		{"path", 1, true},
+		{"query", 1, true},
+		{"command", 1, false},
+		{"operation_type", 1, false},
+		{"operation_name", 1, false},
+		{"fields", 1, false},
+		{"tool", 1, false},
+		{"params", 1, false},
+	}
+	matcherWords = []word{
+		{"any", 1, true},
+		{"glob", 1, true},
+	}
+	inferenceWords = []word{
+		{"backend", 2, true},
+		{"key", 2, true},
+		{"model", 2, true},
+		{"models", 2, true},
+		{"hosts", 2, true},
+		{"add_hosts", 2, true},
+		{"remove_hosts", 2, true},
+	}
+)
+
+// protocolsLater are protocols of the language that this build cannot inspect.
+var protocolsLater = []string{"websocket", "graphql", "sql", "mcp", "json-rpc"}
+
+// nearest is the candidate closest to s, or "" if none is close.
+func nearest(s string, candidates []string) string {
+	best, bestDistance := "", len(s)/3+2
+	for _, c := range candidates {
+		if d := distance(s, c); d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	return best
+}
+
+// distance is the number of single-byte edits, swaps of neighbours included,
+// from a to b. Long keys are not words of the language, so they are cut off.
+func distance(a, b string) int {
+	const longest = 64
+	if len(a) > longest || len(b) > longest {
+		return longest
+	}
+	var rows [3][longest + 1]int
+	for j := 0; j <= len(b); j++ {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur, prev, before := &rows[i%3], &rows[(i+2)%3], &rows[(i+1)%3]
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if lower(a[i-1]) == lower(b[j-1]) {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], before[j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)%3][len(b)]
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
