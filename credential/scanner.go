@@ -29,8 +29,9 @@ type scanner struct {
 	from  io.Reader
 	plain matcher
 	coded matcher
-	out   []byte // ready to be given out
-	held  []byte // may be the begin of a placeholder
+	buf   []byte
+	out   []byte // a part of buf that is ready to be given out
+	held  []byte // the part behind it, which may be the begin of a placeholder
 	err   error  // given once out is empty
 }
 
@@ -52,27 +53,37 @@ func (s *scanner) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// fill is called with all of out given away.
 func (s *scanner) fill() {
-	data := make([]byte, readBytes)
-	n, err := s.from.Read(data)
-	fresh := data[:n]
-	all := append(s.held, fresh...)
-	base := len(s.held)
-	for i, c := range fresh {
-		if s.plain.step(c) || s.coded.step(c) {
-			// Everything before the match is fit to be given out.
-			start := base + i + 1 - max(s.plain.raw(), s.coded.raw())
-			s.out, s.held, s.err = all[:max(start, 0)], nil, ErrPlaceholder
-			return
+	if s.buf == nil {
+		s.buf = make([]byte, readBytes+3*len(prefix)) // what is held has at most three bytes per character
+	}
+	base := copy(s.buf, s.held)
+	n, err := s.from.Read(s.buf[base : base+readBytes])
+	all := s.buf[:base+n]
+	for i := base; i < len(all); i++ {
+		// Both take every byte, whichever finds first.
+		plain, coded := s.plain.step(all[i]), s.coded.step(all[i])
+		if !plain && !coded {
+			continue
 		}
+		length := 0
+		if plain {
+			length = s.plain.raw()
+		}
+		if coded {
+			length = max(length, s.coded.raw())
+		}
+		// Everything before the match is fit to be given out.
+		s.out, s.held, s.err = all[:max(i+1-length, 0)], nil, ErrPlaceholder
+		return
 	}
 	if err != nil {
 		s.out, s.held, s.err = all, nil, err
 		return
 	}
 	keep := min(max(s.plain.hold(), s.coded.hold()), len(all))
-	s.out = all[:len(all)-keep]
-	s.held = append([]byte(nil), all[len(all)-keep:]...)
+	s.out, s.held = all[:len(all)-keep], all[len(all)-keep:]
 }
 
 // matcher looks for the prefix in a stream, character by character; with
@@ -81,7 +92,7 @@ type matcher struct {
 	percent bool
 	pending []byte // raw bytes of an escape that is not complete
 	state   int    // characters of the prefix that match
-	lengths []int  // raw length of each of them
+	lengths []int  // raw length of each of them, 1 or 3
 }
 
 // step takes a raw byte and reports whether the prefix is complete.
