@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -128,21 +129,12 @@ func binaryProblem(p string) (problem, hint string) {
 	return "matches no program: callers have absolute paths", "write the absolute path"
 }
 
-// endpointFields are what an endpoint holds before the parts are put together.
-type endpointFields struct {
-	section
-	rules, deny, access, enforcement, path, tls, allowed bool
-}
-
 func (d *decoder) endpoint(v value) Endpoint {
 	e := Endpoint{At: d.at(v.n)}
 	s, ok := d.section(v, "an endpoint", endpointWords)
 	if !ok {
 		return e
 	}
-	has := func(key string) bool { _, ok := s.get(key); return ok }
-	f := endpointFields{s, has("rules"), has("deny_rules"), has("access"), has("enforcement"), has("path"), has("tls"), has("allowed_ips")}
-
 	e.Ports = d.ports(v, s)
 	later := false
 	if p, ok := s.get("protocol"); ok {
@@ -152,21 +144,21 @@ func (d *decoder) endpoint(v value) Endpoint {
 		d.allowedIPs(a, &e)
 	}
 	d.host(v, s, &e)
-	d.endpointWays(&f, &e)
+	d.endpointWays(s, &e)
 	if later {
 		// What the rules mean depends on the protocol; its one fault is enough.
 		return e
 	}
-	if f.path {
-		d.selector(s.fields["path"], &e)
+	if p, ok := s.get("path"); ok {
+		d.selector(p, &e)
 	}
 	if a, ok := s.get("allow_encoded_slash"); ok {
 		e.AllowEncodedSlash = d.boolean(a)
 	}
 	if e.Protocol == REST {
-		d.restRules(v, &f, &e)
+		d.restRules(v, s, &e)
 	} else {
-		d.noRules(&f, &e)
+		d.noRules(s, &e)
 	}
 	return e
 }
@@ -286,7 +278,12 @@ func plainError(err error) string {
 	if inner := errors.Unwrap(err); inner != nil {
 		err = inner
 	}
-	if text := err.Error(); !looksSecret(text) && len(text) <= 2*maxShown {
+	// "parse allowed_ips "…": cause": the value is shown by the fault itself.
+	text := err.Error()
+	if i := strings.LastIndex(text, "\": "); i >= 0 {
+		text = text[i+3:]
+	}
+	if !looksSecret(text) && len(text) <= 2*maxShown {
 		return text
 	}
 	return "not well formed"
@@ -300,18 +297,23 @@ func (d *decoder) allowedIPs(v value, e *Endpoint) {
 		if !ok {
 			return
 		}
-		prefixes, err := netname.ParseAllowed([]string{strings.TrimSpace(text)})
+		list := []string{text}
+		for _, hole := range []netip.Prefix{netname.SyntheticV4, netname.SyntheticV6} {
+			p, err := netip.ParsePrefix(text)
+			switch {
+			case err != nil || !p.Overlaps(hole):
+			case p.Bits() >= hole.Bits():
+				d.fault(item, Blocked, show(text), "real addresses", "addresses in "+hole.String()+" stand for names inside a sandbox and are never dialled")
+				return
+			default:
+				d.warn(item, NoOperation, "without the addresses of "+hole.String()+", which stand for names inside a sandbox and are never dialled", "")
+				list = without(p.Masked(), hole)
+			}
+		}
+		prefixes, err := netname.ParseAllowed(list)
 		if err != nil {
 			d.fault(item, BadValue, show(text)+" ("+plainError(err)+")", "an address or CIDR range that may be dialled", "")
 			return
-		}
-		for _, p := range prefixes {
-			switch {
-			case netname.Synthetic(p.Addr()) && (p.Bits() >= netname.SyntheticV4.Bits() && p.Addr().Is4() || p.Bits() >= netname.SyntheticV6.Bits()):
-				d.fault(item, Blocked, show(text), "real addresses", "addresses in this range stand for names inside a sandbox and are never dialled")
-			case p.Overlaps(netname.SyntheticV4) || p.Overlaps(netname.SyntheticV6):
-				d.warn(item, NoOperation, "the range holds addresses that stand for names inside a sandbox; those are never dialled", "")
-			}
 		}
 		e.AllowedIPs = append(e.AllowedIPs, prefixes...)
 	})
@@ -321,11 +323,11 @@ func (d *decoder) allowedIPs(v value, e *Endpoint) {
 }
 
 // endpointWays decodes tls, enforcement and access.
-func (d *decoder) endpointWays(f *endpointFields, e *Endpoint) {
-	if v, ok := f.get("tls"); ok {
+func (d *decoder) endpointWays(s section, e *Endpoint) {
+	if v, ok := s.get("tls"); ok {
 		e.TLS, e.TLSWritten = d.tls(v)
 	}
-	if v, ok := f.get("access"); ok {
+	if v, ok := s.get("access"); ok {
 		const want = "read-only, read-write or full"
 		if text, ok := d.text(v, want); ok {
 			switch text {
@@ -339,7 +341,7 @@ func (d *decoder) endpointWays(f *endpointFields, e *Endpoint) {
 	if d.version == 1 {
 		e.Enforcement = Audit
 	}
-	if v, ok := f.get("enforcement"); ok {
+	if v, ok := s.get("enforcement"); ok {
 		const want = "enforce or audit"
 		text, ok := d.text(v, want)
 		switch {
@@ -394,18 +396,18 @@ func (d *decoder) selector(v value, e *Endpoint) {
 
 // noRules: without an inspected protocol nothing can judge requests, so words
 // that ask for it would be promises that nobody keeps.
-func (d *decoder) noRules(f *endpointFields, e *Endpoint) {
+func (d *decoder) noRules(s section, e *Endpoint) {
 	hint := "write protocol: rest to judge requests, or remove it"
 	what := "an endpoint without protocol, which judges the connection alone"
 	if e.Protocol == TCP {
 		what = "protocol: tcp, which judges the connection alone"
 	}
 	for _, key := range []string{"rules", "deny_rules", "path"} {
-		if v, ok := f.get(key); ok && !(isNull(v.n) || v.n.Kind == yaml.ScalarNode && v.n.Value == "") {
+		if v, ok := s.get(key); ok && !(isNull(v.n) || v.n.Kind == yaml.ScalarNode && v.n.Value == "") {
 			d.fault(v, Conflict, key+" on "+what, "", hint)
 		}
 	}
-	if v, ok := f.get("access"); ok && e.Access != "" {
+	if v, ok := s.get("access"); ok && e.Access != "" {
 		switch {
 		case e.Protocol == TCP || e.Access != "full":
 			d.fault(v, Conflict, "access: "+e.Access+" on "+what, "", hint)
@@ -413,10 +415,10 @@ func (d *decoder) noRules(f *endpointFields, e *Endpoint) {
 			d.warn(v, NoOperation, "access without protocol has no effect", "remove it")
 		}
 	}
-	if v, ok := f.get("enforcement"); ok && e.Protocol == TCP {
+	if v, ok := s.get("enforcement"); ok && e.Protocol == TCP {
 		d.fault(v, Conflict, "enforcement on "+what, "", "remove it; connections are always enforced")
 	}
-	if v, ok := f.get("allow_encoded_slash"); ok && e.AllowEncodedSlash {
+	if v, ok := s.get("allow_encoded_slash"); ok && e.AllowEncodedSlash {
 		d.warn(v, NoOperation, "allow_encoded_slash has no effect on "+what, "")
 	}
 	e.Enforcement = Enforce
@@ -428,4 +430,22 @@ func portList(ports []uint16) string {
 		text[i] = strconv.Itoa(int(p))
 	}
 	return strings.Join(text, ", ")
+}
+
+// without cuts a hole out of a wider range: the halves that do not hold it.
+func without(p, hole netip.Prefix) []string {
+	var list []string
+	for p.Bits() < hole.Bits() {
+		low := netip.PrefixFrom(p.Addr(), p.Bits()+1)
+		raw := p.Addr().AsSlice()
+		raw[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
+		addr, _ := netip.AddrFromSlice(raw)
+		high := netip.PrefixFrom(addr, p.Bits()+1)
+		if low.Overlaps(hole) {
+			list, p = append(list, high.String()), low
+		} else {
+			list, p = append(list, low.String()), high
+		}
+	}
+	return list
 }

@@ -10,19 +10,19 @@ import (
 )
 
 // restRules decodes access, rules and deny_rules of a rest endpoint.
-func (d *decoder) restRules(v value, f *endpointFields, e *Endpoint) {
+func (d *decoder) restRules(v value, s section, e *Endpoint) {
 	if e.TLS == TLSSkip {
-		d.fault(f.fields["tls"], Conflict, "tls: skip with protocol: rest", "", "opaque bytes hold no requests to judge: remove one of the two")
+		d.fault(s.fields["tls"], Conflict, "tls: skip with protocol: rest", "", "opaque bytes hold no requests to judge: remove one of the two")
 	}
-	if !f.enforcement && d.version == 1 {
+	if _, written := s.get("enforcement"); !written && d.version == 1 {
 		d.warn(v, Weak, "enforcement is not written: in version 1 that is audit, so requests that no rule allows are FORWARDED",
 			"write enforcement: enforce")
 	} else if e.Enforcement == Audit {
 		d.warn(v, Weak, "enforcement: audit forwards requests that no rule allows", "write enforcement: enforce when the rules are right")
 	}
-	rules, hasRules := f.get("rules")
+	rules, hasRules := s.get("rules")
 	if hasRules && e.Access != "" {
-		d.fault(f.fields["access"], Conflict, "access and rules together", "one of them", "")
+		d.fault(s.fields["access"], Conflict, "access and rules together", "one of them", "")
 	}
 	if hasRules {
 		n, empty := 0, 0
@@ -44,7 +44,7 @@ func (d *decoder) restRules(v value, f *endpointFields, e *Endpoint) {
 	} else if e.Access == "" {
 		d.fault(value{v.n, v.path + ".rules"}, Missing, "", "rules or access", "write access: read-only, or rules: with an allow list")
 	}
-	if l, ok := f.get("deny_rules"); ok {
+	if l, ok := s.get("deny_rules"); ok {
 		n := 0
 		d.list(l, "deny rules", func(_ int, item value) {
 			n++
@@ -177,7 +177,7 @@ func neverMatches(glob string) (why, hint string) {
 	if !strings.HasPrefix(glob, "/") {
 		return "matches no path: paths begin with /", `begin with "/" or "**/"`
 	}
-	if before, after, ok := strings.Cut(glob, "?"); ok && strings.Contains(after, "=") && !strings.HasSuffix(before, "/") {
+	if _, err := ptarget.Parse("/", false); err != nil {
 		return "", ""
 	}
 	plain := strings.NewReplacer("*", "x", "?", "x").Replace(glob)
@@ -191,7 +191,7 @@ func neverMatches(glob string) (why, hint string) {
 	return "", ""
 }
 
-// matcher decodes a query matcher: a glob, {any: [glob, …]} or {glob: glob}.
+// matcher decodes a query matcher: a glob, or {any: [glob, …]}.
 func (d *decoder) matcher(v value) ([]string, bool) {
 	if v.n.Kind == yaml.ScalarNode {
 		g, ok := d.valueGlob(v)
@@ -205,31 +205,23 @@ func (d *decoder) matcher(v value) ([]string, bool) {
 	if !ok {
 		return nil, false
 	}
-	anyOf, hasAny := s.get("any")
-	one, hasOne := s.get("glob")
-	switch {
-	case hasAny && hasOne:
-		d.fault(v, Conflict, "any and glob together", "one of them", "")
-	case hasOne:
-		g, ok := d.valueGlob(one)
-		return []string{g}, ok
-	case hasAny:
-		var globs []string
-		d.list(anyOf, "globs", func(_ int, item value) {
-			if g, ok := d.valueGlob(item); ok {
-				globs = append(globs, g)
-			}
-		})
-		if len(globs) > 0 {
-			return globs, true
+	anyOf, ok := s.get("any")
+	if !ok {
+		if len(v.n.Content) == 0 {
+			d.fault(v, Missing, "", "a glob, or {any: [glob, …]}", "")
 		}
-		if isNull(anyOf.n) || len(anyOf.n.Content) == 0 {
-			d.fault(anyOf, Missing, "", "at least one glob", "")
-		}
-	case len(v.n.Content) == 0:
-		d.fault(v, Missing, "", "a glob, or {any: [glob, …]}", "")
+		return nil, false
 	}
-	return nil, false
+	var globs []string
+	d.list(anyOf, "globs", func(_ int, item value) {
+		if g, ok := d.valueGlob(item); ok {
+			globs = append(globs, g)
+		}
+	})
+	if len(globs) == 0 && (isNull(anyOf.n) || len(anyOf.n.Content) == 0) {
+		d.fault(anyOf, Missing, "", "at least one glob", "")
+	}
+	return globs, len(globs) > 0
 }
 
 func (d *decoder) valueGlob(v value) (string, bool) {

@@ -107,7 +107,6 @@ var (
 	}
 	matcherWords = []word{
 		{"any", 1, true},
-		{"glob", 1, true},
 	}
 	inferenceWords = []word{
 		{"backend", 2, true},
