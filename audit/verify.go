@@ -39,10 +39,25 @@ type Fault struct {
 // OK reports that the chain holds from the first event to the end of the file.
 func (r Report) OK() bool { return len(r.Faults) == 0 && r.Torn == nil }
 
+// VerifyHead is Verify, and the line with the given hash must be in the log: it
+// is the Head of an earlier Report, so nothing up to there was cut off or
+// written anew. An empty head is not looked for.
+func VerifyHead(r io.Reader, head string) (Report, error) {
+	found := head == ""
+	rep, err := verifyAll(r, func(e Event) { found = found || e.Hash == head })
+	if err == nil && !found {
+		rep.add(Fault{Line: rep.Lines, Problem: "the line with the expected hash is not in it: lines were cut off or written anew"})
+	}
+	return rep, err
+}
+
 // Verify reads a whole log and checks every line against its own hash and
 // against the line before. The error is that of reading; what is wrong with the
 // log is in the Report. Memory is bounded by one line.
-func Verify(r io.Reader) (Report, error) {
+func Verify(r io.Reader) (Report, error) { return verifyAll(r, func(Event) {}) }
+
+// verifyAll hands every line that is sound in itself to each.
+func verifyAll(r io.Reader, each func(Event)) (Report, error) {
 	var (
 		rep    Report
 		chain  chainState
@@ -61,7 +76,7 @@ func Verify(r io.Reader) (Report, error) {
 			return rep, nil
 		}
 		rep.Lines++
-		for _, problem := range chain.next(line, &rep) {
+		for _, problem := range chain.next(line, &rep, each) {
 			rep.add(Fault{Line: rep.Lines, Offset: offset, Problem: problem})
 		}
 		offset += n
@@ -110,7 +125,7 @@ type chainState struct {
 	start bool // a line was seen
 }
 
-func (c *chainState) next(line []byte, rep *Report) (problems []string) {
+func (c *chainState) next(line []byte, rep *Report, each func(Event)) (problems []string) {
 	if line == nil {
 		c.start, c.known = true, false
 		return []string{fmt.Sprintf("longer than %d bytes: not an audit event", maxLine)}
@@ -122,6 +137,8 @@ func (c *chainState) next(line []byte, rep *Report) (problems []string) {
 	}
 	if !sound || bytes.IndexByte(line, '\r') >= 0 {
 		problems = append(problems, fmt.Sprintf("event %d was changed: its hash does not match", e.Seq))
+	} else {
+		each(e)
 	}
 	switch {
 	case e.Seq == 0:

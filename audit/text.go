@@ -1,0 +1,49 @@
+package audit
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Text is the event on one line for people, escaped.
+func (e Event) Text() string {
+	var b strings.Builder
+	b.WriteString(e.Time.Local().Format("15:04:05.000"))
+	fmt.Fprintf(&b, " %-17s", e.Kind)
+	add := func(label, v string) {
+		if v != "" {
+			b.WriteString(" " + label + v)
+		}
+	}
+	add("", e.Verdict)
+	add("", e.Method)
+	target := e.Host
+	if e.Port != 0 {
+		target = fmt.Sprintf("%s:%d", e.Host, e.Port)
+	}
+	add("", target+e.Path)
+	if e.Status != 0 {
+		add("", fmt.Sprint(e.Status))
+	}
+	add("model ", e.Model)
+	add("by ", e.Binary)
+	if e.BytesIn != 0 || e.BytesOut != 0 {
+		add("", size(e.BytesIn)+" in, "+size(e.BytesOut)+" out")
+	}
+	if e.Millis != 0 {
+		add("", fmt.Sprintf("%d ms", e.Millis))
+	}
+	add("rule ", e.Rule)
+	if e.RuleAt != "" {
+		add("", "("+e.RuleAt+")")
+	}
+	if e.Reason != "" {
+		add("— ", e.Reason)
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.Detail)) {
+		add(k+"=", e.Detail[k])
+	}
+	return Printable(b.String())
+}

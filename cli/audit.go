@@ -1,0 +1,275 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/fault"
+)
+
+func newAudit(streams IO) *cobra.Command {
+	return group("audit", "Verify, follow and show audit logs", newAuditVerify(streams), newAuditTail(streams), newAuditShow(streams))
+}
+
+const auditArg = `
+
+FILE is an audit log; the NAME of a running sandbox means that sandbox's log,
+and - means standard input.`
+
+func newAuditVerify(streams IO) *cobra.Command {
+	var (
+		asJSON bool
+		head   string
+	)
+	cmd := &cobra.Command{
+		Use:   "verify FILE|NAME",
+		Short: "Check that nothing in a log was changed, removed or put in",
+		Long: `Check that nothing in a log was changed, removed or put in.
+
+A log proves itself up to its last line. That nothing was cut off at its end, or
+written anew as a whole, is proved by the hash of its last line kept elsewhere:
+pass it with --head later.` + auditArg,
+		Example: "  creel audit verify ~/.local/state/creel/claude-7f3a/audit.jsonl",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runAuditVerify(cmd.Context(), args[0], head, asJSON, streams)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&head, "head", "", "`HASH` that must be in the log, as an earlier verify printed it")
+	return cmd
+}
+
+func runAuditVerify(ctx context.Context, what, head string, asJSON bool, streams IO) error {
+	f, err := openLog(ctx, what, streams)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rep, err := audit.VerifyHead(f, head)
+	if err != nil {
+		return fault.Wrap(err, "verify audit log", fault.General)
+	}
+	if asJSON {
+		if err := writeJSON(streams.Out, rep); err != nil {
+			return err
+		}
+		return verdict(rep)
+	}
+	for _, ft := range rep.Faults {
+		line(streams.Out, "line %d: %s", ft.Line, ft.Problem)
+	}
+	if rep.More > 0 {
+		line(streams.Out, "and %d more faults", rep.More)
+	}
+	if rep.Torn != nil {
+		line(streams.Out, "line %d: torn: its last %d bytes have no end (offset %d)", rep.Lines+1, rep.Torn.Bytes, rep.Torn.Offset)
+	}
+	if rep.OK() {
+		line(streams.Out, "ok: %s, %s to %s", count(int(rep.Lines), "event"), stamp(rep.First), stamp(rep.Last))
+		if !rep.Ended && rep.Lines > 0 {
+			line(streams.Out, "the last event is not the end of a sandbox: it still runs, was killed, or lines were cut off")
+		}
+	}
+	if rep.Head != "" {
+		line(streams.Out, "head %s", rep.Head)
+	}
+	return verdict(rep)
+}
+
+func stamp(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+func verdict(rep audit.Report) error {
+	if rep.OK() {
+		return nil
+	}
+	return quiet{fault.General}
+}
+
+func newAuditShow(streams IO) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "show FILE|NAME",
+		Short:   "Summarise a log: allowed, denied, rerouted, bytes, time",
+		Long:    "Summarise a log: allowed, denied, rerouted, bytes, time. It does not verify." + auditArg,
+		Example: "  creel audit show claude-7f3a",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runAuditShow(cmd.Context(), args[0], asJSON, streams)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func runAuditShow(ctx context.Context, what string, asJSON bool, streams IO) error {
+	f, err := openLog(ctx, what, streams)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum := audit.NewSummary()
+	var broken error
+	for e, err := range audit.Read(f) {
+		if err != nil {
+			broken = fault.Wrap(err, "show audit log", fault.General, "creel audit verify "+quote(what))
+			break
+		}
+		sum.Add(e)
+	}
+	if asJSON {
+		err = writeJSON(streams.Out, sum.Data(nil))
+	} else {
+		err = sum.Render(streams.Out, audit.SummaryOptions{Rows: 200})
+	}
+	return errors.Join(err, broken)
+}
+
+func newAuditTail(streams IO) *cobra.Command {
+	var (
+		asJSON, follow bool
+		lines          int
+	)
+	cmd := &cobra.Command{
+		Use:     "tail FILE|NAME",
+		Short:   "Print the last events of a log",
+		Long:    "Print the last events of a log, and with --follow those to come." + auditArg,
+		Example: "  creel audit tail --follow claude-7f3a",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runAuditTail(cmd.Context(), args[0], lines, follow, asJSON, streams)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the lines as they are")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more until interrupted")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "how many events, at most 10000")
+	return cmd
+}
+
+func runAuditTail(ctx context.Context, what string, n int, follow, asJSON bool, streams IO) error {
+	const most = 10000 // events held in memory
+	if n < 0 || n > most {
+		return fault.UsageError("read flags", fmt.Sprintf("--lines wants 0 to %d", most))
+	}
+	f, err := openLog(ctx, what, streams)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in := bufio.NewReaderSize(f, 64<<10)
+	ring := make([][]byte, 0, n)
+	next := 0
+	var part []byte // of a line whose end is not there yet
+	for {
+		l, err := in.ReadBytes('\n')
+		if err != nil {
+			part = l
+			if !errors.Is(err, io.EOF) {
+				return fault.Wrap(err, "read audit log", fault.General)
+			}
+			break
+		}
+		switch {
+		case n == 0:
+		case len(ring) < n:
+			ring = append(ring, l)
+		default:
+			ring[next] = l
+			next = (next + 1) % n
+		}
+	}
+	for i := range ring {
+		if err := tailLine(streams.Out, ring[(next+i)%len(ring)], asJSON); err != nil {
+			return err
+		}
+	}
+	for follow {
+		l, err := in.ReadBytes('\n')
+		part = append(part, l...)
+		if err == nil {
+			if err := tailLine(streams.Out, part, asJSON); err != nil {
+				return err
+			}
+			part = nil
+			continue
+		}
+		if !errors.Is(err, io.EOF) {
+			return fault.Wrap(err, "read audit log", fault.General)
+		}
+		// The log is a plain file: it is looked at again a few times a second.
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func tailLine(w io.Writer, l []byte, asJSON bool) error {
+	var e audit.Event
+	err := json.Unmarshal(l, &e)
+	switch {
+	case err != nil:
+		// Shown, for what it is: hiding it would hide what somebody put in.
+		line(w, "not an event: %s", l[:min(len(l)-1, 200)])
+	case asJSON:
+		if l, err = json.Marshal(e); err == nil {
+			_, err = w.Write(append(l, '\n'))
+		}
+		return err
+	default:
+		_, err = fmt.Fprintln(w, e.Text())
+		return err
+	}
+	return nil
+}
+
+// openLog opens FILE, - or the log of the running sandbox NAME.
+func openLog(ctx context.Context, what string, streams IO) (io.ReadCloser, error) {
+	const op = "open audit log"
+	if what == "-" {
+		return io.NopCloser(streams.In), nil
+	}
+	path := what
+	if _, err := os.Lstat(path); err != nil && api.CheckName(what) == nil {
+		if box, err := ask(ctx, what); err == nil {
+			path = box.Audit
+		} else if state, err := stateLog(what); err == nil {
+			path = state
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fault.Wrap(err, op, fault.Usage, "creel ls")
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fault.UsageError(op, path+" is not a regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fault.Wrap(err, op, fault.Usage)
+	}
+	return f, nil
+}
+
+// stateLog is where the log of a sandbox lies that has ended.
+func stateLog(name string) (string, error) {
+	path, err := api.AuditPath(name)
+	if err != nil {
+		return "", err
+	}
+	_, err = os.Stat(path)
+	return filepath.Clean(path), err
+}

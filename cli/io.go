@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/fault"
+)
+
+// IO is the outside of a command: its streams, environment and what the
+// process is. Tests give their own.
+type IO struct {
+	In     io.Reader
+	Out    io.Writer
+	Err    io.Writer
+	Getenv func(string) (string, bool)
+	// Run starts a sandbox and returns the exit status of its command. Package
+	// main sets it; nil where sandboxes cannot run.
+	Run RunFunc
+}
+
+// writeJSON prints v as one indented document.
+func writeJSON(w io.Writer, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fault.Wrap(err, "encode output", fault.General)
+	}
+	if _, err := w.Write(append(b, '\n')); err != nil {
+		return fault.Wrap(err, "write output", fault.General)
+	}
+	return nil
+}
+
+// table prints rows in columns; every cell is escaped.
+func table(w io.Writer, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				fmt.Fprint(tw, "\t")
+			}
+			fmt.Fprint(tw, audit.Printable(cell))
+		}
+		fmt.Fprintln(tw)
+	}
+	if err := tw.Flush(); err != nil {
+		return fault.Wrap(err, "write output", fault.General)
+	}
+	return nil
+}
+
+// line prints one escaped line.
+func line(w io.Writer, format string, args ...any) {
+	fmt.Fprintln(w, audit.Printable(fmt.Sprintf(format, args...)))
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/creel-run/creel/fault"
+)
+
+// Main runs one command line (without the program's name) and returns the exit
+// status.
+func Main(ctx context.Context, args []string, streams IO) int {
+	root := newRoot(streams)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		report(streams.Err, err)
+	}
+	return ExitCode(err)
+}
+
+const rootHelp = `creel runs AI agents inside a boundary that you chose and the kernel enforces.
+
+The agent sees the folders, hosts and models that the policy names, and nothing
+else; every decision is written down.`
+
+func newRoot(streams IO) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "creel",
+		Short: "Run AI agents inside a boundary that holds",
+		Long:  rootHelp,
+		Example: `  creel run -- claude
+  creel run --policy agent.yaml --workspace ~/src/project -- codex
+  creel doctor
+  creel policy default > creel.yaml`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Args:              cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		newRun(streams), newLs(streams), newPosture(streams), newReload(streams), newStop(streams),
+		newPolicy(streams), newAudit(streams), newDoctor(streams), newVersion(streams), newCompletion(streams),
+	)
+	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\n" + exitHelp + "{{end}}")
+	return root
+}
+
+// group is a command that only holds others.
+func group(use, short string, children ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return fault.UsageError("read command", cmd.CommandPath()+" wants one of: "+strings.Join(childNames(cmd), ", "),
+				cmd.CommandPath()+" --help")
+		},
+	}
+	g.AddCommand(children...)
+	return g
+}
+
+func childNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return names
+}
+
+func unknownCommand(cmd *cobra.Command, word string) error {
+	hint := cmd.CommandPath() + " --help"
+	if near, ok := nearest(word, childNames(cmd)); ok {
+		hint = "did you mean: " + cmd.CommandPath() + " " + near
+	}
+	return fault.UsageError("read command", "unknown command "+word, hint)
+}
+
+// flagError turns what pflag says into an Error with the nearest flag.
+func flagError(cmd *cobra.Command, err error) error {
+	hint := cmd.CommandPath() + " --help"
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return fault.UsageError("read flags", err.Error(), hint)
+	}
+	word := unknown.GetSpecifiedName()
+	if unknown.GetSpecifiedShortnames() != "" {
+		return fault.UsageError("read flags", "unknown flag -"+word, hint)
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if near, ok := nearest(word, names); ok {
+		hint = "did you mean: --" + near
+	}
+	return fault.UsageError("read flags", "unknown flag --"+word, hint)
+}
+
+// exactly wants n arguments, named in usage.
+func exactly(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return fault.UsageError("read arguments", fmt.Sprintf("%s wants %s, got %d", cmd.CommandPath(), count(n, "argument"), len(args)),
+			"usage: "+cmd.UseLine())
+	}
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/creel-run/creel/fault"
+)
+
+func newRun(streams IO) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [flags] [--] COMMAND [ARGS…]",
+		Short: "Run a command in a sandbox, in the foreground",
+		Long: `Run a command in a sandbox of its own, in the foreground, without a daemon.
+
+The command sees the workspace and what the policy names. Its network ends in
+creel, which judges every connection and request. The policy is read from
+--policy, else from creel.yaml in the workspace, else a restrictive built-in one
+holds (creel policy default). Saving the file while the sandbox runs puts it
+into force.
+
+Flags end at the first word that is none: what follows belongs to the command.`,
+		Example: `  creel run -- bash
+  creel run --policy agent.yaml --workspace ~/src/project:rw -- claude
+  creel run --inference https://models.example.test/v1 --inference-key env:KEY --model big -- codex
+  creel run --secret GH_TOKEN=env:GH_TOKEN@api.example.test:Authorization -- gh pr list`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runRun(cmd.Context(), f, args, streams)
+		},
+	}
+	fl := cmd.Flags()
+	fl.SetInterspersed(false)
+	fl.SortFlags = false
+	fl.StringVar(&f.policy, "policy", "", "policy `FILE` (default creel.yaml in the workspace, else built in)")
+	fl.StringVar(&f.workspace, "workspace", "", "`DIR[:rw|ro]` that the command works in (default the current folder, rw)")
+	fl.StringArrayVar(&f.env, "env", nil, "`KEY[=VALUE]` for the command's environment; without value: the one it has here (repeat)")
+	fl.StringArrayVar(&f.secrets, "secret", nil, "`NAME=env:VAR|file:PATH@HOST[:HEADER]`: the command gets a placeholder, the host the value (repeat)")
+	fl.StringVar(&f.inference, "inference", "", "base `URL` of the model backend that answers all model requests")
+	fl.StringVar(&f.inferenceKey, "inference-key", "", "where the backend's key is: `env:VAR|file:PATH`")
+	fl.StringVar(&f.model, "model", "", "send every model request to this model `NAME`")
+	fl.StringVar(&f.name, "name", "", "`NAME` of the sandbox (default made from the command)")
+	fl.StringVar(&f.audit, "audit", "", "audit log `FILE` (default in the state folder)")
+	fl.BoolVar(&f.json, "json", false, "print events and the summary as JSON lines on standard error")
+	fl.BoolVar(&f.quiet, "quiet", false, "print no warnings and no summary")
+	fl.BoolVar(&f.verbose, "verbose", false, "print every decision as it is made")
+	return cmd
+}
+
+func runRun(ctx context.Context, f runFlags, args []string, streams IO) error {
+	o, err := f.options(args, streams)
+	if err != nil {
+		return err
+	}
+	if streams.Run == nil {
+		return fault.HostError("start sandbox", "sandboxes run on Linux only", "run creel on a Linux machine, or in a Linux virtual machine")
+	}
+	exit, err := streams.Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	if exit != 0 {
+		return Status(exit)
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/fault"
+)
+
+// RunFunc starts a sandbox and waits for its end. exit is the status of the
+// command; err says why there is none.
+type RunFunc func(ctx context.Context, o RunOptions) (exit int, err error)
+
+// RunOptions is what the flags of run mean, checked as far as it can be
+// without starting anything.
+type RunOptions struct {
+	Command []string // never empty
+	Name    string   // "" : made from the command
+
+	Policy string // absolute path; "" : the built-in policy
+	// PolicyFound: nobody named the policy, it lay in the workspace. Whoever
+	// can write the workspace could have written it.
+	PolicyFound bool
+
+	Workspace string // absolute, without symbolic links
+	ReadOnly  bool
+
+	Env     []string // KEY=value, the last one of a key counts
+	Secrets []string // as written: NAME=env:VAR|file:PATH@HOST[:HEADER]
+
+	Inference    string // base URL; "" : no route
+	InferenceKey string // as written: env:VAR or file:PATH; "" : none
+	Model        string
+
+	Audit    string   // absolute path; "" : in the state folder
+	JSON     bool     // events on standard error as JSON lines, the summary too
+	Quiet    bool     // no summary, no warnings
+	Verbose  bool     // every decision as it is made
+	Warnings []string // to be shown at the start unless Quiet
+
+	IO IO
+}
+
+// runFlags are the flags as written.
+type runFlags struct {
+	policy, workspace, name, audit string
+	env, secrets                   []string
+	inference, inferenceKey, model string
+	json, quiet, verbose           bool
+}
+
+// options checks the flags and gives what they mean. It starts nothing and
+// reads nothing but the file system's names.
+func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
+	o := RunOptions{
+		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model,
+		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
+	}
+	if len(args) == 0 || args[0] == "" {
+		return o, fault.UsageError("read command", "no command to run", "creel run -- bash", "creel run --help")
+	}
+	if f.quiet && f.verbose {
+		return o, fault.UsageError("read flags", "--quiet and --verbose exclude each other")
+	}
+	if f.name != "" {
+		if err := api.CheckName(f.name); err != nil {
+			return o, err
+		}
+	}
+	for _, step := range []func(*RunOptions, IO) error{
+		f.setWorkspace, f.setPolicy, f.setAudit, f.setEnv, f.setInference,
+	} {
+		if err := step(&o, streams); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
+	const op = "open workspace"
+	dir := f.workspace
+	if d, ok := strings.CutSuffix(dir, ":ro"); ok {
+		dir, o.ReadOnly = d, true
+	} else if d, ok := strings.CutSuffix(dir, ":rw"); ok {
+		dir = d
+	}
+	if dir == "" {
+		dir = "."
+	}
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fault.UsageError(op, dir+" does not exist", "mkdir -p "+quote(dir))
+	}
+	if err != nil {
+		return fault.Wrap(err, op, fault.Usage)
+	}
+	info, err := os.Stat(abs)
+	if err != nil {
+		return fault.Wrap(err, op, fault.Usage)
+	}
+	if !info.IsDir() {
+		return fault.UsageError(op, dir+" is not a folder")
+	}
+	if parent := filepath.Dir(abs); parent == abs {
+		return fault.UsageError(op, "the whole file system as workspace would leave nothing contained",
+			"cd to the project's folder, or name it with --workspace DIR")
+	}
+	o.Workspace = abs
+	if seen := keysIn(abs); len(seen) > 0 {
+		o.Warnings = append(o.Warnings, fmt.Sprintf("the workspace %s holds %s: the agent can read them",
+			abs, strings.Join(seen, ", ")))
+		if home, ok := streams.Getenv("HOME"); ok && isHome(abs, home) {
+			return fault.UsageError(op, fmt.Sprintf("%s is a home folder, and the agent could read %s", abs, strings.Join(seen, ", ")),
+				"cd to the project's folder, or name it with --workspace DIR")
+		}
+	}
+	return nil
+}
+
+// keyPlaces are where programs keep keys below a home folder. A workspace that
+// has one of them is probably not a project.
+func keyPlaces() []string {
+	return []string{
+		".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".netrc", ".npmrc", ".pypirc",
+		".git-credentials", ".password-store", ".vault-token", ".config/gcloud", ".config/gh",
+		".claude", ".claude.json", ".codex", ".gemini", ".mozilla", ".config/google-chrome", ".local/share/keyrings",
+	}
+}
+
+func keysIn(dir string) []string {
+	var seen []string
+	for _, p := range keyPlaces() {
+		if _, err := os.Lstat(filepath.Join(dir, p)); err == nil {
+			seen = append(seen, p)
+		}
+	}
+	return seen
+}
+
+func isHome(dir, home string) bool {
+	real, err := filepath.EvalSymlinks(home)
+	return err == nil && real == dir
+}
+
+// policyName is looked for in the workspace when --policy is not given.
+const policyName = "creel.yaml"
+
+func (f runFlags) setPolicy(o *RunOptions, _ IO) error {
+	path := f.policy
+	if path == "" {
+		path = filepath.Join(o.Workspace, policyName)
+		if _, err := os.Lstat(path); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // the built-in one
+			}
+			return fault.Wrap(err, "read policy", fault.Usage)
+		}
+		o.PolicyFound = true
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return fault.Wrap(err, "read policy", fault.Usage)
+	}
+	// Existence is checked here for the better hint; reading is the supervisor's.
+	if _, err := os.Stat(abs); err != nil {
+		return fault.Wrap(err, "read policy", fault.Usage, "creel policy default > "+quote(path))
+	}
+	o.Policy = abs
+	return nil
+}
+
+func (f runFlags) setAudit(o *RunOptions, _ IO) error {
+	if f.audit == "" {
+		return nil
+	}
+	abs, err := filepath.Abs(f.audit)
+	if err != nil {
+		return fault.Wrap(err, "open audit log", fault.Usage)
+	}
+	// The folder decides who can rewrite the log; links in it count as where they lead.
+	if real, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		abs = filepath.Join(real, filepath.Base(abs))
+	}
+	if !o.ReadOnly && within(o.Workspace, abs) {
+		return fault.UsageError("open audit log", abs+" lies in the workspace, where the agent could rewrite it",
+			"leave --audit out: the log goes to the state folder", "or name a file outside of "+o.Workspace)
+	}
+	o.Audit = abs
+	return nil
+}
+
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+func (f runFlags) setEnv(o *RunOptions, streams IO) error {
+	const op = "read --env"
+	for _, kv := range f.env {
+		key, value, has := strings.Cut(kv, "=")
+		if key == "" || strings.ContainsAny(key, " \t\n\x00") {
+			return fault.UsageError(op, quote(kv)+" names no variable", "--env KEY=value", "--env KEY (with the value it has here)")
+		}
+		if !has {
+			if value, has = streams.Getenv(key); !has {
+				return fault.UsageError(op, key+" is not set here", "--env "+key+"=value")
+			}
+		}
+		if strings.ContainsRune(value, 0) {
+			return fault.UsageError(op, "the value of "+key+" holds a zero byte")
+		}
+		o.Env = append(o.Env, key+"="+value)
+	}
+	return nil
+}
+
+func (f runFlags) setInference(o *RunOptions, _ IO) error {
+	const op = "read --inference"
+	if f.inference == "" {
+		if f.inferenceKey != "" || f.model != "" {
+			return fault.UsageError(op, "--inference-key and --model belong to a backend", "--inference URL")
+		}
+		return nil
+	}
+	u, err := url.Parse(f.inference)
+	if err != nil {
+		// The text of url.Error would repeat what may hold a password.
+		return fault.UsageError(op, "not a URL", "--inference https://models.example.test/v1")
+	}
+	if u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" {
+		return fault.UsageError(op, "want http:// or https:// and a host", "--inference https://models.example.test/v1")
+	}
+	if u.User != nil {
+		return fault.UsageError(op, "a password in a URL ends up in logs", "--inference-key env:VAR")
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		return fault.UsageError(op, "a base URL has no query and no fragment")
+	}
+	if k := f.inferenceKey; k != "" && !strings.HasPrefix(k, "env:") && !strings.HasPrefix(k, "file:") {
+		return fault.UsageError("read --inference-key", "want a reference, not the key itself: others can see command lines",
+			"--inference-key env:VAR", "--inference-key file:PATH")
+	}
+	o.Inference, o.InferenceKey = f.inference, f.inferenceKey
+	return nil
+}
+
+// quote makes s fit for pasting into a shell.
+func quote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package main
+
+import "github.com/creel-run/creel/cli"
+
+// run is nil where sandboxes cannot run; cli says so.
+var run cli.RunFunc
