@@ -48,3 +48,6 @@ var builtinHosts = []string{
 	"dashscope.aliyuncs.com",
 	"dashscope-intl.aliyuncs.com",
 }
+
+// KnownHosts is a copy of the built-in list.
+func KnownHosts() []string { return append([]string{}, builtinHosts...) }
