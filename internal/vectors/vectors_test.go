@@ -2,6 +2,7 @@ package vectors
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,6 +19,9 @@ func TestVectorPending(t *testing.T) {
 		}
 		t.Run(s.File, func(t *testing.T) {
 			entries, err := load(s.File)
+			if os.Getenv(Env) != "" && os.IsNotExist(errors.Unwrap(err)) {
+				t.Skipf("pending, and not in this folder: %s", s.Pending)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
