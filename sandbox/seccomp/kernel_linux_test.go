@@ -103,7 +103,8 @@ func run(t *testing.T, role ...any) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe)
 	cmd.WaitDelay = time.Second // a grandchild may hold the pipe
-	cmd.Env = append(os.Environ(), childVar+"="+strings.Join(text, "\x1f"), "GOTRACEBACK=none")
+	cmd.Env = append(os.Environ(), childVar+"="+strings.Join(text, "\x1f"), "GOTRACEBACK=none",
+		"GORACE=atexit_sleep_ms=0") // or each child of a race test waits a second before it ends
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
