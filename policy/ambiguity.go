@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxPairs bounds the comparison of endpoints that overlap: beyond it a
@@ -296,5 +297,5 @@ func globTokens(g string, sep byte) []token {
 
 // specificity counts the characters of a selector that are not "*".
 func specificity(selector string) int {
-	return len(selector) - strings.Count(selector, "*")
+	return utf8.RuneCountInString(selector) - strings.Count(selector, "*")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy/glob"
+	"github.com/creel-run/creel/policy/target"
 )
 
 // Option changes how a document is compiled.
@@ -43,7 +44,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	}
 	list := slices.Clone(doc.Networks)
 	slices.SortFunc(list, func(a, b Network) int { return cmp.Compare(a.Key, b.Key) })
-	c := compiler{globs: make(map[globKey]glob.Glob), version: doc.Version, resolve: o.resolve}
+	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, resolve: o.resolve}
 	for i := range list {
 		n, err := c.network(&list[i], i)
 		if err != nil {
@@ -57,28 +58,23 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	return e, nil
 }
 
-type globKey struct {
-	pattern string
-	sep     byte
-}
-
 // compiler shares equal globs: most rules of a policy end in the same few.
 type compiler struct {
-	globs   map[globKey]glob.Glob
+	globs   map[string]glob.Glob
 	version int
 	resolve func(string) string
 }
 
-func (c *compiler) glob(pattern string, sep byte) (glob.Glob, error) {
-	k := globKey{pattern, sep}
-	if g, ok := c.globs[k]; ok {
+// path compiles a glob over paths: of requests or of binaries.
+func (c *compiler) path(pattern string) (glob.Glob, error) {
+	if g, ok := c.globs[pattern]; ok {
 		return g, nil
 	}
-	g, err := glob.Compile(pattern, sep)
+	g, err := glob.Compile(pattern, '/')
 	if err != nil {
 		return glob.Glob{}, err
 	}
-	c.globs[k] = g
+	c.globs[pattern] = g
 	return g, nil
 }
 
@@ -93,7 +89,7 @@ func (c *compiler) network(spec *Network, order int) (*network, error) {
 	}
 	for _, b := range spec.Binaries {
 		if strings.Contains(b.Path, "*") {
-			g, err := c.glob(b.Path, '/')
+			g, err := c.path(b.Path)
 			if err != nil {
 				return nil, fmt.Errorf("binary %s: %w", show(b.Path), err)
 			}
@@ -157,10 +153,9 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 	if !ep.inspect {
 		return ep, nil
 	}
-	ep.specificity = specificity(spec.Path)
 	var err error
-	if ep.selector, err = c.selector(spec.Path); err != nil {
-		return nil, fmt.Errorf("path: %w", err)
+	if ep.selector, err = target.ParseSelector(spec.Path); err != nil {
+		return nil, err
 	}
 	if ep.allow, err = c.rules(append(preset(spec), spec.Allow...), ep, "allows"); err != nil {
 		return nil, err
@@ -201,23 +196,24 @@ func (c *compiler) rules(specs []RequestRule, ep *endpoint, verb string) ([]requ
 			reason: "network policy " + show(ep.net.spec.Key) + " " + verb + " " + ruleText(s),
 		}
 		if !r.every {
-			g, err := c.glob(s.Path, '/')
+			g, err := c.path(s.Path)
 			if err != nil {
 				return nil, fmt.Errorf("path %s: %w", show(s.Path), err)
 			}
 			r.path = g
 		}
+		byKey := make(map[string]target.Matcher, len(s.Query))
 		for _, q := range s.Query {
-			qr := queryRule{key: q.Key}
-			for _, text := range q.Any {
-				g, err := c.glob(text, '.')
-				if err != nil {
-					return nil, fmt.Errorf("query %s: %w", show(q.Key), err)
-				}
-				qr.any = append(qr.any, g)
+			m, err := target.ParseMatcher(q.Any...)
+			if err != nil {
+				return nil, fmt.Errorf("query %s: %w", show(q.Key), err)
 			}
-			r.query = append(r.query, qr)
+			if _, dup := byKey[q.Key]; dup {
+				return nil, fmt.Errorf("query %s: named twice", show(q.Key))
+			}
+			byKey[q.Key] = m
 		}
+		r.query = target.NewMatchers(byKey)
 		list = append(list, r)
 	}
 	return list, nil

@@ -211,13 +211,16 @@ func (d *decoder) unknown(k value, name, what string, words []word) {
 		d.fault(k, UnknownKey, `"<<" of `+what, "", "merge keys are not part of the language; repeat the keys or use an alias for a whole value")
 		return
 	}
-	var names []string
+	var names, built []string
 	for _, w := range words {
 		if w.since <= d.version {
 			names = append(names, w.name)
+			if w.built {
+				built = append(built, w.name)
+			}
 		}
 	}
-	hint := "known keys: " + strings.Join(names, ", ")
+	hint := "known keys: " + strings.Join(built, ", ")
 	if near := nearest(name, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
@@ -290,9 +293,6 @@ func (d *decoder) text(v value, what string) (string, bool) {
 			hint = "put it in quotes"
 		}
 		d.fault(v, WrongType, describe(v.n), what, hint)
-		return "", false
-	case plain && yaml11Bool(v.n.Value):
-		d.fault(v, WrongType, show(v.n.Value)+" without quotes, which older YAML reads as a boolean", what, "put it in quotes")
 		return "", false
 	case len(v.n.Value) > maxText:
 		d.fault(v, TooMuch, fmt.Sprintf("a text of %d bytes", len(v.n.Value)), fmt.Sprintf("%s of at most %d", what, maxText), "")

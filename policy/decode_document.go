@@ -9,12 +9,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// findVersion reads the version alone. A wrong or absent one is a fault, and
-// the rest is then read as version 1.
+// findVersion reads the version alone; 0 after a fault.
 func (d *decoder) findVersion(root value) int {
 	const want = "version: 1 (the OpenShell schema) or version: 2 (safe defaults)"
 	if root.n.Kind != yaml.MappingNode {
-		return 1 // section reports it
+		d.fault(root, WrongType, describe(root.n), "a mapping (the policy)", "begin the file with version: 2")
+		return 0
 	}
 	for i := 0; i+1 < len(root.n.Content); i += 2 {
 		if root.n.Content[i].Value != "version" {
@@ -22,15 +22,13 @@ func (d *decoder) findVersion(root value) int {
 		}
 		v, ok := d.enter(root.n.Content[i+1], "version")
 		if !ok {
-			return 1
+			return 0
 		}
-		if n, ok := d.number(v, 1, 2, want); ok {
-			return n
-		}
-		return 1
+		n, _ := d.number(v, 1, 2, want)
+		return n
 	}
 	d.fault(value{root.n, "version"}, Missing, "", want, "begin the file with version: 2")
-	return 1
+	return 0
 }
 
 // maxPaths bounds read_only and read_write together, as OpenShell does.
@@ -128,17 +126,20 @@ func (d *decoder) landlock(v value) Landlock {
 	case "hard_requirement":
 	case "best_effort":
 		l.Compatibility = BestEffort
-		if d.version >= 2 {
-			d.warn(c, Weak, "best_effort accepts a kernel that cannot enforce the paths", "the posture will show the layer as degraded")
-		}
 	case "":
 		if d.version == 1 {
 			l.Compatibility = BestEffort
+			d.warnDefaultLandlock(v)
 		}
 	default:
 		d.fault(c, BadValue, show(word), "best_effort or hard_requirement", didYouMean(word, "best_effort", "hard_requirement"))
 	}
 	return l
+}
+
+func (d *decoder) warnDefaultLandlock(v value) {
+	d.warn(v, Weak, "landlock.compatibility is not written: in version 1 that is best_effort, so a kernel without Landlock is accepted",
+		"write landlock: {compatibility: hard_requirement}, or move to version: 2")
 }
 
 func (d *decoder) process(v value) Process {

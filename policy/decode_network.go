@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/glob"
+	"github.com/creel-run/creel/policy/target"
 )
 
 // reservedPrefix marks the keys of rules that provider profiles bring along.
@@ -66,7 +69,7 @@ func (d *decoder) network(key, v value) Network {
 				n.Binaries = append(n.Binaries, b)
 			}
 		})
-		if len(n.Binaries) == 0 && d.version >= 2 && (isNull(l.n) || len(l.n.Content) == 0) {
+		if len(n.Binaries) == 0 && d.version >= 2 && (isNull(l.n) || l.n.Kind == yaml.SequenceNode && len(l.n.Content) == 0) {
 			d.fault(l, Missing, "", "at least one program", "an empty list matches no program; write binaries: any for all of them")
 		}
 	}
@@ -232,6 +235,10 @@ func (d *decoder) host(v value, s section, e *Endpoint) {
 			return
 		}
 	}
+	if at.n.Style == 0 && yaml11Bool(text) {
+		d.fault(at, WrongType, show(text)+" without quotes, which older YAML reads as a boolean", "a host name or address", "put it in quotes")
+		return
+	}
 	if strings.TrimSpace(text) == "" {
 		if _, ok := s.get("allowed_ips"); !ok || e.Protocol == TCP {
 			d.fault(at, Missing, "", "a host name, a pattern like *.example.com, or an address", "only allowed_ips without protocol: tcp can do without a host")
@@ -280,6 +287,10 @@ func plainError(err error) string {
 	}
 	// "parse allowed_ips "…": cause": the value is shown by the fault itself.
 	text := err.Error()
+	var syntax *glob.SyntaxError
+	if errors.As(err, &syntax) {
+		text = syntax.Reason
+	}
 	if i := strings.LastIndex(text, "\": "); i >= 0 {
 		text = text[i+3:]
 	}
@@ -288,6 +299,9 @@ func plainError(err error) string {
 	}
 	return "not well formed"
 }
+
+// maxAllowed bounds one allowed_ips list: every connection walks it.
+const maxAllowed = 256
 
 func (d *decoder) allowedIPs(v value, e *Endpoint) {
 	n := 0
@@ -317,6 +331,9 @@ func (d *decoder) allowedIPs(v value, e *Endpoint) {
 		}
 		e.AllowedIPs = append(e.AllowedIPs, prefixes...)
 	})
+	if n > maxAllowed {
+		d.fault(v, TooMuch, fmt.Sprintf("%d entries", n), fmt.Sprintf("at most %d", maxAllowed), "name wider ranges")
+	}
 	if n == 0 {
 		d.fault(v, Missing, "", "at least one address or range", "remove allowed_ips to use the usual rules for addresses")
 	}
@@ -384,11 +401,8 @@ func (d *decoder) selector(v value, e *Endpoint) {
 	if !ok || text == "" {
 		return
 	}
-	if text != "**" && !strings.HasPrefix(text, "/") {
-		d.fault(v, BadValue, show(text), `a path that begins with "/", or "**"`, "")
-		return
-	}
-	if d.globFault(v, text, '/') {
+	if _, err := target.ParseSelector(text); err != nil {
+		d.fault(v, BadValue, show(text)+" ("+plainError(err)+")", `a path glob that begins with "/", or "**"`, "")
 		return
 	}
 	e.Path = text

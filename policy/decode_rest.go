@@ -1,12 +1,14 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
-	ptarget "github.com/creel-run/creel/policy/target"
+	"github.com/creel-run/creel/policy/target"
 )
 
 // restRules decodes access, rules and deny_rules of a rest endpoint.
@@ -41,7 +43,7 @@ func (d *decoder) restRules(v value, s section, e *Endpoint) {
 		case n == empty && d.version == 1:
 			d.fault(rules, NeverFires, "rules that allow no request at all", "a rule with method and path", "")
 		}
-	} else if e.Access == "" {
+	} else if _, hasAccess := s.get("access"); !hasAccess || e.Access == "" && s.fields["access"].n.Value == "" {
 		d.fault(value{v.n, v.path + ".rules"}, Missing, "", "rules or access", "write access: read-only, or rules: with an allow list")
 	}
 	if l, ok := s.get("deny_rules"); ok {
@@ -177,57 +179,62 @@ func neverMatches(glob string) (why, hint string) {
 	if !strings.HasPrefix(glob, "/") {
 		return "matches no path: paths begin with /", `begin with "/" or "**/"`
 	}
-	if _, err := ptarget.Parse("/", false); err != nil {
-		return "", ""
+	if _, after, ok := strings.Cut(glob, "?"); ok && strings.Contains(after, "=") {
+		return "has a ? that stands for one character, never for the beginning of a query", "write the path alone, and query: {key: value}"
 	}
-	plain := strings.NewReplacer("*", "x", "?", "x").Replace(glob)
-	t, err := ptarget.Parse(plain, true)
+	var plain strings.Builder
+	for i := 0; i < len(glob); i++ {
+		switch c := glob[i]; {
+		case c == '*' || c == '?':
+			plain.WriteByte('x')
+		case c >= 0x80:
+			fmt.Fprintf(&plain, "%%%02X", c)
+		default:
+			plain.WriteByte(c)
+		}
+	}
+	t, err := target.Parse(plain.String(), true)
 	switch {
 	case err != nil:
-		return "matches no canonical path", "paths are compared after decoding; write the decoded form, and %XX in upper case for what stays encoded"
-	case t.Path != plain:
+		return "matches no canonical path", "paths are compared after decoding; write %XX in upper case for what stays encoded"
+	case strings.ContainsFunc(glob, func(r rune) bool { return r >= 0x80 }) || t.Path != plain.String():
 		return "matches no canonical path", "requests are compared in the form " + show(t.Path)
 	}
 	return "", ""
 }
 
+// maxMatcherGlobs bounds the alternatives of one matcher; every request that
+// comes so far walks them.
+const maxMatcherGlobs = 256
+
 // matcher decodes a query matcher: a glob, or {any: [glob, …]}.
 func (d *decoder) matcher(v value) ([]string, bool) {
-	if v.n.Kind == yaml.ScalarNode {
-		g, ok := d.valueGlob(v)
-		return []string{g}, ok
-	}
-	if v.n.Kind != yaml.MappingNode {
-		d.fault(v, WrongType, describe(v.n), "a glob, or {any: [glob, …]}", "")
-		return nil, false
-	}
-	s, ok := d.section(v, "a matcher", matcherWords)
-	if !ok {
-		return nil, false
-	}
-	anyOf, ok := s.get("any")
-	if !ok {
-		if len(v.n.Content) == 0 {
-			d.fault(v, Missing, "", "a glob, or {any: [glob, …]}", "")
-		}
-		return nil, false
-	}
 	var globs []string
-	d.list(anyOf, "globs", func(_ int, item value) {
-		if g, ok := d.valueGlob(item); ok {
-			globs = append(globs, g)
+	add := func(_ int, item value) {
+		if text, ok := d.text(item, "a glob"); ok && !d.globFault(item, text, '.') {
+			globs = append(globs, text)
 		}
-	})
-	if len(globs) == 0 && (isNull(anyOf.n) || len(anyOf.n.Content) == 0) {
-		d.fault(anyOf, Missing, "", "at least one glob", "")
 	}
-	return globs, len(globs) > 0
-}
-
-func (d *decoder) valueGlob(v value) (string, bool) {
-	text, ok := d.text(v, "a glob")
-	if !ok || d.globFault(v, text, '.') {
-		return "", false
+	before := len(d.faults)
+	switch v.n.Kind {
+	case yaml.ScalarNode:
+		add(0, v)
+	case yaml.MappingNode:
+		s, ok := d.section(v, "a matcher", matcherWords)
+		if anyOf, has := s.get("any"); ok && has {
+			d.list(anyOf, "globs", add)
+		}
+	default:
+		d.fault(v, WrongType, describe(v.n), "a glob, or {any: [glob, …]}", "")
 	}
-	return text, true
+	switch {
+	case len(d.faults) > before:
+	case len(globs) == 0:
+		d.fault(v, Missing, "", "a glob, or {any: [glob, …]} with at least one", "")
+	case len(globs) == 1 && globs[0] == "":
+		d.fault(v, BadValue, show(""), "a glob", "the empty glob matches no value")
+	case len(globs) > maxMatcherGlobs:
+		d.fault(v, TooMuch, strconv.Itoa(len(globs))+" globs", "at most "+strconv.Itoa(maxMatcherGlobs), "")
+	}
+	return globs, len(d.faults) == before
 }

@@ -47,8 +47,7 @@ type endpoint struct {
 	net         *network
 	pattern     netname.Pattern
 	inspect     bool
-	selector    selector
-	specificity int
+	selector    target.Selector
 	allow, deny []requestRule
 	destination netname.Destination
 	rule        Rule
@@ -58,15 +57,10 @@ type requestRule struct {
 	method string // upper case, or "*"
 	every  bool   // every path
 	path   glob.Glob
-	query  []queryRule
+	query  target.Matchers
 	spec   RequestRule
 	rule   Rule
 	reason string
-}
-
-type queryRule struct {
-	key string
-	any []glob.Glob
 }
 
 // Reasons of denials that no rule decided. They hold no foreign text.
@@ -296,13 +290,13 @@ func (e *Engine) Request(r Request) Decision {
 // goesBefore chooses the endpoint whose enforcement governs: the most specific
 // selector, and of equals the one that enforces.
 func (ep *endpoint) goesBefore(other *endpoint) bool {
-	if ep.specificity != other.specificity {
-		return ep.specificity > other.specificity
+	if a, b := ep.selector.Specificity(), other.selector.Specificity(); a != b {
+		return a > b
 	}
 	return ep.spec.Enforcement == Enforce && other.spec.Enforcement != Enforce
 }
 
-func (ep *endpoint) takesPath(path string) bool { return ep.selector.match(path) }
+func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }
 
 func firstMatch(rules []requestRule, r *Request, deny bool) *requestRule {
 	for i := range rules {
@@ -327,29 +321,8 @@ func (rule *requestRule) takesPath(path string) bool { return rule.every || rule
 // takesQuery: an allow rule wants every value of its keys to match, a deny
 // rule fires at the first that does; both want all keys to be present.
 func (rule *requestRule) takesQuery(t *target.Target, deny bool) bool {
-	for _, q := range rule.query {
-		values := t.Query[q.key]
-		if len(values) == 0 || !q.takes(values, deny) {
-			return false
-		}
+	if deny {
+		return rule.query.Denies(t.Query)
 	}
-	return true
-}
-
-func (q *queryRule) takes(values []string, deny bool) bool {
-	for _, v := range values {
-		if q.takesValue(v) == deny {
-			return deny
-		}
-	}
-	return !deny
-}
-
-func (q *queryRule) takesValue(v string) bool {
-	for _, g := range q.any {
-		if g.Match(v) {
-			return true
-		}
-	}
-	return false
+	return rule.query.Allows(t.Query)
 }

@@ -191,14 +191,14 @@ func wantMethod(ep *endpoint, rule *requestRule) string {
 // queryMisses names keys, never values: a query may hold secrets.
 func (rule *requestRule) queryMisses(r *Request) []Miss {
 	var misses []Miss
-	for i, q := range rule.query {
-		values := r.Target.Query[q.key]
-		m := Miss{What: "query", Want: fmt.Sprintf("%s = %s", q.key, strings.Join(rule.spec.Query[i].Any, " or "))}
+	for _, q := range rule.spec.Query {
+		values, matcher := r.Target.Query[q.Key], rule.query.Get(q.Key)
+		m := Miss{What: "query", Want: q.Key + " = " + strings.Join(q.Any, " or ")}
 		switch {
 		case len(values) == 0:
-			m.Found = q.key + " is absent"
-		case !q.takes(values, false):
-			m.Found = q.key + " has another value"
+			m.Found = q.Key + " is absent"
+		case slices.ContainsFunc(values, func(v string) bool { return !matcher.Match(v) }):
+			m.Found = q.Key + " has another value"
 		default:
 			continue
 		}

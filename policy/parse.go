@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Parse decodes and checks one policy document. name stands in positions. The
@@ -19,6 +21,13 @@ func Parse(name string, data []byte) (*Document, Warnings, error) {
 		if len(d.faults) == 0 {
 			d.lint(doc)
 			d.ambiguity(doc)
+		}
+		if len(d.faults) == 0 {
+			// Whatever the checks above may have missed, a Document that was
+			// parsed can be compiled.
+			if _, err := Compile(doc); err != nil {
+				d.fault(value{n: root.n}, BadValue, plainError(err), "", "")
+			}
 		}
 	}
 	warns := sortWarnings(d.warns)
@@ -44,8 +53,12 @@ func Load(path string) (*Document, Warnings, error) {
 
 func (d *decoder) document(root value, doc *Document) {
 	// The version is read first: it decides which words the rest may hold.
-	d.version = d.findVersion(root)
-	doc.Version = d.version
+	doc.Version = d.findVersion(root)
+	// With a wrong or absent version the rest is read as version 1.
+	d.version = max(doc.Version, 1)
+	if root.n.Kind != yaml.MappingNode {
+		return
+	}
 	s, ok := d.section(root, "the policy", documentWords)
 	if !ok {
 		return
@@ -54,8 +67,9 @@ func (d *decoder) document(root value, doc *Document) {
 		doc.Landlock = d.landlock(v)
 	} else if d.version == 1 {
 		doc.Landlock = Landlock{Compatibility: BestEffort}
-		d.warn(value{n: root.n}, Weak, "landlock is not written: in version 1 that is best_effort, so a kernel without Landlock is accepted",
-			"write landlock: {compatibility: hard_requirement}, or move to version: 2")
+		if doc.Version == 1 {
+			d.warnDefaultLandlock(value{n: root.n})
+		}
 	}
 	doc.Filesystem = Filesystem{IncludeWorkdir: true}
 	if v, ok := s.get("filesystem_policy"); ok {

@@ -97,7 +97,7 @@ func (e *Engine) denied(c Connection, method, path string) string {
 			return
 		}
 		for i := range ep.deny {
-			if rule := &ep.deny[i]; len(rule.query) == 0 && rule.takes(&r, true) {
+			if rule := &ep.deny[i]; len(rule.spec.Query) == 0 && rule.takes(&r, true) {
 				text = fmt.Sprintf("# the deny rule at %s wins over every allow rule: remove or narrow it\n", rule.rule.At)
 				return
 			}

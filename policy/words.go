@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // word is one key of the language. since is the version that brought it; a
 // word that is not built is known, so that its fault says "not yet" and not
 // "unknown".
@@ -122,9 +124,17 @@ var (
 // protocolsLater are protocols of the language that this build cannot inspect.
 var protocolsLater = []string{"websocket", "graphql", "sql", "mcp", "json-rpc"}
 
-// nearest is the candidate closest to s, or "" if none is close.
+// nearest is the candidate closest to s, or "" if none is close: few edits
+// away, or the one whose words contain s or are contained in it.
 func nearest(s string, candidates []string) string {
 	best, bestDistance := "", len(s)/3+2
+	folded := "_" + strings.ReplaceAll(strings.ToLower(s), "-", "_") + "_"
+	for _, c := range candidates {
+		if word := "_" + strings.ReplaceAll(c, "-", "_") + "_"; len(s) > 2 && (strings.Contains(word, folded) || strings.Contains(folded, word)) {
+			best, bestDistance = c, 2
+			break
+		}
+	}
 	for _, c := range candidates {
 		if d := distance(s, c); d < bestDistance {
 			best, bestDistance = c, d
