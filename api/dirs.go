@@ -79,19 +79,6 @@ func StateDir() (string, error) {
 	return dir, nil
 }
 
-// AuditPath is where the audit log of a sandbox lies unless the operator names
-// another place: NAME/audit.jsonl in the state folder.
-func AuditPath(name string) (string, error) {
-	if err := CheckName(name); err != nil {
-		return "", err
-	}
-	dir, err := StateDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, name, "audit.jsonl"), nil
-}
-
 // privateDir makes dir if it is missing and checks that it is a folder, not a
 // link, of this user, that nobody else can enter.
 func privateDir(dir string) error {

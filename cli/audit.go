@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,8 +26,8 @@ func newAudit(streams IO) *cobra.Command {
 
 const auditArg = `
 
-FILE is an audit log; the NAME of a running sandbox means that sandbox's log,
-and - means standard input.`
+FILE is an audit log; the NAME of a sandbox means its newest log, and - means
+standard input.`
 
 func newAuditVerify(streams IO) *cobra.Command {
 	var (
@@ -40,7 +42,7 @@ func newAuditVerify(streams IO) *cobra.Command {
 A log proves itself up to its last line. That nothing was cut off at its end, or
 written anew as a whole, is proved by the hash of its last line kept elsewhere:
 pass it with --head later.` + auditArg,
-		Example: "  creel audit verify ~/.local/state/creel/claude-7f3a/audit.jsonl",
+		Example: "  creel audit verify ~/.local/state/creel/audit/claude-7f3a-20261123T101500.000.jsonl",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runAuditVerify(cmd.Context(), args[0], head, asJSON, streams)
@@ -264,12 +266,27 @@ func openLog(ctx context.Context, what string, streams IO) (io.ReadCloser, error
 	return f, nil
 }
 
-// stateLog is where the log of a sandbox lies that has ended.
+// stateLog is the newest log in the state folder of a sandbox that has ended:
+// audit/NAME-TIME.jsonl.
 func stateLog(name string) (string, error) {
-	path, err := api.AuditPath(name)
+	state, err := api.StateDir()
 	if err != nil {
 		return "", err
 	}
-	_, err = os.Stat(path)
-	return filepath.Clean(path), err
+	dir := filepath.Join(state, "audit")
+	entries, err := os.ReadDir(dir) // sorted, and the time sorts as text
+	if err != nil {
+		return "", err
+	}
+	for _, e := range slices.Backward(entries) {
+		rest, ok := strings.CutPrefix(e.Name(), name+"-")
+		if !ok {
+			continue
+		}
+		// The rest must be a time alone: names may hold '-' themselves.
+		if _, err := time.Parse("20060102T150405.000", strings.TrimSuffix(rest, ".jsonl")); err == nil {
+			return filepath.Join(dir, e.Name()), nil
+		}
+	}
+	return "", os.ErrNotExist
 }

@@ -56,3 +56,6 @@ func table(w io.Writer, rows [][]string) error {
 func line(w io.Writer, format string, args ...any) {
 	fmt.Fprintln(w, audit.Printable(fmt.Sprintf(format, args...)))
 }
+
+// EventLine is an event on one line for people, escaped.
+func EventLine(e audit.Event) string { return e.Text() }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	_ "embed"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -13,14 +12,6 @@ import (
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/target"
 )
-
-// BuiltinName stands for the built-in policy in positions and listings.
-const BuiltinName = "built-in"
-
-// BuiltinPolicy is the document that holds when there is no other.
-//
-//go:embed builtin.yaml
-var BuiltinPolicy []byte
 
 func newPolicy(streams IO) *cobra.Command {
 	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams))
@@ -34,7 +25,7 @@ func newPolicyDefault(streams IO) *cobra.Command {
 		Example: "  creel policy default > creel.yaml",
 		Args:    exactly(0),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := streams.Out.Write(BuiltinPolicy)
+			_, err := io.WriteString(streams.Out, policy.Default())
 			return err
 		},
 	}

@@ -40,6 +40,8 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringVar(&f.inference, "inference", "", "base `URL` of the model backend that answers all model requests")
 	fl.StringVar(&f.inferenceKey, "inference-key", "", "where the backend's key is: `env:VAR|file:PATH`")
 	fl.StringVar(&f.model, "model", "", "send every model request to this model `NAME`")
+	fl.StringArrayVar(&f.upstreams, "upstream", nil, "`HOST:PORT=ADDR:PORT`: dial your own service there for this host, whatever its name resolves to (repeat)")
+	fl.StringArrayVar(&f.trustCA, "trust-ca", nil, "`FILE` with certificates to trust besides the system's when creel dials (repeat)")
 	fl.StringVar(&f.name, "name", "", "`NAME` of the sandbox (default made from the command)")
 	fl.StringVar(&f.audit, "audit", "", "audit log `FILE` (default in the state folder)")
 	fl.BoolVar(&f.json, "json", false, "print events and the summary as JSON lines on standard error")

@@ -39,6 +39,12 @@ type RunOptions struct {
 	InferenceKey string // as written: env:VAR or file:PATH; "" : none
 	Model        string
 
+	// Upstreams are HOST:PORT=ADDR:PORT: services of the operator's own that
+	// names or address rules would not reach. TrustCA are files (absolute) with
+	// certificates to trust besides the system's.
+	Upstreams []string
+	TrustCA   []string
+
 	Audit    string   // absolute path; "" : in the state folder
 	JSON     bool     // events on standard error as JSON lines, the summary too
 	Quiet    bool     // no summary, no warnings
@@ -52,6 +58,7 @@ type RunOptions struct {
 type runFlags struct {
 	policy, workspace, name, audit string
 	env, secrets                   []string
+	upstreams, trustCA             []string
 	inference, inferenceKey, model string
 	json, quiet, verbose           bool
 }
@@ -60,7 +67,7 @@ type runFlags struct {
 // reads nothing but the file system's names.
 func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 	o := RunOptions{
-		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model,
+		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams,
 		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
 	}
 	if len(args) == 0 || args[0] == "" {
@@ -75,7 +82,7 @@ func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 		}
 	}
 	for _, step := range []func(*RunOptions, IO) error{
-		f.setWorkspace, f.setPolicy, f.setAudit, f.setEnv, f.setInference,
+		f.setWorkspace, f.setPolicy, f.setAudit, f.setEnv, f.setInference, f.setTrust,
 	} {
 		if err := step(&o, streams); err != nil {
 			return o, err
@@ -252,6 +259,20 @@ func (f runFlags) setInference(o *RunOptions, _ IO) error {
 			"--inference-key env:VAR", "--inference-key file:PATH")
 	}
 	o.Inference, o.InferenceKey = f.inference, f.inferenceKey
+	return nil
+}
+
+func (f runFlags) setTrust(o *RunOptions, _ IO) error {
+	for _, file := range f.trustCA {
+		abs, err := filepath.Abs(file)
+		if err == nil {
+			_, err = os.Stat(abs)
+		}
+		if err != nil {
+			return fault.Wrap(err, "read --trust-ca", fault.Usage)
+		}
+		o.TrustCA = append(o.TrustCA, abs)
+	}
 	return nil
 }
 
