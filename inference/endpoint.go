@@ -74,8 +74,8 @@ func match(method, path string, header http.Header) (e endpoint, ok bool) {
 	if e, ok = endpoints[method+" "+path]; ok {
 		return e.fit(header), true
 	}
-	version, call, found := strings.Cut(strings.TrimPrefix(path, "/"), "/models/")
-	if !found || version != "v1" && version != "v1beta" {
+	version, call, found := strings.Cut(path, "/models/")
+	if !found || version != "/v1" && version != "/v1beta" {
 		return endpoint{}, false
 	}
 	model, verb, isCall := strings.Cut(call, ":")
@@ -85,7 +85,7 @@ func match(method, path string, header http.Header) (e endpoint, ok bool) {
 	switch {
 	case isCall && method == http.MethodPost && geminiVerbs[verb]:
 		return endpoint{protocol: gemini, place: inPath, model: model}, true
-	case !isCall && method == http.MethodGet && version == "v1":
+	case !isCall && method == http.MethodGet && version == "/v1":
 		return endpoint{protocol: openAI, model: model}.fit(header), true
 	case !isCall && method == http.MethodGet:
 		return endpoint{protocol: gemini, model: model}, true
