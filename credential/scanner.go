@@ -20,6 +20,10 @@ func NewScanner(r io.Reader) io.Reader {
 	return &scanner{from: r, plain: matcher{}, coded: matcher{percent: true}}
 }
 
+// Scan is NewScanner, for those who know a Set behind an interface only. A nil
+// Set scans as well.
+func (s *Set) Scan(r io.Reader) io.Reader { return NewScanner(r) }
+
 // holdFrom is how many characters of the prefix must have come before bytes are
 // held back: with fewer, single letters at the end of a message would be held
 // from the one who waits for them. What gets out before that names nothing.

@@ -1,5 +1,7 @@
 package inference
 
+import "slices"
+
 // localHost is the name under which every sandbox finds its model, whatever
 // the route is.
 const localHost = "inference.local"
@@ -51,3 +53,6 @@ var builtinHosts = []string{
 
 // KnownHosts is a copy of the built-in list.
 func KnownHosts() []string { return append([]string{}, builtinHosts...) }
+
+// KnownHosts is the built-in list of model hosts.
+func KnownHosts() []string { return slices.Clone(builtinHosts) }

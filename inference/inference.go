@@ -2,7 +2,6 @@ package inference
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,7 +15,7 @@ import (
 type Config struct {
 	URL     string            // base URL of the backend, as the operator wrote it
 	Key     secret.Value      // sent in the way of the protocol; zero: none
-	Model   string            // forces every request to this model
+	Model   string            // forces every request to this model; wins over Models
 	Models  map[string]string // asked name to sent name; "*": every other name. Without a match the name stays
 	Hosts   []string          // model hosts to claim, patterns allowed; nil: the built-in list
 	RootCAs *x509.CertPool    // that verify the backend; nil: the system's
@@ -62,9 +61,6 @@ func New(c Config) (*Route, error) {
 }
 
 func checkModels(c Config) error {
-	if c.Model != "" && len(c.Models) > 0 {
-		return errors.New("read inference route: a forced model and a table of models exclude each other")
-	}
 	names := map[string]string{"": c.Model}
 	for asked, sent := range c.Models {
 		if asked == "" || sent == "" {

@@ -2,6 +2,7 @@ package inference
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,7 +51,7 @@ func TestNewRefuses(t *testing.T) {
 	for _, c := range []Config{
 		{}, {URL: "api.test"}, {URL: "ftp://x.test"}, {URL: "https://"}, {URL: "https://u:hunter2@x.test"}, {URL: "https://x.test?key=hunter2"},
 		{URL: "https://x.test/a/../b"}, {URL: "https://x.test/%2e"}, {URL: "https://hunter2\x7f"},
-		{URL: "https://x.test", Model: "a", Models: map[string]string{"b": "c"}},
+		{URL: "https://x.test", Model: strings.Repeat("m", maxModel+1)},
 		{URL: "https://x.test", Models: map[string]string{"b": ""}},
 		{URL: "https://x.test", Hosts: []string{"not a host"}},
 	} {
@@ -81,4 +82,48 @@ func FuzzMatch(f *testing.F) {
 			t.Fatalf("%s %q goes to %s", method, path, u)
 		}
 	})
+}
+
+func TestModel(t *testing.T) {
+	table := map[string]string{"a": "b", "*": "rest"}
+	for _, tt := range []struct {
+		c    Config
+		want string // for a, b
+	}{
+		{Config{}, "a b"},
+		{Config{Model: "m"}, "m m"},
+		{Config{Models: map[string]string{"a": "b"}}, "b b"},
+		{Config{Models: table}, "b rest"},
+		{Config{Model: "m", Models: table}, "m m"},
+	} {
+		tt.c.URL = "https://x.test"
+		r := route(t, tt.c)
+		if got := r.model("a") + " " + r.model("b"); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.c, got, tt.want)
+		}
+	}
+}
+
+func TestKnownHosts(t *testing.T) {
+	list := KnownHosts()
+	list[0] = "changed.test"
+	if KnownHosts()[0] == "changed.test" {
+		t.Error("callers can change the built-in list")
+	}
+	for _, name := range KnownHosts() {
+		h, err := netname.ParseHost(name)
+		if err != nil || h.String() != name {
+			t.Errorf("%q is not canonical: %v", name, err)
+		}
+	}
+}
+
+// An agent must be able to start with what it gets, and the placeholder must be
+// of the form that package credential refuses elsewhere.
+func TestPlaceholderEnv(t *testing.T) {
+	for _, want := range []string{"ANTHROPIC_API_KEY=", "OPENAI_API_KEY=", "CODEX_API_KEY=", "GEMINI_API_KEY="} {
+		if !slices.Contains(PlaceholderEnv(), want+"creel:cred:inference/key") {
+			t.Errorf("%s is missing", want)
+		}
+	}
 }
