@@ -1,7 +1,5 @@
 package inference
 
-import "slices"
-
 // localHost is the name under which every sandbox finds its model, whatever
 // the route is.
 const localHost = "inference.local"
@@ -53,6 +51,3 @@ var builtinHosts = []string{
 
 // KnownHosts is a copy of the built-in list.
 func KnownHosts() []string { return append([]string{}, builtinHosts...) }
-
-// KnownHosts is the built-in list of model hosts.
-func KnownHosts() []string { return slices.Clone(builtinHosts) }
