@@ -311,20 +311,12 @@ func (d *decoder) allowedIPs(v value, e *Endpoint) {
 		if !ok {
 			return
 		}
-		list := []string{text}
-		for _, hole := range []netip.Prefix{netname.SyntheticV4, netname.SyntheticV6} {
-			p, err := netip.ParsePrefix(text)
-			switch {
-			case err != nil || !p.Overlaps(hole):
-			case p.Bits() >= hole.Bits():
-				d.fault(item, Blocked, show(text), "real addresses", "addresses in "+hole.String()+" stand for names inside a sandbox and are never dialled")
-				return
-			default:
-				d.warn(item, NoOperation, "without the addresses of "+hole.String()+", which stand for names inside a sandbox and are never dialled", "")
-				list = without(p.Masked(), hole)
-			}
+		if p, err := netip.ParsePrefix(text); err == nil && partOfInternet(p) {
+			d.warn(item, NoOperation, "the range holds addresses that are never dialled (multicast, reserved, or standing for names inside a sandbox)", "")
+			e.AllowedIPs = append(e.AllowedIPs, p.Masked())
+			return
 		}
-		prefixes, err := netname.ParseAllowed(list)
+		prefixes, err := netname.ParseAllowed([]string{text})
 		if err != nil {
 			d.fault(item, BadValue, show(text)+" ("+plainError(err)+")", "an address or CIDR range that may be dialled", "")
 			return
@@ -334,7 +326,7 @@ func (d *decoder) allowedIPs(v value, e *Endpoint) {
 	if n > maxAllowed {
 		d.fault(v, TooMuch, fmt.Sprintf("%d entries", n), fmt.Sprintf("at most %d", maxAllowed), "name wider ranges")
 	}
-	if n == 0 {
+	if n == 0 && (isNull(v.n) || v.n.Kind == yaml.SequenceNode) {
 		d.fault(v, Missing, "", "at least one address or range", "remove allowed_ips to use the usual rules for addresses")
 	}
 }
@@ -446,20 +438,24 @@ func portList(ports []uint16) string {
 	return strings.Join(text, ", ")
 }
 
-// without cuts a hole out of a wider range: the halves that do not hold it.
-func without(p, hole netip.Prefix) []string {
-	var list []string
-	for p.Bits() < hole.Bits() {
-		low := netip.PrefixFrom(p.Addr(), p.Bits()+1)
-		raw := p.Addr().AsSlice()
-		raw[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
-		addr, _ := netip.AddrFromSlice(raw)
-		high := netip.PrefixFrom(addr, p.Bits()+1)
-		if low.Overlaps(hole) {
-			list, p = append(list, high.String()), low
-		} else {
-			list, p = append(list, low.String()), high
+// partOfInternet: a range so wide that it names no network, such as 192.0.0.0/2
+// in a list that means everything, may hold addresses that are always blocked:
+// those are refused when they are dialled, whatever a policy allows. It must
+// not hold what OpenShell refuses too: loopback, link-local, unspecified.
+func partOfInternet(p netip.Prefix) bool {
+	const wide4, wide6 = 8, 16
+	p = p.Masked()
+	wide := wide6
+	if p.Addr().Is4() {
+		wide = wide4
+	}
+	if p.Bits() > wide || netname.ClassifyPrefix(p) != netname.AlwaysBlocked || netname.Classify(p.Addr()) == netname.AlwaysBlocked {
+		return false
+	}
+	for _, core := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "::/8", "fe80::/10"} {
+		if p.Overlaps(netip.MustParsePrefix(core)) {
+			return false
 		}
 	}
-	return list
+	return true
 }
