@@ -5,4 +5,18 @@
 // the supervisor hands it everything else behind the interfaces of Config.
 // Every error on the way denies. See docs/ARCHITECTURE.md for the order of
 // judgement.
+//
+// One connection (conn) is owned by the goroutine that accepted it. An
+// inspected one is handed to a net/http server and waited for; a relayed one
+// has a second goroutine for the other direction. Server.Run waits for all of
+// them. Judging happens under the lock of the connection, with the engine that
+// is in force at that moment, so that Recheck, which the supervisor calls after
+// it swapped the engine, either sees the verdict or comes before it.
+//
+// Between the client's bytes and net/http stands a gate: it reads heads and
+// body framing strictly, decides where a message ends, and hands net/http only
+// what it rebuilt itself. What was judged is what is sent.
+//
+// Sources: RFC 9110, RFC 9112, RFC 8446 §4 (ClientHello), RFC 6066 §3 (SNI),
+// netfilter's SO_ORIGINAL_DST.
 package egress

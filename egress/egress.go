@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 )
 
 // Listeners are the sockets that were made inside the sandbox's network
-// namespace and are served from outside.
+// namespace and are served from outside. A Server closes them when it ends.
 type Listeners struct {
 	TCP   []net.Listener // redirected connections; SO_ORIGINAL_DST tells the destination
 	Proxy []net.Listener // HTTP_PROXY clients: CONNECT and absolute-form
@@ -35,11 +36,20 @@ type Config struct {
 	Names     Names
 	Callers   Callers
 	CA        *ca.Authority
-	Inference func() Inference                                               // nil: no route
+	Inference func() Inference                                               // nil, or gives nil: no route
 	Secrets   Secrets                                                        // nil: none
 	Resolve   func(ctx context.Context, name string) ([]netip.Addr, error)   // nil: the host's resolver
 	Dial      func(ctx context.Context, to netip.AddrPort) (net.Conn, error) // nil: net.Dialer
-	Log       *slog.Logger
+	RootCAs   *x509.CertPool                                                 // upstreams are verified against; nil: the system's
+	Log       *slog.Logger                                                   // nil: nothing is logged
+
+	// OnAuditError is told that an event could not be kept; the action was
+	// denied. It must not block. Nil: nobody is told.
+	OnAuditError func(error)
+
+	// OriginalDst gives the destination that a redirected connection had before.
+	// Nil: the socket option SO_ORIGINAL_DST.
+	OriginalDst func(net.Conn) (netip.AddrPort, error)
 }
 
 // Names gives the name that a synthetic address stands for.
@@ -64,5 +74,7 @@ type Inference interface {
 // Secrets puts bound credentials into allowed requests; package credential implements it.
 type Secrets interface {
 	Bound(h netname.Host) bool
+	// Apply is called for every inspected request, bound or not, after hop-by-hop
+	// headers were removed. It may wrap req.Body; nothing is sent after an error.
 	Apply(h netname.Host, req *http.Request) (used []string, err error)
 }

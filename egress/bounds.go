@@ -1,0 +1,77 @@
+package egress
+
+import "time"
+
+// Bounds on what an agent can make grow. Reaching one is a denial that is
+// audited, never a hang.
+const (
+	// maxConns is how many connections a sandbox may have at once. Browsers and
+	// package managers stay below 300; each costs about 60 KB when inspected.
+	maxConns = 1024
+
+	// maxHead is the longest request head, in bytes. Common servers stop at 8 to 32 KiB.
+	maxHead = 16 << 10
+
+	// maxFields is the largest number of header fields, as in common servers.
+	maxFields = 100
+
+	// maxMethod is the longest method name, in bytes; the longest registered
+	// one (UPDATEREDIRECTREF) has 17.
+	maxMethod = 32
+
+	// maxChunkLine is the longest line with a chunk size, in bytes: 15 hex digits and CRLF.
+	maxChunkLine = 17
+
+	// maxTrailer bounds the trailer section of a chunked body, which is dropped, in bytes.
+	maxTrailer = 4 << 10
+
+	// maxResponseHead bounds what an upstream may send as a head, in bytes.
+	maxResponseHead = 256 << 10
+
+	// maxHello is the longest ClientHello, in bytes with record headers. Those
+	// with post-quantum key shares have about 2 KB, with early data tickets 6.
+	maxHello = 20 << 10
+
+	// helloTimeout bounds a ClientHello after its first byte, handshakeTimeout
+	// the whole handshake, headTimeout a request head.
+	helloTimeout     = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	headTimeout      = 10 * time.Second
+
+	// firstByteTimeout is how long an inspected connection may stay silent:
+	// browsers open connections ahead of need.
+	firstByteTimeout = 30 * time.Second
+
+	// denyTimeout is how long the first bytes of a denied connection are waited
+	// for, to tell whether its client can read a reason.
+	denyTimeout = time.Second
+
+	// idleTimeout is how long an inspected connection may be kept alive without
+	// a request; relayIdle the silence on a relayed one (shells stay quiet for
+	// long; dead peers are found by TCP keep-alive).
+	idleTimeout = 10 * time.Minute
+	relayIdle   = time.Hour
+
+	// resolveTimeout, dialTimeout and attemptTimeout bound the way to an
+	// upstream: the name, all addresses together, one address of several.
+	resolveTimeout = 10 * time.Second
+	dialTimeout    = 15 * time.Second
+	attemptTimeout = 4 * time.Second
+
+	// maxAttempts is how many of the checked addresses are tried.
+	maxAttempts = 6
+
+	// upstreamIdle is how long an upstream connection is kept for the next
+	// request, and maxUpstreamIdle how many per host. Servers close after 5 to 75 s.
+	upstreamIdle    = 20 * time.Second
+	maxUpstreamIdle = 8
+
+	// continueTimeout is how long a body is held back for the upstream's 100.
+	continueTimeout = time.Second
+
+	// drainTimeout is how long Run lets connections end by themselves after its
+	// context did; lingerTimeout how long a refused client is read from, so that
+	// a reset does not overtake the answer.
+	drainTimeout  = 500 * time.Millisecond
+	lingerTimeout = 300 * time.Millisecond
+)

@@ -1,0 +1,275 @@
+package egress
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/policy"
+)
+
+// mode is how a judged connection goes on. The zero value denies.
+type mode uint8
+
+const (
+	modeDenied  mode = iota
+	modeRelay        // bytes pass through
+	modeInspect      // HTTP is judged request by request
+	modeReroute      // answered by the inference route
+)
+
+// conn is one connection out of the sandbox. Its facts are set by the goroutine
+// that accepted it, before it is judged, and do not change after.
+type conn struct {
+	s      *Server
+	id     uint64
+	via    audit.Via
+	client net.Conn
+	opened time.Time
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	facts   policy.Connection
+	pid     int
+	release func() // of the name
+
+	waiting bool    // a CONNECT waits for its answer
+	ahead   []byte  // bytes that were read ahead
+	denial  *denial // every request on this connection gets it
+
+	in, out atomic.Int64 // bytes towards the agent, bytes from it
+
+	mu       sync.Mutex
+	mode     mode // judged when it is not modeDenied
+	decision policy.ConnectDecision
+	inflight *policy.Request // the request that is being answered
+	upstream netip.AddrPort  // dialled for the relay or for the request in flight
+	last     netip.AddrPort  // dialled at all
+	ended    string          // why, for the audit
+	isCut    bool
+	owned    map[io.Closer]side // closed by cut
+}
+
+// verdict judges the connection with what is in force now. Callers hold mu.
+func (c *conn) verdict() (policy.ConnectDecision, mode) {
+	if inf := c.s.inference(); inf != nil && inf.Claims(c.facts.Host, c.facts.Port) {
+		return policy.ConnectDecision{
+			Decision: policy.Decision{Verdict: policy.Reroute, Reason: "the inference route claims this host"},
+			Inspect:  true,
+		}, modeReroute
+	}
+	d := c.s.conf.Engine().Connect(c.facts)
+	switch d.Verdict {
+	case policy.Allow:
+	case policy.Ask:
+		d.Reason += " (nobody can be asked yet)"
+		d.Verdict = policy.Deny
+		return d, modeDenied
+	default:
+		d.Verdict = policy.Deny
+		return d, modeDenied
+	}
+	bound := c.s.conf.Secrets != nil && c.s.conf.Secrets.Bound(c.facts.Host)
+	switch {
+	case bound && d.SkipTLS:
+		// Bytes that nobody reads may carry any credential.
+		d.Verdict, d.Reason = policy.Deny, "a credential is bound to this host, so its connections must be inspected, but the policy says tls: skip"
+		return d, modeDenied
+	case d.Inspect || bound || c.via == audit.ProxyForward:
+		return d, modeInspect
+	}
+	return d, modeRelay
+}
+
+// judge decides about the connection and remembers how it goes on, in one step
+// with respect to Recheck.
+func (c *conn) judge() (policy.ConnectDecision, mode) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.decision, c.mode = c.verdict()
+	return c.decision, c.mode
+}
+
+// recheck judges again with what is in force now, and cuts what is denied.
+func (c *conn) recheck() {
+	c.mu.Lock()
+	if c.mode == modeDenied || c.isCut {
+		c.mu.Unlock()
+		return
+	}
+	d, m := c.verdict()
+	reason := ""
+	switch {
+	case m == modeDenied:
+		reason = d.Reason
+	case m != c.mode && !(c.mode == modeInspect && m == modeRelay):
+		// Bytes that passed uninspected cannot be inspected afterwards, and a
+		// model host that is claimed or given back changes who answers.
+		reason = "this connection would be treated otherwise now"
+	case m != modeReroute && c.upstream.IsValid():
+		if err := d.Destination.Check(c.facts.Host, c.facts.Port, []netip.Addr{c.upstream.Addr()}); err != nil {
+			reason = err.Error()
+		}
+	}
+	decision, method, path := d.Decision, "", ""
+	if reason == "" && c.inflight != nil && m == modeInspect {
+		if rd := c.s.conf.Engine().Request(*c.inflight); d.Inspect && rd.Verdict != policy.Allow {
+			reason, decision = rd.Reason, rd
+			method, path = c.inflight.Method, c.inflight.Target.Path
+		}
+	}
+	if reason == "" {
+		c.decision = d
+		c.mu.Unlock()
+		return
+	}
+	c.mode = modeDenied
+	c.mu.Unlock()
+
+	ev := c.event(audit.Connect)
+	if method != "" {
+		ev.Kind, ev.Method, ev.Path = audit.Request, method, path
+	}
+	ev.Verdict, ev.Reason = policy.Deny.String(), "changed policy: "+reason
+	setRule(&ev, decision.Rule)
+	_ = c.s.record(ev) // it is closed either way
+	c.cut("the policy changed", true)
+}
+
+// side says what something that a connection owns belongs to.
+type side bool
+
+const (
+	agentSide    side = false
+	upstreamSide side = true
+)
+
+// own hands c something that cut must close, and closes it at once if that has happened.
+func (c *conn) own(x io.Closer, of side) {
+	c.mu.Lock()
+	if !c.isCut {
+		c.owned[x] = of
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	closeOwned(x, of == upstreamSide)
+}
+
+func (c *conn) disown(x io.Closer) {
+	c.mu.Lock()
+	delete(c.owned, x)
+	c.mu.Unlock()
+}
+
+// cut ends the connection now: client, upstream, and the request in flight.
+// hard: what the kernel has not sent to the upstream yet is thrown away.
+func (c *conn) cut(why string, hard bool) {
+	c.mu.Lock()
+	if c.isCut {
+		c.mu.Unlock()
+		return
+	}
+	c.isCut = true
+	c.mode = modeDenied
+	if c.ended == "" {
+		c.ended = why
+	}
+	owned := c.owned
+	c.owned = nil
+	c.mu.Unlock()
+	c.cancel()
+	for x, of := range owned {
+		closeOwned(x, hard && of == upstreamSide)
+	}
+}
+
+func closeOwned(x io.Closer, hard bool) {
+	if nc, ok := x.(net.Conn); ok && hard {
+		abort(nc)
+	}
+	_ = x.Close()
+}
+
+// end says why the connection ended, if nothing said so before.
+func (c *conn) end(why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended == "" {
+		c.ended = why
+	}
+}
+
+// dialled notes where the bytes will go, and fails if what is in force by now
+// does not let them.
+func (c *conn) dialled(to netip.AddrPort) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isCut {
+		return net.ErrClosed
+	}
+	if err := c.decision.Destination.Check(c.facts.Host, c.facts.Port, []netip.Addr{to.Addr()}); err != nil {
+		return err
+	}
+	c.upstream, c.last = to, to
+	return nil
+}
+
+// event has the facts of the connection.
+func (c *conn) event(k audit.Kind) audit.Event {
+	return audit.Event{
+		Kind: k, Conn: c.id, Via: c.via, Protocol: "tcp",
+		Host: c.facts.Host.String(), Port: c.facts.Port,
+		Binary: c.facts.Binary, PID: c.pid,
+	}
+}
+
+func setRule(ev *audit.Event, r policy.Rule) {
+	ev.Rule = r.Policy
+	if r.At.Line > 0 {
+		ev.RuleAt = r.At.String()
+	}
+}
+
+// recordDecision records a verdict about the connection.
+func (c *conn) recordDecision(d policy.Decision) error {
+	ev := c.event(audit.Connect)
+	ev.Verdict, ev.Reason, ev.Audited = d.Verdict.String(), d.Reason, d.Audited
+	setRule(&ev, d.Rule)
+	return c.s.record(ev)
+}
+
+// recordDenial records an answer that Creel gives itself.
+func (c *conn) recordDenial(d *denial, protocol string) error {
+	ev := c.event(audit.Connect)
+	if d.method != "" || d.layer == layerHTTP {
+		ev.Kind = audit.Request
+	}
+	ev.Verdict, ev.Reason, ev.Protocol = policy.Deny.String(), d.reason, protocol
+	ev.Method, ev.Path, ev.Status = d.method, d.path, d.status
+	ev.Detail = map[string]string{"error": d.code, "layer": d.layer}
+	setRule(&ev, d.rule)
+	return c.s.record(ev)
+}
+
+// recordClose records the end of a connection that was allowed.
+func (c *conn) recordClose() {
+	c.mu.Lock()
+	why, last := c.ended, c.last
+	c.mu.Unlock()
+	ev := c.event(audit.Close)
+	ev.Reason = why
+	if last.IsValid() {
+		ev.Addr = last.String()
+	}
+	ev.BytesIn, ev.BytesOut = c.in.Load(), c.out.Load()
+	ev.Millis = time.Since(c.opened).Milliseconds()
+	_ = c.s.record(ev) // nothing is left to stop
+}
+
+var auditDenial = &denial{status: 503, code: codeAudit, layer: layerAudit, reason: "the audit log cannot be written, so nothing is sent"}

@@ -1,0 +1,172 @@
+package egress
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/creel-run/creel/policy"
+)
+
+// denial is an answer that Creel gives itself. It has one shape on every way in.
+type denial struct {
+	status int
+	code   string // error, for programs
+	layer  string
+	reason string // of the decision, for people
+	rule   policy.Rule
+	method string
+	path   string // canonical, without query
+}
+
+// Codes and layers of denials.
+const (
+	codePolicy     = "policy_denied"
+	codeAddress    = "address_denied"
+	codeRequest    = "invalid_request"
+	codeAuthority  = "authority_mismatch"
+	codeUpgrade    = "upgrade_refused"
+	codeCredential = "credential_refused"
+	codeUpstream   = "upstream_unreachable"
+	codeAudit      = "audit_unavailable"
+	codeProtocol   = "protocol_refused"
+
+	layerConnection = "connection"
+	layerRequest    = "request"
+	layerAddress    = "address"
+	layerHTTP       = "http"
+	layerTLS        = "tls"
+	layerCredential = "credential"
+	layerUpstream   = "upstream"
+	layerAudit      = "audit"
+)
+
+const guidance = "The operator of this sandbox decides what it may reach, and this is that decision, not a fault to get around. " +
+	"Do not retry, and do not try another host, address, port, protocol, encoding, tool or proxy for the same purpose. " +
+	"Go on without it, or tell the user what you needed and why, with the host, port, method and path above."
+
+const guidanceUpstream = "The policy allows this request; the server behind it did not answer. A later retry may succeed. " +
+	"Do not change proxy, DNS or certificate settings because of it."
+
+type denialBody struct {
+	Error       string       `json:"error"`
+	Detail      string       `json:"detail"`
+	Reason      string       `json:"reason"`
+	Policy      string       `json:"policy"`
+	RuleAt      string       `json:"rule_at"`
+	Layer       string       `json:"layer"`
+	Method      string       `json:"method"`
+	Path        string       `json:"path"`
+	Host        string       `json:"host"`
+	Port        uint16       `json:"port"`
+	Binary      string       `json:"binary"`
+	RuleMissing *ruleMissing `json:"rule_missing"`
+	NextSteps   []string     `json:"next_steps"`
+	Guidance    string       `json:"agent_guidance"`
+}
+
+// ruleMissing is what a policy would have to say, for a person who may change it.
+type ruleMissing struct {
+	Type   string `json:"type"` // connection or rest_allow
+	Host   string `json:"host"`
+	Port   uint16 `json:"port"`
+	Method string `json:"method,omitempty"`
+	Path   string `json:"path,omitempty"`
+	Binary string `json:"binary,omitempty"`
+	Lines  string `json:"lines"` // YAML to be merged into the policy
+}
+
+func (c *conn) denialBody(d *denial) []byte {
+	b := denialBody{
+		Error: d.code, Reason: d.reason, Policy: d.rule.Policy, Layer: d.layer,
+		Method: d.method, Path: d.path,
+		Host: c.facts.Host.String(), Port: c.facts.Port, Binary: c.facts.Binary,
+		Guidance: guidance, NextSteps: []string{},
+	}
+	if d.rule.At.Line > 0 {
+		b.RuleAt = d.rule.At.String()
+	}
+	what := authority{c.facts.Host, c.facts.Port}.text("")
+	if d.method != "" {
+		what = d.method + " " + d.path + " on " + what
+	}
+	switch d.code {
+	case codeUpstream:
+		b.Detail = what + " is allowed, but cannot be reached: " + d.reason
+		b.Guidance = guidanceUpstream
+		b.NextSteps = append(b.NextSteps, "Try again later, or tell the user that the server cannot be reached.")
+	case codePolicy:
+		b.Detail = what + " is not permitted by the policy of this sandbox"
+		b.RuleMissing = c.missing(d)
+		b.NextSteps = append(b.NextSteps,
+			"Work without this access if you can.",
+			"Otherwise tell the user that this access is missing. The operator can add the lines in rule_missing to the policy file; it takes effect while the sandbox runs.")
+	case codeAudit:
+		b.Detail = "this sandbox has no network access while its audit log cannot be written"
+		b.NextSteps = append(b.NextSteps, "Tell the user that the audit log of this sandbox cannot be written (a full disk, perhaps).")
+	default:
+		b.Detail = what + " was refused: " + d.reason
+		b.NextSteps = append(b.NextSteps, "Tell the user about the reason above if you need this access.")
+	}
+	out, err := json.MarshalIndent(b, "", "  ")
+	if err != nil { // strings and numbers only: cannot be
+		return []byte("{}\n")
+	}
+	return append(out, '\n')
+}
+
+func (c *conn) missing(d *denial) *ruleMissing {
+	m := &ruleMissing{
+		Type: "connection", Host: c.facts.Host.String(), Port: c.facts.Port,
+		Method: d.method, Path: d.path, Binary: c.facts.Binary,
+		Lines: c.s.conf.Engine().Suggest(c.facts, d.method, d.path),
+	}
+	if d.method != "" {
+		m.Type = "rest_allow"
+	}
+	return m
+}
+
+// policyHeader names the rule that denied, in a response header.
+const policyHeader = "X-Creel-Policy"
+
+func (d *denial) policyName() string {
+	name := d.rule.Policy
+	if name == "" {
+		return "none"
+	}
+	for _, r := range name {
+		if r < ' ' || r > '~' {
+			return strconv.QuoteToASCII(name)
+		}
+	}
+	return name
+}
+
+// answer writes a denial as a response.
+func (c *conn) answer(w http.ResponseWriter, d *denial) {
+	body := c.denialBody(d)
+	h := w.Header()
+	clear(h)
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Connection", "close")
+	h.Set("Cache-Control", "no-store")
+	h.Set(policyHeader, d.policyName())
+	w.WriteHeader(d.status)
+	_, _ = w.Write(body)
+}
+
+// answerRaw writes a denial where there is no HTTP server yet, and closes.
+func (c *conn) answerRaw(nc net.Conn, d *denial) {
+	body := c.denialBody(d)
+	text := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\nCache-Control: no-store\r\n%s: %s\r\n\r\n",
+		d.status, http.StatusText(d.status), len(body), policyHeader, d.policyName())
+	_ = nc.SetWriteDeadline(time.Now().Add(headTimeout))
+	n, _ := nc.Write(append(text, body...))
+	c.in.Add(int64(n))
+	lingeringClose(nc)
+}

@@ -1,0 +1,141 @@
+package egress
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/creel-run/creel/policy"
+)
+
+// relay passes bytes between the agent and the upstream without reading them,
+// except for a ClientHello at the start. The upstream may speak first: what the
+// agent sends is held until it is judged, what the upstream sends is not.
+func (c *conn) relay(d policy.ConnectDecision) {
+	up, to, err := c.s.dial(c.ctx, c.facts.Host, c.facts.Port, d.Destination)
+	if err != nil {
+		if c.ctx.Err() == nil {
+			c.refuse(c.dialDenial(err, "", ""))
+		}
+		return
+	}
+	c.own(up, upstreamSide)
+	defer func() {
+		c.disown(up)
+		_ = up.Close()
+	}()
+	if err := c.dialled(to); err != nil {
+		c.end("the policy changed")
+		return
+	}
+	if !c.establish() {
+		return
+	}
+
+	r := &relaying{c: c, up: up}
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		r.finish(r.pipe(c.client, up, &c.in, &r.quietIn), c.client)
+	}()
+	err = r.begin(!d.SkipTLS)
+	if err == nil {
+		err = r.pipe(up, c.client, &c.out, &r.quietOut)
+	}
+	r.finish(err, up)
+	wg.Wait()
+}
+
+type relaying struct {
+	c  *conn
+	up net.Conn
+
+	// quietIn and quietOut: nothing was moved in that direction for the last
+	// relayIdle, or nothing will be.
+	quietIn, quietOut atomic.Bool
+}
+
+var errIdle = errors.New("idle for too long")
+
+// begin forwards the first bytes of the agent, after it looked for a ClientHello.
+func (r *relaying) begin(look bool) error {
+	c := r.c
+	buf := c.ahead
+	c.ahead = nil
+	if look {
+		if len(buf) == 0 {
+			buf = make([]byte, 2048)
+			_ = c.client.SetReadDeadline(time.Now().Add(relayIdle))
+			n, err := c.client.Read(buf)
+			if buf = buf[:n]; n == 0 {
+				return err
+			}
+		}
+		if buf[0] == recordHandshake {
+			_ = c.client.SetReadDeadline(time.Now().Add(helloTimeout))
+			all, h, err := readHello(c.client, buf)
+			if err == nil {
+				err = h.check(c.facts.Host, true)
+			}
+			if err != nil {
+				// The upstream has not had a byte of it.
+				abort(r.up)
+				c.refuseTLS(err)
+				return errRefused
+			}
+			_ = c.client.SetReadDeadline(time.Time{})
+			buf = all
+		}
+	}
+	n, err := r.up.Write(buf)
+	c.out.Add(int64(n))
+	return err
+}
+
+var errRefused = errors.New("refused")
+
+// pipe moves bytes one way until their end. Between TCP sockets the kernel
+// moves them (splice), so idleness is seen at a deadline, not at each byte.
+func (r *relaying) pipe(dst, src net.Conn, count *atomic.Int64, quiet *atomic.Bool) error {
+	for {
+		_ = src.SetReadDeadline(time.Now().Add(relayIdle))
+		n, err := io.Copy(dst, src)
+		count.Add(n)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		quiet.Store(n == 0)
+		if r.quietIn.Load() && r.quietOut.Load() {
+			return errIdle
+		}
+	}
+}
+
+// finish ends one direction: after the end of the stream only that one, after
+// an error both.
+func (r *relaying) finish(err error, dst net.Conn) {
+	if dst == r.up {
+		r.quietOut.Store(true)
+	} else {
+		r.quietIn.Store(true)
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		_ = closeWrite(dst)
+		return
+	}
+	switch {
+	case errors.Is(err, errIdle) || errors.Is(err, os.ErrDeadlineExceeded):
+		r.c.end(errIdle.Error())
+	case errors.Is(err, errRefused):
+	default:
+		// One end was reset, so the other is told the same.
+		abort(dst)
+	}
+	_ = r.up.Close()
+	_ = r.c.client.Close()
+}

@@ -1,0 +1,294 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/policy"
+)
+
+// Server is the data path of one sandbox. Its methods are safe for concurrent use.
+type Server struct {
+	conf   Config
+	listen Listeners
+	self   []netip.AddrPort // of the listeners
+	log    *slog.Logger
+
+	upstreams *upstreams
+	web       *http.Server
+	inspected chan net.Conn // to web
+	ready     chan struct{} // closed when nothing more goes to web
+
+	nextID atomic.Uint64
+	wg     sync.WaitGroup // connections
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	stopped bool
+}
+
+// New checks the configuration; the listeners belong to the Server from then on.
+func New(conf Config, l Listeners) (*Server, error) {
+	switch {
+	case conf.Engine == nil:
+		return nil, errors.New("make egress server: no policy engine")
+	case conf.Audit == nil:
+		return nil, errors.New("make egress server: no audit recorder")
+	case conf.Names == nil:
+		return nil, errors.New("make egress server: no names")
+	case conf.Callers == nil:
+		return nil, errors.New("make egress server: no callers")
+	case conf.CA == nil:
+		return nil, errors.New("make egress server: no certificate authority")
+	}
+	if conf.Log == nil {
+		conf.Log = slog.New(slog.DiscardHandler)
+	}
+	if conf.OriginalDst == nil {
+		conf.OriginalDst = originalDst
+	}
+	if conf.Resolve == nil {
+		conf.Resolve = resolveHost
+	}
+	if conf.Dial == nil {
+		conf.Dial = dialHost
+	}
+	s := &Server{
+		conf: conf, listen: l, log: conf.Log,
+		inspected: make(chan net.Conn),
+		ready:     make(chan struct{}),
+		conns:     make(map[*conn]struct{}),
+	}
+	for _, list := range [][]net.Listener{l.TCP, l.Proxy} {
+		for _, x := range list {
+			a, ok := addrPort(x.Addr())
+			if !ok {
+				return nil, fmt.Errorf("make egress server: listener %v is not TCP", x.Addr())
+			}
+			s.self = append(s.self, a)
+		}
+	}
+	s.upstreams = newUpstreams(s)
+	s.web = s.newWeb()
+	return s, nil
+}
+
+func (s *Server) inference() Inference {
+	if s.conf.Inference == nil {
+		return nil
+	}
+	return s.conf.Inference()
+}
+
+// own reports whether an address is one of the listeners.
+func (s *Server) own(a netip.AddrPort) bool {
+	for _, l := range s.self {
+		if l.Port() == a.Port() && (l.Addr().IsUnspecified() || l.Addr() == a.Addr().Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// record keeps an event, or says that the action must not go on.
+func (s *Server) record(ev audit.Event) error {
+	err := s.conf.Audit.Record(ev)
+	if err != nil {
+		s.log.Error("record audit event", "error", err)
+		if s.conf.OnAuditError != nil {
+			s.conf.OnAuditError(err)
+		}
+	}
+	return err
+}
+
+// Run serves until the context ends or a listener fails, and returns when every
+// goroutine it started has ended. The listeners are closed then. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	var loops sync.WaitGroup
+	fail := make(chan error, len(s.listen.TCP)+len(s.listen.Proxy))
+	serve := func(l net.Listener, via audit.Via, handle func(*conn)) {
+		loops.Add(1)
+		go func() {
+			defer loops.Done()
+			if err := s.accept(ctx, l, via, handle); err != nil {
+				fail <- err
+				cancel()
+			}
+		}()
+	}
+	loops.Add(1)
+	go func() {
+		defer loops.Done()
+		_ = s.web.Serve(&handover{s: s}) // ends when ready is closed
+	}()
+	for _, l := range s.listen.TCP {
+		serve(l, audit.Transparent, s.transparent)
+	}
+	for _, l := range s.listen.Proxy {
+		serve(l, audit.ProxyConnect, s.proxy)
+	}
+	<-ctx.Done()
+	for _, list := range [][]net.Listener{s.listen.TCP, s.listen.Proxy} {
+		for _, l := range list {
+			_ = l.Close()
+		}
+	}
+	s.drain()
+	close(s.ready)
+	_ = s.web.Close()
+	loops.Wait()
+	s.upstreams.close()
+	select {
+	case err := <-fail:
+		return err
+	default:
+		return nil
+	}
+}
+
+// drain waits for the connections: what the agent has sent is passed on for a
+// moment, because it usually ends just before its sandbox does.
+func (s *Server) drain() {
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	t := time.NewTimer(drainTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+		return
+	case <-t.C:
+	}
+	s.mu.Lock()
+	s.stopped = true // what is still on its way to dial does not
+	s.mu.Unlock()
+	for _, c := range s.live() {
+		c.cut("the sandbox ended", false)
+	}
+	<-done
+}
+
+func (s *Server) accept(ctx context.Context, l net.Listener, via audit.Via, handle func(*conn)) error {
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("accept connection: %w", err)
+			}
+			// Mostly too many open files: it passes, and the listener must outlive it.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.log.Warn("accept connection", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			continue
+		}
+		pause = 0
+		s.start(nc, via, handle)
+	}
+}
+
+func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
+	c := &conn{s: s, id: s.nextID.Add(1), via: via, client: nc, opened: time.Now()}
+	c.owned = map[io.Closer]side{nc: agentSide}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	s.mu.Lock()
+	full := len(s.conns) >= maxConns
+	stopped := s.stopped
+	if !full && !stopped {
+		s.conns[c] = struct{}{}
+		s.wg.Add(1)
+	}
+	s.mu.Unlock()
+	if full || stopped {
+		if full {
+			ev := c.event(audit.Connect)
+			ev.Host, ev.Verdict, ev.Reason = "", policy.Deny.String(), fmt.Sprintf("more than %d connections at once", maxConns)
+			_ = s.record(ev)
+		}
+		c.cut("refused", true)
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		defer func() {
+			c.cut("done", false)
+			if c.release != nil {
+				c.release()
+			}
+			s.mu.Lock()
+			delete(s.conns, c)
+			s.mu.Unlock()
+		}()
+		defer func() {
+			// A fault of ours in one connection must not end the others.
+			if r := recover(); r != nil {
+				s.log.Error("serve connection", "panic", r)
+			}
+		}()
+		handle(c)
+	}()
+}
+
+func (s *Server) live() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// Recheck judges every live connection again; the supervisor calls it after the
+// engine (or the inference route) was swapped. What is denied now is closed when
+// it returns; the rest lives on, and no upstream connection that was opened under
+// the old policy is used for another request.
+func (s *Server) Recheck() {
+	s.upstreams.renew()
+	for _, c := range s.live() {
+		c.recheck()
+	}
+}
+
+// Abort ends all connections at once: what the kernel holds for upstreams is
+// thrown away. New connections are judged as before.
+func (s *Server) Abort() {
+	s.upstreams.abort()
+	for _, c := range s.live() {
+		c.cut("aborted", true)
+	}
+}
+
+// handover gives inspected connections to net/http.
+type handover struct{ s *Server }
+
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.s.inspected:
+		return c, nil
+	case <-h.s.ready:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handover) Close() error   { return nil }
+func (h *handover) Addr() net.Addr { return &net.TCPAddr{} }
