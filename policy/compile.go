@@ -195,6 +195,7 @@ func (c *compiler) rules(specs []RequestRule, ep *endpoint, verb string) ([]requ
 			rule:   Rule{Policy: ep.net.spec.Key, At: s.At},
 			reason: "network policy " + show(ep.net.spec.Key) + " " + verb + " " + ruleText(s),
 		}
+		r.audit = r.reason + "; enforcement is audit, so it is forwarded"
 		if !r.every {
 			g, err := c.path(s.Path)
 			if err != nil {

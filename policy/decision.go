@@ -30,6 +30,9 @@ func (v Verdict) String() string {
 	return "deny"
 }
 
+// MarshalText makes JSON show the word and not the number.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
 // Position is a place in a policy file; Line and Column count from 1, and a
 // zero Line means that there is none.
 type Position struct {
@@ -74,17 +77,17 @@ type Request struct {
 // Decision is the outcome with its reason; the same value goes to the client,
 // to the audit and to explain.
 type Decision struct {
-	Verdict Verdict
-	Rule    Rule
-	Reason  string // one line, for people
-	Audited bool   // allowed only because the endpoint's enforcement is audit
+	Verdict Verdict `json:"verdict"`
+	Rule    Rule    `json:"rule"`
+	Reason  string  `json:"reason"`            // one line, for people
+	Audited bool    `json:"audited,omitempty"` // allowed only because the endpoint's enforcement is audit
 }
 
 // ConnectDecision is a Decision about a connection, with how to go on.
 type ConnectDecision struct {
 	Decision
-	Inspect           bool // HTTP is parsed and judged request by request
-	SkipTLS           bool // tls: skip — opaque bytes, no SNI check, no termination
-	AllowEncodedSlash bool // some matching endpoint permits %2F in a path segment
-	Destination       netname.Destination
+	Inspect           bool                `json:"inspect"`                       // HTTP is parsed and judged request by request
+	SkipTLS           bool                `json:"skip_tls,omitempty"`            // tls: skip — opaque bytes, no SNI check, no termination
+	AllowEncodedSlash bool                `json:"allow_encoded_slash,omitempty"` // some matching endpoint permits %2F in a path segment
+	Destination       netname.Destination `json:"-"`
 }

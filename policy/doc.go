@@ -4,8 +4,29 @@
 // the same; version 2 has safe defaults and more words (design.md §6).
 //
 // It is a leaf: it may import netname, policy/glob and policy/target, and it
-// touches no socket. Documents and engines are immutable after they were made
-// and safe for concurrent use. Zero values deny; errors deny.
+// touches no socket; Load alone reads a file. Documents and engines are
+// immutable after they were made and safe for concurrent use. Zero values
+// deny; errors deny.
+//
+// The way of a document: Parse (decode*.go: words, types, values; lint.go:
+// warnings; ambiguity.go: endpoints that contradict each other) → Document →
+// Compile → Engine. A word that is part of the language and not built is a
+// fault of its own kind, NotYet. Messages repeat foreign values escaped and
+// shortened, and never what could be a secret.
+//
+// Where version 2 differs from version 1:
+//
+//   - enforcement is enforce and landlock a hard requirement unless written otherwise;
+//   - binaries has to be written; "any" takes every caller, also an unknown one;
+//     an entry may be the path alone; ancestors of the caller do not count;
+//   - a host by name has to resolve to public addresses, unless allowed_ips says
+//     which internal ones;
+//   - {path: /x, optional: true} excuses the absence of one path;
+//   - rules that can never match are faults, as are protocols in upper case.
+//
+// In both versions, what would promise a limit that nothing enforces is a fault:
+// rules without protocol, tls: skip on an inspected endpoint, deny rules that
+// can never fire, unknown values.
 //
 // Sources: ../shared/design.md §6, ../shared/openshell-v1.md.
 package policy

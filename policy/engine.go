@@ -61,6 +61,7 @@ type requestRule struct {
 	spec   RequestRule
 	rule   Rule
 	reason string
+	audit  string // the reason when enforcement is audit
 }
 
 // Reasons of denials that no rule decided. They hold no foreign text.
@@ -280,7 +281,9 @@ func (e *Engine) Request(r Request) Decision {
 	}
 	if selected.spec.Enforcement == Audit {
 		d.Verdict, d.Audited = Allow, true
-		if deny == nil {
+		if deny != nil {
+			d.Reason = deny.audit
+		} else {
 			d.Rule, d.Reason = selected.rule, reasonAudit
 		}
 	}
