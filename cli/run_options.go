@@ -51,7 +51,7 @@ type RunOptions struct {
 	Verbose  bool     // every decision as it is made
 	Warnings []string // to be shown at the start unless Quiet
 
-	IO IO
+	IO IO `json:"-"`
 }
 
 // runFlags are the flags as written.

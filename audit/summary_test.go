@@ -1,0 +1,187 @@
+package audit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var start = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+
+// story is a short run: an allowed host, a denied method on it, a denied host
+// twice, a packet, a rerouted model request.
+func story() []Event {
+	events := []Event{
+		{Kind: SandboxStart},
+		{Kind: Connect, Verdict: "allow", Host: "api.test", Port: 443, Binary: "/usr/bin/curl", Rule: "api", RuleAt: "p.yaml:3:5"},
+		{Kind: Request, Verdict: "allow", Host: "api.test", Port: 443, Binary: "/usr/bin/curl", Rule: "api", RuleAt: "p.yaml:3:5", Method: "GET", Path: "/a"},
+		{Kind: Request, Verdict: "deny", Host: "api.test", Port: 443, Binary: "/usr/bin/curl", Method: "DELETE", Path: "/a", Reason: "no rule allows DELETE"},
+		{Kind: Connect, Verdict: "deny", Host: "evil.test", Port: 443, Binary: "/usr/bin/curl", Reason: "no rule names the host"},
+		{Kind: Connect, Verdict: "deny", Host: "evil.test", Port: 443, Binary: "/usr/bin/curl", Reason: "no rule names the host"},
+		{Kind: Refused, Verdict: "deny", Protocol: "udp", Host: "192.0.2.1", Port: 123, Reason: "only TCP and DNS leave"},
+		{Kind: Connect, Verdict: "reroute", Host: "models.test", Port: 443},
+		{Kind: Inference, Verdict: "reroute", Host: "models.test", Port: 443, Model: "big", Method: "POST", Path: "/v1/messages"},
+		{Kind: InferenceDone, BytesIn: 3000, BytesOut: 100},
+		{Kind: Close, BytesIn: 500, BytesOut: 20},
+		{Kind: SandboxExit},
+	}
+	for i := range events {
+		events[i].Time = start.Add(time.Duration(i) * 100 * time.Millisecond)
+	}
+	return events
+}
+
+func TestSummary(t *testing.T) {
+	s := NewSummary()
+	for _, e := range story() {
+		s.Add(e)
+	}
+	var b strings.Builder
+	suggest := func(e Entry) string {
+		if e.Host == "" || e.Protocol != "" {
+			return ""
+		}
+		return "# allow\n- host: " + e.Host + "\n"
+	}
+	if err := s.Render(&b, SummaryOptions{Suggest: suggest, Audit: "/var/log/a\x1b.jsonl"}); err != nil {
+		t.Fatal(err)
+	}
+	want := `creel: 1.1s · 2 allowed · 4 denied · 1 rerouted · 3.4 KiB in · 120 B out
+allowed
+      2× api.test:443 by /usr/bin/curl — rule api (p.yaml:3:5)
+rerouted
+      1× POST models.test:443/v1/messages model big
+denied
+      1× DELETE api.test:443/a by /usr/bin/curl — no rule allows DELETE
+      2× evil.test:443 by /usr/bin/curl — no rule names the host
+      1× udp 192.0.2.1:123 — only TCP and DNS leave
+to allow what was denied, add to the policy what you agree with:
+  # allow
+  - host: api.test
+  # allow
+  - host: evil.test
+audit: /var/log/a\x1b.jsonl
+`
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Error(d)
+	}
+	j, err := json.Marshal(s.Data(suggest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back SummaryData
+	if err := json.Unmarshal(j, &back); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(Totals{Allowed: 2, Denied: 4, Rerouted: 1, BytesIn: 3500, BytesOut: 120}, back.Totals); d != "" {
+		t.Error(d)
+	}
+	if back.Millis != 1100 || len(back.Denied) != 3 || back.Denied[1].Count != 2 || len(back.Suggest) != 2 {
+		t.Errorf("%s", j)
+	}
+}
+
+func TestSummaryIsEmptyAtFirst(t *testing.T) {
+	var s Summary // the zero value works too
+	var b strings.Builder
+	if err := s.Render(&b, SummaryOptions{}); err != nil || b.String() != "creel: 0s · 0 allowed · 0 denied · 0 rerouted · 0 B in · 0 B out\n" {
+		t.Errorf("%q, %v", b.String(), err)
+	}
+	if j, err := json.Marshal(s.Data(nil)); err != nil || !strings.Contains(string(j), `"denied":[]`) {
+		t.Errorf("%s, %v", j, err)
+	}
+}
+
+// An unknown verdict must not look as if something was let out.
+func TestSummaryCountsUnknownVerdictsAsDenied(t *testing.T) {
+	s := NewSummary()
+	for _, v := range []string{"", "ask", "ALLOW", "allowed"} {
+		s.Add(Event{Kind: Connect, Verdict: v, Host: "a.test"})
+	}
+	if got := s.Totals(); got.Denied != 4 || got.Allowed != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSummaryIsBoundedAndEscaped(t *testing.T) {
+	s := NewSummary()
+	for i := range maxEntries + 50 {
+		s.Add(Event{Kind: Connect, Verdict: "deny", Host: fmt.Sprintf("h%d.test", i)})
+	}
+	s.Add(Event{Kind: Connect, Verdict: "allow", Host: "\x1b[2Jgood.test" + strings.Repeat("ü", maxShown)})
+	d := s.Data(func(e Entry) string { return e.Host })
+	if len(d.Denied) != maxEntries || d.More != 50 || d.Totals.Denied != maxEntries+50 || len(d.Allowed) != 1 || len(d.Suggest) != 20 {
+		t.Errorf("denied %d, more %d, allowed %d, suggestions %d", len(d.Denied), d.More, len(d.Allowed), len(d.Suggest))
+	}
+	if n := len(d.Allowed[0].Host); n > maxShown+len("…") {
+		t.Errorf("host of %d bytes", n)
+	}
+	var b strings.Builder
+	if err := s.Render(&b, SummaryOptions{Suggest: func(Entry) string { return "\x1b[31m" }}); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.String(); strings.Contains(out, "\x1b") || !strings.Contains(out, "and 980 more\n") || !strings.Contains(out, "and 50 more decisions") {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestText(t *testing.T) {
+	e := Event{
+		Time: start, Kind: Request, Verdict: "deny", Method: "PUT", Host: "a\x1b.test", Port: 443, Path: "/x", Binary: "/bin/b",
+		Status: 403, BytesIn: 2048, Millis: 5, Rule: "r", RuleAt: "p:1:2", Reason: "why", Model: "m", Detail: map[string]string{"k": "v\n"},
+	}
+	want := ` http.request      deny PUT a\x1b.test:443/x 403 model m by /bin/b 2.0 KiB in, 0 B out 5 ms rule r (p:1:2) — why k=v\n`
+	if got := e.Text(); !strings.HasSuffix(got, want) {
+		t.Errorf("%q, want %q at its end", got, want)
+	}
+}
+
+func TestRead(t *testing.T) {
+	log := string(join(lines(t, 3)...))
+	tests := []struct {
+		log    string
+		events int
+		want   string
+	}{
+		{log, 3, ""},
+		{"", 0, ""},
+		{strings.TrimSuffix(log, "\n"), 2, "line 3 has no end"},
+		{log + "x\n", 3, "line 4"},
+	}
+	for _, tt := range tests {
+		n, failed := 0, error(nil)
+		for _, err := range Read(strings.NewReader(tt.log)) {
+			if failed = err; err == nil {
+				n++
+			}
+		}
+		if n != tt.events || (failed == nil) != (tt.want == "") || failed != nil && !strings.Contains(failed.Error(), tt.want) {
+			t.Errorf("%d events, %v; want %d, %q", n, failed, tt.events, tt.want)
+		}
+	}
+	for _, err := range Read(failing{}) {
+		if err == nil || errors.Unwrap(err) == nil {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestVerifyHead(t *testing.T) {
+	ls := lines(t, 3)
+	log := string(join(ls...))
+	rep := verify(t, []byte(log))
+	cut := string(ls[0]) // a sound log by itself
+	for _, tt := range []struct {
+		log, head string
+		ok        bool
+	}{{log, rep.Head, true}, {cut, rep.Head, false}, {cut, "", true}, {"", rep.Head, false}} {
+		if rep, err := VerifyHead(strings.NewReader(tt.log), tt.head); err != nil || rep.OK() != tt.ok {
+			t.Errorf("%+v, %v", rep, err)
+		}
+	}
+}
