@@ -1,0 +1,76 @@
+# What there is to do here. `make` alone lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SHELLFLAGS := -euo pipefail -c
+
+GO ?= go
+# Reproducible: no paths, no time, no build id that depends on the folder.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
+STAGE := sandbox/stage/embedded/stage
+TOOL := $(GO) tool -modfile=tools/go.mod
+
+# The packages that must also build where no sandbox can run.
+PORTABLE := ./api ./audit ./cli ./credential ./egress/... ./fault ./inference ./kernel ./netname ./policy/... ./secret ./sandbox/seccomp ./cmd/creel
+FOREIGN := darwin/arm64 linux/arm64 windows/amd64
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: stage ## build bin/creel, static and reproducible
+	@mkdir -p bin
+	$(BUILD) -o bin/creel ./cmd/creel
+
+# The program that becomes process 1 of a sandbox, embedded in creel. The
+# folder is part of the source; the program is not.
+.PHONY: stage
+stage:
+	$(BUILD) -o $(STAGE) ./cmd/creel-stage
+
+.PHONY: demo
+demo: build ## run an agent in a sandbox against a local model: the main job
+	./demo/run
+
+.PHONY: test
+test: prepare build ## install what the tests need, then run them all
+	./tools/test
+
+.PHONY: prepare
+prepare:
+	@./tools/prepare tests agents
+
+.PHONY: check
+check: lint build ## all that must hold before a commit: lint and the tests, with race
+	$(GO) test -race -timeout 15m ./...
+
+.PHONY: lint
+lint: stage ## formatting, vet, staticcheck, imports, generated files, other systems
+	@./tools/lint
+
+.PHONY: cross
+cross: ## vet and compile the portable packages for other systems (not run there)
+	@for t in $(FOREIGN); do \
+		echo "cross $$t"; \
+		export GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0; \
+		$(GO) vet $(PORTABLE); \
+		$(GO) build -o /dev/null ./cmd/creel; \
+		for p in $$($(GO) list $(PORTABLE)); do $(GO) test -c -o /dev/null $$p; done; \
+	done
+
+.PHONY: deps
+deps: ## write cmd/creel/deps.txt, the list of modules in the binary
+	@./tools/deps > cmd/creel/deps.txt
+
+.PHONY: bench
+bench: build ## measure against the peers and write docs/BENCHMARKS.md
+	./bench/run
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s) each
+	@./tools/fuzz $(or $(FUZZTIME),10s)
+
+.PHONY: clean
+clean: ## remove what was built; installed agents and peers too
+	rm -rf bin .tools $(STAGE)

@@ -1,0 +1,261 @@
+package creel_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/creel-run/creel/"
+
+// layer says what the packages of a pattern may import of Creel, tests aside,
+// and why no more. A pattern that ends in /... covers the packages below, too.
+type layer struct {
+	packages []string
+	may      []string
+	reason   string
+}
+
+// layers is the table of docs/ARCHITECTURE.md, and depguard's in
+// .depguard.yaml. A package that no row names is a fault: its place has to be
+// decided before it has users.
+var layers = []layer{
+	{[]string{"netname", "secret", "fault", "kernel", "policy/glob"}, nil,
+		"leaves: everybody builds on them, so they know nobody"},
+	{[]string{"policy/target"}, []string{"policy/glob"},
+		"canonical targets and their selectors, which are globs"},
+	{[]string{"policy"}, []string{"netname", "policy/glob", "policy/target"},
+		"a verdict follows from the document and the request alone, not from sockets, files or secrets"},
+	{[]string{"audit"}, []string{"netname", "policy", "secret", "fault", "kernel"},
+		"audit is told facts by those above it"},
+	{[]string{"api"}, []string{"fault"},
+		"wire types, client and server frame: what answers is behind an interface"},
+
+	{[]string{"sandbox/seccomp", "sandbox/refused"}, []string{"audit"},
+		"data and readers that sandbox hands out"},
+	{[]string{"sandbox/caller"}, []string{"audit", "fault", "kernel"},
+		"who is calling is told from the kernel alone, never from what a policy says"},
+	{[]string{"sandbox/stage"}, nil,
+		"runs as process 1 next to hostile code and is carried inside creel: small, no document, no secret, no egress"},
+	{[]string{"sandbox/stage/embedded"}, nil,
+		"holds the built stage and nothing else"},
+	{[]string{"sandbox"}, []string{"sandbox/...", "audit", "fault", "kernel", "netname"},
+		"all that is privileged is here; it never sees policies, credentials or requests"},
+	{[]string{"egress", "egress/..."}, []string{"egress/...", "audit", "netname", "policy", "policy/target", "secret", "fault", "kernel"},
+		"handles hostile bytes: asks credential and inference through interfaces of its own"},
+	{[]string{"inference", "inference/..."}, []string{"inference/...", "audit", "netname", "policy", "policy/target", "secret", "fault"},
+		"one part does not know the other; the supervisor joins them"},
+	{[]string{"credential", "credential/..."}, []string{"credential/...", "audit", "netname", "policy", "policy/target", "secret", "fault"},
+		"one part does not know the other; the supervisor joins them"},
+
+	{[]string{"supervisor", "supervisor/..."}, []string{"supervisor/...", "api", "audit", "credential/...", "egress/...", "fault", "inference/...", "kernel",
+		"netname", "policy", "policy/...", "sandbox", "sandbox/...", "secret", "credential", "egress", "inference"},
+		"the only package that knows all parts; nothing of the command line"},
+	{[]string{"cli"}, []string{"api", "audit", "fault", "kernel", "netname", "policy", "policy/target", "secret"},
+		"builds on every system: it gets the supervisor as a function, and imports none of its parts"},
+	{[]string{"cmd/creel"}, []string{"api", "audit", "cli", "fault", "kernel", "supervisor"},
+		"joins the command line and the supervisor"},
+	{[]string{"cmd/creel-stage"}, []string{"sandbox/stage"},
+		"becomes process 1 of a sandbox"},
+	{[]string{"cmd/creel-fakemodel"}, []string{"internal/fakemodel"},
+		"a stand-in for tests and the demo, not shipped"},
+	{[]string{"internal/..."}, []string{"internal/..."},
+		"help for tests; what is shipped must not depend on it"},
+	{[]string{"bench", "bench/...", "demo", "demo/..."}, []string{"bench/...", "demo/...", "internal/..."},
+		"measure and show the built program from outside"},
+	{[]string{"e2e", "e2e/..."}, []string{"internal/...", "audit"},
+		"tests of the built program from outside"},
+}
+
+// foreign limits modules that are attack surface, heavy, or a way around a
+// layer to the packages that need them.
+var foreign = []struct {
+	module string
+	may    []string
+	reason string
+}{
+	{"github.com/google/nftables", []string{"sandbox/stage", "kernel"}, "rules are loaded by the stage; kernel probes"},
+	{"github.com/vishvananda/netlink", []string{"sandbox/stage"}, "links and routes are the stage's"},
+	{"github.com/landlock-lsm/go-landlock", []string{"sandbox/stage"}, "the agent's restrictions are the stage's"},
+	{"github.com/miekg/dns", []string{"egress/dns"}, "one parser of DNS messages"},
+	{"go.yaml.in/yaml/v3", []string{"policy"}, "one decoder of documents, strict"},
+	{"github.com/spf13/cobra", []string{"cli"}, "the command line is read in one place"},
+	{"github.com/spf13/pflag", []string{"cli"}, "the command line is read in one place"},
+	{"github.com/fsnotify/fsnotify", []string{"supervisor"}, "watching the policy file"},
+	{"github.com/pavlo-v-chernykh/keystore-go", []string{"supervisor", "egress/ca"}, "Java's form of the sandbox's CA"},
+	{"github.com/creack/pty", []string{"supervisor", "sandbox", "internal/..."}, "the terminal of an interactive run"},
+}
+
+// forbidden are imports of the standard library that a package has no use for,
+// because having one would mean that it does another layer's work.
+var forbidden = []struct {
+	packages []string
+	imports  []string
+	reason   string
+}{
+	{[]string{"netname", "secret", "fault", "policy", "policy/...", "audit", "sandbox", "sandbox/..."}, []string{"net/http", "crypto/tls"},
+		"requests and TLS are egress's and inference's"},
+	{[]string{"netname", "policy/glob", "policy/target"}, []string{"os/exec", "os", "net"},
+		"decisions are pure: policy.Load reads the file, and the supervisor resolves names"},
+	{[]string{"egress", "egress/...", "inference", "credential", "policy", "policy/..."}, []string{"os/exec"},
+		"what handles hostile bytes starts no programs"},
+	{[]string{"sandbox/stage"}, []string{"os/exec", "encoding/gob"},
+		"the stage executes the agent by itself, and decodes only its own spec"},
+}
+
+type goPackage struct {
+	ImportPath, Name, Doc, Dir string
+	Imports                    []string
+	TestImports, XTestImports  []string
+	GoFiles, IgnoredGoFiles    []string
+}
+
+// packages lists all packages for a target, so that files of other systems are
+// looked at, too.
+func packages(t *testing.T, goos string) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Name,Doc,Dir,Imports,TestImports,XTestImports,GoFiles,IgnoredGoFiles", "./...")
+	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var list []goPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p goPackage
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+	if len(list) < 10 {
+		t.Fatalf("go list found only %d packages", len(list))
+	}
+	return list
+}
+
+func matches(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if dir, ok := strings.CutSuffix(p, "/..."); ok && strings.HasPrefix(name, dir+"/") || p == name {
+			return true
+		}
+	}
+	return false
+}
+
+func TestLayers(t *testing.T) {
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		for _, p := range packages(t, goos) {
+			name, ours := strings.CutPrefix(p.ImportPath, module)
+			if !ours {
+				continue // the root holds tests alone
+			}
+			row := slices.IndexFunc(layers, func(l layer) bool { return matches(l.packages, name) })
+			if row < 0 {
+				t.Errorf("%s: in no layer: give it a row here, in .depguard.yaml and in docs/ARCHITECTURE.md", name)
+				continue
+			}
+			for _, imported := range p.Imports {
+				dep, ours := strings.CutPrefix(imported, module)
+				if ours && !matches(layers[row].may, dep) {
+					t.Errorf("%s (%s) imports %s: %s", name, goos, dep, layers[row].reason)
+				}
+			}
+			for _, f := range foreign {
+				for _, imported := range p.Imports {
+					if (imported == f.module || strings.HasPrefix(imported, f.module+"/")) && !matches(f.may, name) {
+						t.Errorf("%s (%s) imports %s: %s", name, goos, imported, f.reason)
+					}
+				}
+			}
+			for _, f := range forbidden {
+				for _, imported := range p.Imports {
+					if matches(f.packages, name) && slices.Contains(f.imports, imported) {
+						t.Errorf("%s (%s) imports %s: %s", name, goos, imported, f.reason)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestLayersAreDocumented: every package stands in docs/ARCHITECTURE.md.
+func TestLayersAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages(t, "linux") {
+		name, ours := strings.CutPrefix(p.ImportPath, module)
+		if ours && !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("docs/ARCHITECTURE.md does not name `%s`", name)
+		}
+	}
+}
+
+func TestPackageComments(t *testing.T) {
+	for _, p := range packages(t, "linux") {
+		if !strings.HasPrefix(p.ImportPath, module) || len(p.GoFiles) == 0 {
+			continue
+		}
+		want := "Package " + p.Name + " "
+		if p.Name == "main" {
+			want = "Command " + path.Base(p.ImportPath) + " "
+		}
+		if !strings.HasPrefix(p.Doc, want) {
+			t.Errorf("%s: the package comment does not begin with %q", p.ImportPath, want)
+		}
+		if p.Name != "main" && !slices.Contains(p.GoFiles, "doc.go") && p.Name != "embedded" {
+			t.Errorf("%s has no doc.go", p.ImportPath)
+		}
+	}
+}
+
+// TestDependencies: the list of modules in the binary is committed, and each
+// has a line that says what it is for.
+func TestDependencies(t *testing.T) {
+	out, err := exec.Command("tools/deps").CombinedOutput()
+	if err != nil {
+		t.Fatalf("tools/deps: %v\n%s", err, out)
+	}
+	listed, err := os.ReadFile("cmd/creel/deps.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(out) != string(listed) {
+		t.Errorf("cmd/creel/deps.txt is not what creel links: make deps\n%s", out)
+	}
+	doc, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		name, _, _ := strings.Cut(line, " ")
+		if !strings.Contains(string(doc), "\n| `"+name+"` |") {
+			t.Errorf("docs/dependencies.md has no line for %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(string(doc), -1) {
+		if out := string(out); !strings.Contains(out, m[1]+" ") && !strings.Contains(string(gomod(t)), m[1]+" ") {
+			t.Errorf("docs/dependencies.md speaks of %s, which nothing uses", m[1])
+		}
+	}
+}
+
+func gomod(t *testing.T) []byte {
+	t.Helper()
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools, err := os.ReadFile("tools/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(text, tools...)
+}
