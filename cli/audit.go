@@ -266,14 +266,17 @@ func openLog(ctx context.Context, what string, streams IO) (io.ReadCloser, error
 	return f, nil
 }
 
-// stateLog is the newest log in the state folder of a sandbox that has ended:
-// audit/NAME-TIME.jsonl.
+// stateLog is the newest log in the state folder of a sandbox that has ended.
 func stateLog(name string) (string, error) {
 	state, err := api.StateDir()
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(state, "audit")
+	return newestLog(filepath.Join(state, "audit"), name)
+}
+
+// newestLog finds NAME-TIME.jsonl with the latest time.
+func newestLog(dir, name string) (string, error) {
 	entries, err := os.ReadDir(dir) // sorted, and the time sorts as text
 	if err != nil {
 		return "", err

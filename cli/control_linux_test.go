@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/fault"
+)
+
+// box is a supervisor that does nothing, on a real control socket.
+type box struct {
+	name, log string
+	stopped   atomic.Bool
+	asked     atomic.Value // policy of the last reload
+}
+
+func (b *box) Sandbox(context.Context) (api.Sandbox, error) {
+	return api.Sandbox{Name: b.name, PID: 7, Command: []string{"evil\x1b[2J"}, Started: time.Now(), Workspace: "/w",
+		Revision: 3, Audit: b.log, Counts: api.Counts{Allowed: 11, Denied: 22, Rerouted: 33}}, nil
+}
+
+func (b *box) Posture(context.Context) (api.Posture, error) {
+	return api.Posture{Layers: []api.Layer{
+		{Name: "user", State: api.Enforced, Detail: "uid 1000"},
+		{Name: "landlock", State: api.Degraded, Detail: "ABI 3", Want: "Linux 6.12"},
+		{Name: "odd", State: "wonderful"},
+	}}, nil
+}
+
+func (b *box) Reload(_ context.Context, policy string) (api.Reloaded, error) {
+	b.asked.Store(policy)
+	if strings.HasSuffix(policy, "bad.yaml") {
+		return api.Reloaded{}, api.NewFaultyPolicy([]api.Fault{{File: policy, Line: 1, Column: 1, Message: "unknown key"}})
+	}
+	return api.Reloaded{Revision: 4, Closed: 2, Changed: policy != ""}, nil
+}
+
+func (b *box) Stop(context.Context) error { b.stopped.Store(true); return nil }
+
+// start serves a box under a name of this test's own.
+func start(t *testing.T) *box {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		dir, err := os.MkdirTemp("", "crl") // short: a socket's path is bounded
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		t.Setenv("XDG_RUNTIME_DIR", dir)
+	}
+	b := &box{name: fmt.Sprintf("clitest-%d", os.Getpid()), log: filepath.Join(t.TempDir(), "audit.jsonl")}
+	l, err := audit.Open(b.log, b.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Record(audit.Event{Kind: audit.SandboxStart}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := api.Listen(b.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- api.Serve(ctx, s, b) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		_ = s.Close()
+	})
+	return b
+}
+
+// command runs a command line against real sockets.
+func command(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = Main(t.Context(), args, IO{In: strings.NewReader(""), Out: &o, Err: &e, Getenv: os.LookupEnv})
+	return code, o.String(), e.String()
+}
+
+func TestControlOfARunningSandbox(t *testing.T) {
+	b := start(t)
+	code, out, _ := command(t, "ls")
+	for _, want := range []string{b.name, "11", "22", "33", `evil\x1b[2J`, "/w"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("ls: %d, no %q in\n%s", code, want, out)
+		}
+	}
+	code, out, _ = command(t, "ls", "--json")
+	var list []api.Sandbox
+	if err := json.Unmarshal([]byte(out), &list); code != 0 || err != nil || len(list) == 0 {
+		t.Errorf("ls --json: %d, %v\n%s", code, err, out)
+	}
+
+	code, out, _ = command(t, "posture", b.name)
+	for _, want := range []string{"user      enforced  uid 1000", "landlock  degraded  ABI 3", "odd       absent", "hint: landlock: Linux 6.12"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("posture: %d, no %q in\n%s", code, want, out)
+		}
+	}
+
+	if code, out, _ = command(t, "reload", b.name); code != 0 || !strings.Contains(out, "nothing changed") || b.asked.Load() != "" {
+		t.Errorf("reload: %d %s %v", code, out, b.asked.Load())
+	}
+	if code, out, _ = command(t, "reload", b.name, "--policy", "good.yaml"); code != 0 || !strings.Contains(out, "revision 4 is in force, 2 connections closed") {
+		t.Errorf("reload: %d %s", code, out)
+	}
+	if p, _ := b.asked.Load().(string); !filepath.IsAbs(p) {
+		t.Errorf("the supervisor was given %q", p)
+	}
+	code, _, errs := command(t, "reload", b.name, "--policy", "bad.yaml")
+	if code != fault.Usage || !strings.Contains(errs, "bad.yaml:1:1: unknown key") || !strings.Contains(errs, "nothing was changed") {
+		t.Errorf("reload of a faulty policy: %d %s", code, errs)
+	}
+
+	if code, out, _ = command(t, "audit", "verify", b.name); code != 0 || !strings.Contains(out, "ok: 1 event") {
+		t.Errorf("audit verify NAME: %d %s", code, out)
+	}
+	if code, _, errs = command(t, "posture", b.name+"x"); code != fault.Usage || !strings.Contains(errs, "did you mean: "+b.name) {
+		t.Errorf("misspelt name: %d %s", code, errs)
+	}
+	if code, _, _ = command(t, "stop", b.name); code != 0 || !b.stopped.Load() {
+		t.Errorf("stop: %d %v", code, b.stopped.Load())
+	}
+}
+
+func TestNewestLog(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a-20260101T000000.000", "a-20260202T000000.000", "a-b-20260303T000000.000", "a-zzz"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".jsonl"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"a": "a-20260202T000000.000.jsonl", "a-b": "a-b-20260303T000000.000.jsonl"} {
+		if got, err := newestLog(dir, name); err != nil || filepath.Base(got) != want {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+	if got, err := newestLog(dir, "c"); err == nil {
+		t.Errorf("c: %s", got)
+	}
+}
+
+func TestTailFollows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l, err := audit.Open(path, "box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Record(audit.Event{Kind: audit.SandboxStart}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &lineWriter{lines: make(chan string, 10)}
+	done := make(chan error, 1)
+	go func() { done <- runAuditTail(ctx, path, 5, true, false, IO{Out: out}) }()
+	if got := <-out.lines; !strings.Contains(got, "sandbox.start") {
+		t.Errorf("first %q", got)
+	}
+	if err := l.Record(audit.Event{Kind: audit.SandboxExit}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-out.lines; !strings.Contains(got, "sandbox.exit") {
+		t.Errorf("then %q", got)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+type lineWriter struct{ lines chan string }
+
+func (w *lineWriter) Write(p []byte) (int, error) { w.lines <- string(p); return len(p), nil }

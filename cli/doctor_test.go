@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/kernel"
+)
+
+func TestDoctor(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	good := kernel.Feature{Name: "one", Outcome: kernel.Yes, Required: true, Detail: "fine"}
+	missing := kernel.Feature{Name: "two", Outcome: kernel.No, Required: true, Detail: "off", Fix: "sysctl -w two=1"}
+	weak := kernel.Feature{Name: "three", Outcome: kernel.No, Fix: "do it"}
+	unknown := kernel.Feature{Name: "four", Required: true, Detail: "hidden"}
+	tests := []struct {
+		name  string
+		found []kernel.Feature
+		code  int
+		want  []string
+	}{
+		{"sound", []kernel.Feature{good}, 0, []string{"ok  one", "creel run can work here"}},
+		{"warning", []kernel.Feature{good, weak}, 0, []string{"warn  three", "fix: do it"}},
+		{"cannot tell", []kernel.Feature{unknown}, 0, []string{"?   four", "hidden"}},
+		{"missing", []kernel.Feature{good, missing}, fault.Host, []string{"FAIL  two", "fix: sysctl -w two=1", "1 required feature missing"}},
+	}
+	for _, tt := range tests {
+		probe := func(context.Context, kernel.Paths) []kernel.Feature { return tt.found }
+		var out bytes.Buffer
+		err := runDoctor(t.Context(), probe, false, IO{Out: &out})
+		if ExitCode(err) != tt.code {
+			t.Errorf("%s: status %d, want %d", tt.name, ExitCode(err), tt.code)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q in\n%s", tt.name, want, out.String())
+			}
+		}
+		out.Reset()
+		err = runDoctor(t.Context(), probe, true, IO{Out: &out})
+		if ExitCode(err) != tt.code || strings.Contains(out.String(), `"ok": true`) != (tt.code == 0) {
+			t.Errorf("%s: as JSON: %v\n%s", tt.name, err, out.String())
+		}
+	}
+}
