@@ -1,0 +1,24 @@
+package caller
+
+import (
+	"log/slog"
+	"os"
+)
+
+// Caller is the program that opened a connection. The zero value is unknown.
+type Caller struct {
+	Known     bool
+	PID       int      // as the host sees it; it may have ended since
+	Binary    string   // path of the executable as the sandbox sees it; hostile text
+	Ancestors []string // of the processes above, nearest first, up to the sandbox's init, not included
+	Dev, Ino  uint64   // of the executable
+}
+
+// Config is what a Tracker needs. New takes over both files, and closes them in any case.
+type Config struct {
+	Notify *os.File // seccomp listener of the agent's processes
+	Diag   *os.File // NETLINK_SOCK_DIAG socket that was made in the sandbox's network namespace
+	Init   int      // process 1 of the sandbox, as the host sees it
+
+	Log *slog.Logger // nil: nothing is logged
+}
