@@ -165,7 +165,7 @@ func node(ctx context.Context) Feature {
 	f := Feature{Name: "node"}
 	path, err := exec.LookPath("node")
 	if err != nil {
-		f.Outcome, f.Detail, f.Fix = No, "not found (agents from npm need it)", "install your distribution's nodejs package"
+		f.Outcome, f.Detail, f.Fix = No, "not found (agents from npm need it)", install("nodejs")
 		return f
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -177,4 +177,17 @@ func node(ctx context.Context) Feature {
 	}
 	f.Outcome, f.Detail = Yes, strings.TrimSpace(string(out[:min(len(out), 64)]))+" at "+path
 	return f
+}
+
+// install is the command that installs a package here.
+func install(pkg string) string {
+	for _, m := range []struct{ tool, command string }{
+		{"apt-get", "apt-get install -y "}, {"dnf", "dnf install -y "}, {"apk", "apk add "},
+		{"pacman", "pacman -S --noconfirm "}, {"zypper", "zypper install -y "},
+	} {
+		if _, err := exec.LookPath(m.tool); err == nil {
+			return m.command + pkg
+		}
+	}
+	return "install your distribution's " + pkg + " package"
 }
