@@ -54,19 +54,9 @@ type SummaryData struct {
 	Rerouted []Entry       `json:"rerouted"`
 	More     uint64        `json:"more,omitempty"` // decisions beyond the lists' bound
 	Suggest  []Suggestion  `json:"suggest,omitempty"`
+	Policy   string        `json:"policy,omitempty"` // the suggestions as one piece of policy
 	Duration time.Duration `json:"-"`
 }
-
-// Suggestion is what would allow a denied entry, as policy lines.
-type Suggestion struct {
-	Host  string `json:"host"`
-	Port  uint16 `json:"port,omitempty"`
-	Lines string `json:"lines"`
-}
-
-// Suggest returns the policy lines (or the command) that would allow a denied
-// entry; "" when nothing would.
-type Suggest func(Entry) string
 
 // Summary collects what happened, for the end of a run and audit show. The zero
 // Summary is empty and ready. Safe for concurrent use: Add fits Log.Tee.
@@ -135,11 +125,14 @@ func (s *Summary) Add(e Event) {
 	s.add(entry, shorten(e.Reason))
 }
 
+// ellipsis ends a string that was shortened.
+const ellipsis = "…"
+
 func shorten(s string) string {
 	if len(s) <= maxShown {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxShown], "") + "…"
+	return strings.ToValidUTF8(s[:maxShown], "") + ellipsis
 }
 
 func refusedProtocol(e Event) string {
@@ -209,26 +202,10 @@ func (s *Summary) Data(suggest Suggest) SummaryData {
 	}
 	if suggest != nil {
 		d.Suggest = suggestions(d.Denied, suggest)
+		lines, notes := merge(d.Suggest)
+		d.Policy = strings.Join(append(lines, notes...), "\n")
 	}
 	return d
-}
-
-// suggestions asks once per entry and keeps each answer once.
-func suggestions(denied []Entry, suggest Suggest) []Suggestion {
-	const most = 20 // nobody pastes more
-	var list []Suggestion
-	seen := map[string]bool{}
-	for _, e := range denied {
-		lines := strings.TrimRight(suggest(e), "\n")
-		if lines == "" || seen[lines] {
-			continue
-		}
-		seen[lines] = true
-		if list = append(list, Suggestion{Host: e.Host, Port: e.Port, Lines: lines}); len(list) == most {
-			break
-		}
-	}
-	return list
 }
 
 // SummaryOptions say how Render writes.
@@ -257,12 +234,10 @@ func (s *Summary) Render(w io.Writer, o SummaryOptions) error {
 	if d.More > 0 {
 		fmt.Fprintf(&b, "  and %d more decisions of other kinds\n", d.More)
 	}
-	if len(d.Suggest) > 0 {
-		b.WriteString("to allow what was denied, add to the policy what you agree with:\n")
-		for _, sg := range d.Suggest {
-			for l := range strings.SplitSeq(sg.Lines, "\n") {
-				b.WriteString("  " + Printable(l) + "\n")
-			}
+	if d.Policy != "" {
+		b.WriteString("to allow what was denied, add what you agree with to the policy:\n")
+		for l := range strings.SplitSeq(d.Policy, "\n") {
+			b.WriteString("  " + Printable(l) + "\n")
 		}
 	}
 	if o.Audit != "" {

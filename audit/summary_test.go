@@ -46,7 +46,7 @@ func TestSummary(t *testing.T) {
 		if e.Host == "" || e.Protocol != "" {
 			return ""
 		}
-		return "# allow\n- host: " + e.Host + "\n"
+		return "network_policies:\n  key:\n    host: " + e.Host + "\n"
 	}
 	if err := s.Render(&b, SummaryOptions{Suggest: suggest, Audit: "/var/log/a\x1b.jsonl"}); err != nil {
 		t.Fatal(err)
@@ -60,11 +60,12 @@ denied
       1× DELETE api.test:443/a by /usr/bin/curl — no rule allows DELETE
       2× evil.test:443 by /usr/bin/curl — no rule names the host
       1× udp 192.0.2.1:123 — only TCP and DNS leave
-to allow what was denied, add to the policy what you agree with:
-  # allow
-  - host: api.test
-  # allow
-  - host: evil.test
+to allow what was denied, add what you agree with to the policy:
+  network_policies:
+    key:
+      host: api.test
+    key_2:
+      host: evil.test
 audit: /var/log/a\x1b.jsonl
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
@@ -127,6 +128,30 @@ func TestSummaryIsBoundedAndEscaped(t *testing.T) {
 	}
 	if out := b.String(); strings.Contains(out, "\x1b") || !strings.Contains(out, "and 980 more\n") || !strings.Contains(out, "and 50 more decisions") {
 		t.Errorf("%s", out)
+	}
+}
+
+func TestMergeOfSuggestions(t *testing.T) {
+	denied := []Entry{
+		{Host: "a.test", Port: 443, Path: "/x"}, {Host: "a.test", Port: 443, Path: "/y"}, {Host: "127.0.0.1", Port: 80},
+		{Host: "a.test", Port: 443, Path: shorten("/" + strings.Repeat("z", maxShown))}, {Host: "quiet.test", Port: 1},
+	}
+	list := suggestions(denied, func(e Entry) string {
+		switch {
+		case e.Host == "quiet.test":
+			return ""
+		case e.Port == 80:
+			return "# never dialled\n"
+		}
+		return "network_policies:\n  a:\n    path: " + e.Path + "\n"
+	})
+	policy, notes := merge(list)
+	want := []string{"network_policies:", "  a:", "    path: /x", "  a_2:", "    path: /y"}
+	if d := cmp.Diff(want, policy); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"# 127.0.0.1:80: never dialled"}, notes); d != "" {
+		t.Error(d)
 	}
 }
 
