@@ -115,7 +115,7 @@ func helperInit() error {
 			}
 			continue
 		}
-		cmd := exec.Cmd{Path: o.Path, Args: o.Args, Env: []string{}}
+		cmd := exec.Cmd{Path: o.Path, Args: o.Args, Env: []string{"GORACE=atexit_sleep_ms=0"}}
 		if o.Nested {
 			id := []syscall.SysProcIDMap{{Size: 1}}
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: id, GidMappings: id}
@@ -376,7 +376,7 @@ func otherSockets(addr string) error {
 
 // box is a sandbox as the test holds it.
 type box struct {
-	t       *testing.T
+	t       testing.TB
 	init    int
 	exe     string // the test binary, where every user may run it
 	dir     string
@@ -389,7 +389,7 @@ type box struct {
 }
 
 // programs puts copies of the test binary where an agent may run and delete them.
-func programs(t *testing.T, names ...string) (dir string, paths []string) {
+func programs(t testing.TB, names ...string) (dir string, paths []string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "caller")
 	if err != nil {
@@ -461,7 +461,7 @@ func (b *box) lookup(c net.Conn) Caller {
 }
 
 // hostStatus reads a line of /proc/PID/status.
-func hostStatus(t *testing.T, pid int, key string) string {
+func hostStatus(t testing.TB, pid int, key string) string {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 )
 
 // newBox starts a sandbox with a Tracker that runs.
-func newBox(t *testing.T) *box {
+func newBox(t testing.TB) *box {
 	t.Helper()
 	dir, paths := programs(t, "init")
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -373,5 +373,21 @@ func TestAsOrdinaryUser(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestTracker") {
 		t.Errorf("as user %d: %v\n%s", id, err, out)
+	}
+}
+
+// BenchmarkConnect is one connection from an agent: connect, accept, lookup, close.
+func BenchmarkConnect(b *testing.B) {
+	x := newBox(b).start()
+	x.run(x.exe, "loop", strconv.Itoa(b.N), x.l4.Addr().String())
+	for range b.N {
+		c := x.expect(x.l4)
+		if got := x.lookup(c); !got.Known {
+			b.Fatal("caller unknown")
+		}
+		c.Close()
+	}
+	if r := x.finish(); r.Status != 0 {
+		b.Fatalf("agent: %+v", r)
 	}
 }
