@@ -13,11 +13,12 @@ import (
 func newPosture(streams IO) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "posture NAME",
-		Short:   "Show what protection is in force in a sandbox",
-		Long:    "Show what protection is in force in a running sandbox, layer by layer, as read back from the kernel.",
-		Example: "  creel posture claude-7f3a",
-		Args:    exactly(1),
+		Use:               "posture NAME",
+		Short:             "Show what protection is in force in a sandbox",
+		Long:              "Show what protection is in force in a running sandbox, layer by layer, as read back from the kernel.",
+		Example:           "  creel posture claude-7f3a",
+		Args:              exactly(1),
+		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPosture(cmd.Context(), args[0], asJSON, streams)
 		},
@@ -69,8 +70,9 @@ func newReload(streams IO) *cobra.Command {
 
 A faulty policy changes nothing. Connections that the new policy denies are
 closed; the others stay open.`,
-		Example: "  creel reload claude-7f3a\n  creel reload claude-7f3a --policy wider.yaml",
-		Args:    exactly(1),
+		Example:           "  creel reload claude-7f3a\n  creel reload claude-7f3a --policy wider.yaml",
+		Args:              exactly(1),
+		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runReload(cmd.Context(), args[0], policy, asJSON, streams)
 		},
@@ -110,11 +112,12 @@ func runReload(ctx context.Context, name, policy string, asJSON bool, streams IO
 func newStop(streams IO) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "stop NAME",
-		Short:   "End a sandbox and everything in it",
-		Example: "  creel stop claude-7f3a",
-		Args:    exactly(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return runStop(cmd.Context(), args[0], asJSON, streams) },
+		Use:               "stop NAME",
+		Short:             "End a sandbox and everything in it",
+		Example:           "  creel stop claude-7f3a",
+		Args:              exactly(1),
+		ValidArgsFunction: completeNames,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runStop(cmd.Context(), args[0], asJSON, streams) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -150,4 +153,16 @@ func dial(name string) (*api.Client, error) {
 		return nil, fault.Wrap(err, "", 0, "did you mean: "+near)
 	}
 	return nil, err
+}
+
+// completeNames offers the sandboxes that run to a shell.
+func completeNames(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, err := api.Names()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -115,6 +115,10 @@ func TestControlOfARunningSandbox(t *testing.T) {
 		}
 	}
 
+	if code, out, _ = command(t, "__complete", "stop", ""); code != 0 || !strings.Contains(out, b.name+"\n") {
+		t.Errorf("completion: %d %s", code, out)
+	}
+
 	if code, out, _ = command(t, "reload", b.name); code != 0 || !strings.Contains(out, "nothing changed") || b.asked.Load() != "" {
 		t.Errorf("reload: %d %s %v", code, out, b.asked.Load())
 	}
