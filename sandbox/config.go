@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/creel-run/creel/sandbox/stage"
 )
@@ -18,17 +19,16 @@ type Config struct {
 	Env     []string
 	Dir     string // working folder inside; empty: the workspace
 
-	ReadOnly  []string // declared host paths
-	ReadWrite []string
+	ReadOnly  []Declared
+	ReadWrite []Declared
 	Workspace Workspace
 	Protect   []string // host paths inside the workspace that stay read-only (the policy file)
 	Home      string   // the agent's home; an empty folder of its own unless a declared path covers it
 	Files     []stage.File
 
-	// BestEffort is the operator's written acceptance of less (landlock
-	// compatibility: best_effort): absent read-only paths are skipped, and a kernel
-	// without Landlock is accepted. Both are reported.
-	BestEffort bool
+	// WithoutLandlock is the operator's written acceptance (landlock
+	// compatibility: best_effort) of a kernel without it; it is reported.
+	WithoutLandlock bool
 
 	// RunAs is the agent's id; 0 leaves the choice to Creel: the caller's own id,
 	// or for root the dedicated one.
@@ -39,6 +39,12 @@ type Config struct {
 	Streams    [3]stage.StreamKind
 	Rows, Cols uint16
 	Network    stage.Network
+}
+
+// Declared is a host path that the policy shows to the agent.
+type Declared struct {
+	Path     string
+	Optional bool // its absence is accepted, and reported
 }
 
 // Workspace is the folder that the agent works in, at its own path inside.
@@ -90,3 +96,45 @@ type CommandError struct {
 }
 
 func (e *CommandError) Error() string { return e.Step + ": " + e.Text }
+
+// InsideIDs are the ids that the agent of a Config sees itself under.
+func InsideIDs(c Config) (uid, gid int) {
+	id := identify(c)
+	return id.insideUID, id.insideGID
+}
+
+// identity is who the agent is, outside and inside.
+type identity struct {
+	root                 bool // the supervisor is root
+	hostUID, hostGID     int
+	insideUID, insideGID int
+}
+
+func identify(c Config) identity {
+	id := identity{root: os.Geteuid() == 0, hostUID: os.Geteuid(), hostGID: os.Getegid()}
+	if id.root {
+		id.hostUID, id.hostGID = DedicatedID, DedicatedID
+		id.insideUID, id.insideGID = 1000, 1000 // what programs expect of an ordinary user
+		if c.RunAsUser > 0 {
+			id.hostUID, id.insideUID = c.RunAsUser, c.RunAsUser
+			id.hostGID, id.insideGID = c.RunAsUser, c.RunAsUser
+		}
+		if c.RunAsGroup > 0 {
+			id.hostGID, id.insideGID = c.RunAsGroup, c.RunAsGroup
+		}
+		return id
+	}
+	// An ordinary user's agent is that user; a number in the policy changes only
+	// how the id looks inside.
+	id.insideUID, id.insideGID = id.hostUID, id.hostGID
+	if c.RunAsUser > 0 {
+		id.insideUID = c.RunAsUser
+	}
+	if c.RunAsGroup > 0 {
+		id.insideGID = c.RunAsGroup
+	}
+	if id.insideGID == 0 { // an ordinary user in group 0
+		id.insideGID = id.insideUID
+	}
+	return id
+}

@@ -80,7 +80,7 @@ func buildPlan(c Config) (*plan, error) {
 			list = c.ReadWrite
 		}
 		for _, declared := range list {
-			more, err := p.declare(mounts, declared, write, c.BestEffort)
+			more, err := p.declare(mounts, declared.Path, write, declared.Optional)
 			if err != nil {
 				return nil, err
 			}
@@ -89,7 +89,7 @@ func buildPlan(c Config) (*plan, error) {
 	}
 	if c.Workspace.Path != "" {
 		ws := c.Workspace.Path
-		mounts[ws] = stage.Mount{Kind: stage.MountBind, Target: ws, Source: ws, Write: c.Workspace.Write}
+		mounts[ws] = stage.Mount{Kind: stage.MountBind, Target: ws, Source: ws, Write: c.Workspace.Write, Owned: true}
 		if p.spec.Dir == "" {
 			p.spec.Dir = ws
 		}
@@ -116,13 +116,13 @@ func buildPlan(c Config) (*plan, error) {
 }
 
 // declare adds one declared path.
-func (p *plan) declare(mounts map[string]stage.Mount, path string, write, bestEffort bool) ([]stage.Link, error) {
+func (p *plan) declare(mounts map[string]stage.Mount, path string, write, optional bool) ([]stage.Link, error) {
 	path = filepath.Clean(path)
 	if path == "/" {
 		if write {
 			return nil, errors.New("plan sandbox: read_write: / cannot be declared")
 		}
-		return p.declareRoot(mounts, bestEffort)
+		return p.declareRoot(mounts, optional)
 	}
 	if _, ok := private[path]; ok {
 		return nil, nil
@@ -145,7 +145,7 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, bestEf
 		// A place to write that the host does not have: empty and of the sandbox's own.
 		mounts[path] = stage.Mount{Kind: stage.MountTmpfs, Target: path, Mode: 0o755, Write: true}
 		return nil, nil
-	case errors.Is(err, os.ErrNotExist) && bestEffort:
+	case errors.Is(err, os.ErrNotExist) && optional:
 		p.degraded = append(p.degraded, "declared path "+path+" does not exist")
 		return nil, nil
 	case err != nil:
@@ -153,7 +153,7 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, bestEf
 	}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		if bestEffort {
+		if optional {
 			p.degraded = append(p.degraded, "declared path "+path+" leads nowhere")
 			return nil, nil
 		}
@@ -172,10 +172,10 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, bestEf
 	if _, ok := private[real]; ok {
 		return links, nil
 	}
-	m := stage.Mount{Kind: stage.MountBind, Target: real, Source: real, Write: write, File: !fi.IsDir()}
+	m := stage.Mount{Kind: stage.MountBind, Target: real, Source: real, Write: write, Owned: write, File: !fi.IsDir()}
 	switch mode := fi.Mode(); {
 	case mode&os.ModeDevice != 0:
-		m.Device, m.Write = true, true
+		m.Device, m.Write, m.Owned = true, true, false
 	case mode&(os.ModeSocket|os.ModeNamedPipe) != 0:
 		return nil, fmt.Errorf("open declared path %s: a socket or pipe of the host is a way out of the sandbox", path)
 	}
@@ -185,7 +185,7 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, bestEf
 
 // declareRoot stands for "read_only: /": every folder of the host's root but
 // those that the sandbox has of its own.
-func (p *plan) declareRoot(mounts map[string]stage.Mount, bestEffort bool) ([]stage.Link, error) {
+func (p *plan) declareRoot(mounts map[string]stage.Mount, optional bool) ([]stage.Link, error) {
 	entries, err := os.ReadDir("/")
 	if err != nil {
 		return nil, fmt.Errorf("list /: %w", err)
@@ -200,7 +200,7 @@ func (p *plan) declareRoot(mounts map[string]stage.Mount, bestEffort bool) ([]st
 		if e.Type()&(os.ModeSocket|os.ModeNamedPipe|os.ModeDevice) != 0 {
 			continue
 		}
-		more, err := p.declare(mounts, path, false, bestEffort)
+		more, err := p.declare(mounts, path, false, optional)
 		if err != nil {
 			return nil, err
 		}
@@ -243,7 +243,7 @@ func mergedUsr(mounts map[string]stage.Mount) []stage.Link {
 func (p *plan) landlock(c Config) error {
 	abi, err := landlockABI()
 	if err != nil {
-		if !c.BestEffort {
+		if !c.WithoutLandlock {
 			return &NotSupported{Feature: "Landlock", MinKernel: "5.13", Err: err,
 				Fix: "boot with lsm=landlock,… , or write `landlock: {compatibility: best_effort}` in the policy to accept its absence"}
 		}

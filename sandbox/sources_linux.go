@@ -11,9 +11,10 @@ import (
 )
 
 // openSources opens the host's mounts for a sandbox of root: its stage has an
-// unprivileged id and may not reach every path itself. Writable folders are
-// id-mapped, so that what their owner may do the agent may do, and what it
-// creates belongs to their owner; nothing on the host changes owner.
+// unprivileged id and may not reach every path itself. The workspace and
+// writable folders are id-mapped, so that what their owner may do the agent may
+// do, and what it creates belongs to their owner; nothing on the host changes
+// owner. Read-only paths are not: the agent must not read what only root may.
 func openSources(spec *stage.Spec, id identity, program *os.File) (files []*os.File, err error) {
 	defer func() {
 		if err != nil {
@@ -40,7 +41,7 @@ func openSources(spec *stage.Spec, id identity, program *os.File) (files []*os.F
 		}
 		m.FD = stage.SourceFD + len(files)
 		files = append(files, os.NewFile(uintptr(fd), m.Source))
-		if !m.Write || m.Device {
+		if !m.Owned {
 			continue
 		}
 		var st unix.Stat_t

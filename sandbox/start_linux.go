@@ -106,42 +106,6 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	return s, nil
 }
 
-// identity is who the agent is, outside and inside.
-type identity struct {
-	root                 bool // the supervisor is root
-	hostUID, hostGID     int
-	insideUID, insideGID int
-}
-
-func identify(c Config) identity {
-	id := identity{root: os.Geteuid() == 0, hostUID: os.Geteuid(), hostGID: os.Getegid()}
-	if id.root {
-		id.hostUID, id.hostGID = DedicatedID, DedicatedID
-		id.insideUID, id.insideGID = 1000, 1000 // what programs expect of an ordinary user
-		if c.RunAsUser > 0 {
-			id.hostUID, id.insideUID = c.RunAsUser, c.RunAsUser
-			id.hostGID, id.insideGID = c.RunAsUser, c.RunAsUser
-		}
-		if c.RunAsGroup > 0 {
-			id.hostGID, id.insideGID = c.RunAsGroup, c.RunAsGroup
-		}
-		return id
-	}
-	// An ordinary user's agent is that user; a number in the policy changes only
-	// how the id looks inside.
-	id.insideUID, id.insideGID = id.hostUID, id.hostGID
-	if c.RunAsUser > 0 {
-		id.insideUID = c.RunAsUser
-	}
-	if c.RunAsGroup > 0 {
-		id.insideGID = c.RunAsGroup
-	}
-	if id.insideGID == 0 { // an ordinary user in group 0
-		id.insideGID = id.insideUID
-	}
-	return id
-}
-
 // memfd makes a sealed anonymous file.
 func memfd(name string, write func(*os.File) error) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -383,6 +347,9 @@ func (s *Sandbox) Wait(onStop func()) (Exit, error) {
 func (s *Sandbox) Signal(sig syscall.Signal) error {
 	return s.control.send(stage.Message{Type: stage.MsgSignal, Signal: int(sig)})
 }
+
+// Kill ends every process of the sandbox; its streams then reach their end.
+func (s *Sandbox) Kill() { _ = s.process.Kill() }
 
 // Close ends everything in the sandbox and waits for its init. It is idempotent.
 func (s *Sandbox) Close() {

@@ -2,12 +2,99 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
 
+	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/cli"
-	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/supervisor"
 )
 
-// run is where the supervisor is wired in.
-func run(context.Context, cli.RunOptions) (int, error) {
-	return 0, &fault.Error{Op: "start sandbox", Msg: "not wired yet"}
+// run starts a sandbox for `creel run` and tells on standard error what happened.
+func run(ctx context.Context, o cli.RunOptions) (int, error) {
+	summary := audit.NewSummary()
+	out := &console{w: o.IO.Err, json: o.JSON, quiet: o.Quiet}
+	for _, w := range o.Warnings {
+		out.notice(w)
+	}
+	result, err := supervisor.Run(ctx, supervisor.Options{
+		Command: o.Command, Name: o.Name, Policy: o.Policy, PolicyFound: o.PolicyFound,
+		Workspace: o.Workspace, ReadOnly: o.ReadOnly, Env: o.Env, Getenv: o.IO.Getenv, Audit: o.Audit,
+		Inference: o.Inference, InferenceKey: o.InferenceKey, Model: o.Model, Secrets: o.Secrets,
+		Upstreams: o.Upstreams, TrustCA: o.TrustCA,
+		Stdin: file(o.IO.In), Stdout: file(o.IO.Out), Stderr: file(o.IO.Err),
+		Notice: out.notice,
+		OnEvent: func(e audit.Event) {
+			summary.Add(e)
+			if o.JSON || o.Verbose {
+				out.event(e)
+			}
+		},
+	})
+	if result == nil {
+		return 0, err
+	}
+	switch {
+	case o.JSON:
+		out.encode(map[string]any{"summary": summary.Data(result.Suggest), "sandbox": result.Name, "audit": result.AuditPath, "exit": result.Code})
+	case !o.Quiet:
+		_ = summary.Render(out, audit.SummaryOptions{Suggest: result.Suggest, Audit: result.AuditPath})
+	}
+	return result.Code, err
+}
+
+// file gives the descriptor behind a stream; nil if it is none.
+func file(stream any) *os.File {
+	f, _ := stream.(*os.File)
+	return f
+}
+
+// console writes Creel's own lines beside the agent's. While the terminal is
+// raw a line feed does not return the carriage, so every line ends with both.
+type console struct {
+	mu    sync.Mutex
+	w     io.Writer
+	json  bool
+	quiet bool
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := strings.ReplaceAll(string(p), "\n", "\r\n")
+	if f := file(c.w); f == nil || !isTerminal(f) {
+		text = string(p)
+	}
+	_, err := io.WriteString(c.w, text)
+	return len(p), err
+}
+
+func (c *console) notice(text string) {
+	if c.quiet {
+		return
+	}
+	if c.json {
+		c.encode(map[string]string{"notice": text})
+		return
+	}
+	fmt.Fprintln(c, "creel: "+audit.Printable(text))
+}
+
+func (c *console) event(e audit.Event) {
+	if c.json {
+		c.encode(e)
+		return
+	}
+	fmt.Fprintln(c, "creel: "+cli.EventLine(e))
+}
+
+func (c *console) encode(v any) {
+	b, err := json.Marshal(v)
+	if err == nil {
+		fmt.Fprintln(c, string(b))
+	}
 }

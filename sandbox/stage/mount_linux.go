@@ -128,7 +128,8 @@ func openTree(m Mount) (int, error) {
 		return newFS("tmpfs", opts, attrs(m))
 	case MountProc:
 		m.Write = true
-		return newFS("proc", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+		// The agent sees what it may trace: its own processes, and not init.
+		return newFS("proc", map[string]string{"hidepid": "invisible"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	case MountSysfs:
 		return newFS("sysfs", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	case MountPTS:

@@ -75,6 +75,7 @@ type Mount struct {
 	FD     int       `json:"fd,omitempty"` // >0: a detached mount, inherited, instead of Source
 
 	Write  bool   `json:"write,omitempty"`
+	Owned  bool   `json:"-"`                // root's sandboxes: id-mapped, so that the agent stands for the folder's owner
 	Device bool   `json:"device,omitempty"` // a device node: not mounted nodev
 	NoExec bool   `json:"noexec,omitempty"`
 	File   bool   `json:"file,omitempty"` // the target is a file
@@ -154,3 +155,7 @@ const (
 	FDStdout    = "stdout"
 	FDStderr    = "stderr"
 )
+
+// RuleCounts is how many rules each chain of a sandbox's table holds, for
+// whoever reads them back.
+func RuleCounts() map[string]int { return map[string]int{"redirect": 7, "refuse": 8, "forward": 0} }

@@ -55,7 +55,7 @@ func openStreams(s *Spec) (*streams, error) {
 }
 
 // openPTY opens a terminal of the sandbox's own devpts and makes it the
-// controlling terminal of the stage's session.
+// controlling terminal of the session that the stage was started in.
 func openPTY(rows, cols uint16) (outer, inner int, err error) {
 	outer, err = unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -76,9 +76,6 @@ func openPTY(rows, cols uint16) (outer, inner int, err error) {
 		if err := unix.IoctlSetWinsize(inner, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}); err != nil {
 			return 0, 0, fmt.Errorf("size pty: %w", err)
 		}
-	}
-	if _, err := unix.Setsid(); err != nil {
-		return 0, 0, fmt.Errorf("start session: %w", err)
 	}
 	if err := unix.IoctlSetInt(inner, unix.TIOCSCTTY, 0); err != nil {
 		return 0, 0, fmt.Errorf("take terminal: %w", err)

@@ -1,0 +1,150 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/fault"
+)
+
+// stopGrace is how long an agent may take to end after SIGTERM.
+const stopGrace = 10 * time.Second
+
+// The methods below answer the control socket (api.Backend).
+
+func (s *supervisor) Sandbox(context.Context) (api.Sandbox, error) {
+	return api.Sandbox{
+		Name: s.name, PID: os.Getpid(), Command: s.o.Command, Started: s.started,
+		Workspace: s.o.Workspace, ReadOnly: s.o.ReadOnly, Policy: s.policyName(), Revision: s.rev.Load().number,
+		Audit: s.log.Path(), Counts: s.counts.counts(),
+	}, nil
+}
+
+func (s *supervisor) Stop(context.Context) error {
+	if err := s.log.Record(audit.Event{Kind: audit.Operator, Reason: "stop"}); err != nil {
+		return fault.Wrap(err, "stop sandbox", fault.Internal)
+	}
+	s.stopping.Store(true)
+	if err := s.box.Signal(syscall.SIGTERM); err != nil {
+		s.box.Kill()
+		return nil
+	}
+	time.AfterFunc(stopGrace, s.box.Kill)
+	return nil
+}
+
+// Reload puts a policy into force. path names another file for this time and
+// from then on; empty reads the present one again.
+func (s *supervisor) Reload(_ context.Context, path string) (api.Reloaded, error) {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	r, err := s.takePolicy(path)
+	if err != nil {
+		if aerr := s.log.Record(audit.Event{Kind: audit.PolicyReject, Reason: firstLine(err.Error())}); aerr != nil {
+			return r, fault.Wrap(aerr, "load policy", fault.Internal)
+		}
+	}
+	return r, err
+}
+
+func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
+	old := s.rev.Load()
+	same := api.Reloaded{Revision: old.number}
+	next := *s.source
+	if path == "" {
+		path = s.source.path
+	}
+	if path == "" {
+		return same, fault.UsageError("load policy", "the sandbox runs with the built-in policy", "creel reload "+s.name+" --policy FILE")
+	}
+	if err := next.read(path); err != nil {
+		return same, err
+	}
+	next.exposed = s.writable(next.path)
+	switch {
+	case next.exposed && next.path != s.source.path:
+		return same, fault.UsageError("load policy", next.path+" lies where the agent can write", "copy it to a folder that the agent cannot write, and name the copy with --policy")
+	case next.exposed && !os.SameFile(next.info, s.source.info):
+		// The read-only mount over the file went away with the file itself.
+		return same, fault.UsageError("load policy",
+			next.path+" was replaced by another file, which the agent can write; the policy in force stays",
+			"keep the policy outside of the workspace, or save it in place",
+			"creel reload "+s.name+" --policy FILE-OUTSIDE-OF-THE-WORKSPACE")
+	}
+	if string(next.data) == string(s.source.data) && next.path == s.source.path {
+		return same, nil
+	}
+	rev, warnings, err := next.compile(old.number + 1)
+	if err != nil {
+		return same, err
+	}
+	route, err := s.route.build(rev.doc)
+	if err != nil {
+		return same, err
+	}
+	err = s.log.Record(audit.Event{Kind: audit.PolicyLoad, Detail: map[string]string{
+		"revision": strconv.FormatUint(rev.number, 10), "policy": next.path, "policy_sha256": digest(next.data),
+	}})
+	if err != nil {
+		return same, fault.Wrap(err, "load policy", fault.Internal)
+	}
+	*s.source = next
+	s.rev.Store(rev)
+	s.route.store(route)
+	closed := s.egress.Recheck()
+	if err := s.rememberPolicy(); err != nil {
+		s.o.Notice(err.Error())
+	}
+	for _, w := range warnings {
+		s.o.Notice(w.Error())
+	}
+	if parts := static(old.doc, rev.doc); len(parts) > 0 {
+		s.o.Notice(fmt.Sprintf("%s changed: that takes effect at the next start", strings.Join(parts, ", ")))
+	}
+	return api.Reloaded{Revision: rev.number, Closed: closed, Changed: true}, nil
+}
+
+// writable reports whether the agent can write at a host path.
+func (s *supervisor) writable(path string) bool {
+	if !s.o.ReadOnly && within(s.o.Workspace, path) {
+		return true
+	}
+	for _, m := range s.box.Plan.Mounts {
+		if m.Write && m.Source != "" && within(m.Source, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// rememberPolicy records what the operator trusted for this workspace.
+func (s *supervisor) rememberPolicy() error {
+	t := s.source.trust
+	if t == nil {
+		return nil
+	}
+	own := s.o.Workspace + "/" + policyName
+	if s.source.path == own {
+		return t.remember(s.o.Workspace, s.source.data)
+	}
+	if t.known() {
+		return nil // what lies there now may be an agent's
+	}
+	data, err := os.ReadFile(own)
+	if err != nil {
+		data = nil
+	}
+	return t.remember(s.o.Workspace, data)
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}

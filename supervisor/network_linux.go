@@ -1,0 +1,96 @@
+package supervisor
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/egress"
+	"github.com/creel-run/creel/egress/dns"
+	"github.com/creel-run/creel/inference"
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/sandbox/caller"
+	"github.com/creel-run/creel/sandbox/refused"
+)
+
+// routeHolder swaps the route in one step.
+type routeHolder struct {
+	p atomic.Pointer[inference.Route]
+}
+
+func (h *routeHolder) store(r *inference.Route) {
+	if old := h.p.Swap(r); old != nil {
+		old.Close()
+	}
+}
+func (h *routeHolder) load() *inference.Route { return h.p.Load() }
+
+// callers adapts package caller to what egress asks for.
+type callers struct{ t *caller.Tracker }
+
+func (c callers) Lookup(client, original netip.AddrPort) egress.Caller {
+	k := c.t.Lookup(client, original)
+	return egress.Caller{Known: k.Known, PID: k.PID, Binary: k.Binary, Ancestors: k.Ancestors}
+}
+
+// namePoolSize is how many names may be in use at once; each costs about 200
+// bytes, and an agent that uses more than this is not resolving names.
+const namePoolSize = 16384
+
+// startNetwork starts all that serves the sandbox's network, before the agent
+// runs.
+func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.Context) error), fail func(error)) error {
+	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID})
+	s.box.Notify, s.box.Diag = nil, nil // the tracker's now
+	if err != nil {
+		return err
+	}
+	pool := dns.NewPool(namePoolSize)
+	names, err := dns.New(dns.Config{Pool: pool, Audit: s.log}, s.box.DNS, s.box.DNSTCP)
+	if err != nil {
+		return err
+	}
+	config := egress.Config{
+		Engine: func() *policy.Engine { return s.rev.Load().engine },
+		Audit:  s.log, Names: pool, Callers: callers{tracker}, CA: p.authority,
+		Inference: func() egress.Inference {
+			if r := s.route.load(); r != nil {
+				return r
+			}
+			return (*inference.Route)(nil)
+		},
+		RootCAs: p.roots,
+		Upstream: func(h netname.Host, port uint16) (netip.AddrPort, bool) {
+			a, ok := p.upstreams[endpoint{h, port}]
+			return a, ok
+		},
+		OnAuditError: func(err error) {
+			// Egress is closed by the log's own failure; the agent goes on without it.
+			fail(err)
+		},
+	}
+	if p.secrets != nil {
+		config.Secrets = p.secrets
+	}
+	if s.egress, err = egress.New(config, egress.Listeners{TCP: s.box.Redirect, Proxy: s.box.Proxy}); err != nil {
+		return err
+	}
+	start("tell callers", tracker.Run)
+	start("answer names", names.Run)
+	start("serve egress", s.egress.Run)
+	start("report refused packets", func(ctx context.Context) error {
+		return refused.Run(ctx, s.box.Refused, func(r refused.Packet) {
+			_ = s.log.Record(refusedEvent(r))
+		})
+	})
+	return nil
+}
+
+func refusedEvent(r refused.Packet) audit.Event {
+	return audit.Event{
+		Kind: audit.Refused, Verdict: policy.Deny.String(), Protocol: r.Protocol, Host: r.Dst.String(), Port: r.Port,
+		Reason: "only TCP and DNS leave a sandbox",
+	}
+}

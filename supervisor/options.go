@@ -1,0 +1,59 @@
+package supervisor
+
+import (
+	"os"
+	"time"
+
+	"github.com/creel-run/creel/audit"
+)
+
+// Options is what a sandbox is run with. The CLI has checked the forms of names
+// and paths; what depends on the policy or the host is checked by Run.
+type Options struct {
+	Command []string // never empty
+	Name    string   // empty: made from the command
+
+	Policy string // absolute path; empty: the built-in one
+	// PolicyFound: nobody named the policy, it lay in the workspace. Whoever can
+	// write the workspace could have written it.
+	PolicyFound bool
+
+	Workspace string // absolute, without symbolic links
+	ReadOnly  bool
+
+	Env []string // KEY=value; a later one counts
+	// Getenv resolves env: references; nil is os.LookupEnv.
+	Getenv func(string) (string, bool)
+
+	Audit string // absolute path; empty: a file in the state folder
+
+	Inference    string // URL of the backend; empty: the policy's, or none
+	InferenceKey string // env:VAR or file:PATH
+	Model        string
+	Secrets      []string // NAME=env:VAR|file:PATH@HOST[:HEADER]
+
+	// Upstreams are HOST:PORT=ADDR:PORT: services that the operator runs himself
+	// and that names or address rules would not reach. TrustCA are files with
+	// certificates to trust besides the system's.
+	Upstreams []string
+	TrustCA   []string
+
+	Stdin, Stdout, Stderr *os.File
+
+	Notice  func(text string) // warnings, before and while the sandbox runs; may be nil
+	OnEvent func(audit.Event) // called in order, must not block; may be nil
+}
+
+// Result is how a sandbox ended.
+type Result struct {
+	Code      int // exit status to end with
+	Name      string
+	AuditPath string
+	Policy    string
+	Started   time.Time
+	Elapsed   time.Duration
+	Degraded  []string
+
+	// Suggest gives the policy lines that would have allowed what was denied.
+	Suggest audit.Suggest
+}

@@ -1,0 +1,261 @@
+package supervisor
+
+import (
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/creel-run/creel/credential"
+	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/inference"
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/sandbox"
+	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/secret"
+)
+
+// prepared is what a run needs before anything is started.
+type prepared struct {
+	secrets   *credential.Set
+	authority *ca.Authority
+	roots     *x509.CertPool
+	upstreams map[endpoint]netip.AddrPort
+}
+
+// endpoint is a name and a port.
+type endpoint struct {
+	host netname.Host
+	port uint16
+}
+
+func (s *supervisor) prepare() (*prepared, error) {
+	p := &prepared{}
+	var err error
+	if len(s.o.Secrets) > 0 {
+		if p.secrets, err = credential.Parse(s.o.Secrets, s.o.Getenv); err != nil {
+			return nil, fault.Wrap(err, "read --secret", fault.Usage, "creel run --secret NAME=env:VAR@HOST[:HEADER] -- …")
+		}
+	}
+	if p.upstreams, err = parseUpstreams(s.o.Upstreams); err != nil {
+		return nil, err
+	}
+	if p.roots, err = trustedRoots(s.o.TrustCA); err != nil {
+		return nil, err
+	}
+	if s.route, err = s.makeRoute(p.roots); err != nil {
+		return nil, err
+	}
+	if p.authority, err = ca.New(); err != nil {
+		return nil, fault.Wrap(err, "make certificate authority", fault.Internal)
+	}
+	return p, nil
+}
+
+// makeRoute builds the inference route from the flags, or from the policy where
+// a flag is silent.
+func (s *supervisor) makeRoute(roots *x509.CertPool) (*route, error) {
+	r := &route{roots: roots, flags: s.o}
+	next, err := r.build(s.rev.Load().doc)
+	if err != nil {
+		return nil, err
+	}
+	r.store(next)
+	return r, nil
+}
+
+// trustedRoots are the system's and the operator's own; nil means the system's.
+func trustedRoots(files []string) (*x509.CertPool, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fault.Wrap(err, "read --trust-ca", fault.Usage)
+		}
+		if !pool.AppendCertsFromPEM(b) {
+			return nil, fault.UsageError("read --trust-ca", f+" holds no certificate in PEM form")
+		}
+	}
+	return pool, nil
+}
+
+func parseUpstreams(flags []string) (map[endpoint]netip.AddrPort, error) {
+	all := map[endpoint]netip.AddrPort{}
+	for _, f := range flags {
+		bad := func(msg string) error {
+			return fault.UsageError("read --upstream", f+": "+msg, "creel run --upstream api.test:443=127.0.0.1:8443 -- …")
+		}
+		from, to, ok := strings.Cut(f, "=")
+		if !ok {
+			return nil, bad("want HOST:PORT=ADDR:PORT")
+		}
+		name, port, ok := strings.Cut(from, ":")
+		if !ok {
+			return nil, bad("want a port after the host")
+		}
+		h, err := netname.ParseHost(name)
+		if err != nil {
+			return nil, bad(err.Error())
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return nil, bad("want a port of 1..65535")
+		}
+		addr, err := netip.ParseAddrPort(to)
+		if err != nil || addr.Port() == 0 {
+			return nil, bad("want an address and port behind the =")
+		}
+		all[endpoint{h, uint16(n)}] = addr
+	}
+	return all, nil
+}
+
+// sandboxConfig is the sandbox that policy and flags ask for.
+func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
+	doc := s.rev.Load().doc
+	c := sandbox.Config{
+		Name: s.name, Command: s.o.Command, Home: s.who.home, Notify: true,
+		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: !s.o.ReadOnly},
+		WithoutLandlock: doc.Landlock.Compatibility == policy.BestEffort,
+		Network:         stage.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
+		Streams:         s.terminal.kinds(),
+	}
+	c.Rows, c.Cols = s.terminal.size()
+	for _, d := range doc.Filesystem.ReadOnly {
+		c.ReadOnly = append(c.ReadOnly, sandbox.Declared{Path: d.Path, Optional: d.Optional})
+	}
+	for _, d := range doc.Filesystem.ReadWrite {
+		c.ReadWrite = append(c.ReadWrite, sandbox.Declared{Path: d.Path, Optional: d.Optional})
+	}
+	if !doc.Filesystem.IncludeWorkdir {
+		// The workspace is where the agent starts; without include_workdir it may only read it.
+		c.Workspace.Write = false
+	}
+	var err error
+	if c.RunAsUser, err = runAs(doc.Process.RunAsUser); err != nil {
+		return c, err
+	}
+	if c.RunAsGroup, err = runAs(doc.Process.RunAsGroup); err != nil {
+		return c, err
+	}
+	if c.Workspace.Write {
+		own := filepath.Join(s.o.Workspace, policyName)
+		if _, err := os.Lstat(own); err == nil {
+			c.Protect = append(c.Protect, own)
+		}
+		if s.source.exposed && s.source.path != own {
+			c.Protect = append(c.Protect, s.source.path)
+		}
+	}
+	uid, gid := sandbox.InsideIDs(c)
+	if c.Files, err = suppliedFiles(s.who, uid, gid, s.name, p.authority.PEM()); err != nil {
+		return c, fault.Wrap(err, "prepare sandbox", fault.Internal)
+	}
+	extra := append(p.secrets.Env(), s.route.env()...)
+	visible := func(path string) bool {
+		for _, list := range [][]sandbox.Declared{c.ReadOnly, c.ReadWrite, {{Path: s.o.Workspace}}} {
+			for _, d := range list {
+				if within(d.Path, path) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	c.Env = environment(s.who, s.name, visible, append(extra, s.o.Env...))
+	return c, nil
+}
+
+// runAs reads process.run_as_*; "sandbox" and "" leave the choice to Creel.
+func runAs(text string) (int, error) {
+	if text == "" || text == "sandbox" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 0 || n > 4294967294 {
+		return 0, fault.UsageError("read process section", fmt.Sprintf("%q is not an id", text))
+	}
+	return int(n), nil
+}
+
+// route holds the inference route in force; a reload may change it.
+type route struct {
+	roots *x509.CertPool
+	flags Options
+	routeHolder
+}
+
+// build makes the route that flags and document ask for together; nil is none.
+func (r *route) build(doc *policy.Document) (*inference.Route, error) {
+	conf := inference.Config{URL: r.flags.Inference, Model: r.flags.Model, RootCAs: r.roots}
+	key := r.flags.InferenceKey
+	if d := doc.Inference; d != nil {
+		if conf.URL == "" {
+			conf.URL, key = d.Backend, d.Key
+		}
+		if conf.Model == "" {
+			conf.Model = d.Model
+		}
+		conf.Models = d.Models
+		conf.Hosts = modelHosts(d)
+	}
+	if conf.URL == "" {
+		if r.flags.Model != "" {
+			return nil, fault.UsageError("read --model", "there is no inference backend", "creel run --inference URL --model "+r.flags.Model+" -- …")
+		}
+		return nil, nil
+	}
+	if key != "" {
+		v, err := secret.Resolve(key, r.flags.Getenv)
+		if err != nil {
+			return nil, fault.Wrap(err, "read inference key", fault.Usage, "creel run --inference URL --inference-key env:VAR -- …")
+		}
+		conf.Key = v
+	}
+	next, err := inference.New(conf)
+	if err != nil {
+		return nil, fault.Wrap(err, "make inference route", fault.Usage)
+	}
+	return next, nil
+}
+
+// modelHosts is the list of hosts to claim; nil stands for the built-in one.
+func modelHosts(d *policy.Inference) []string {
+	if d.Hosts == nil && len(d.AddHosts)+len(d.RemoveHosts) == 0 {
+		return nil
+	}
+	base := d.Hosts
+	if base == nil {
+		base = inference.KnownHosts()
+	}
+	out := []string{}
+	removed := map[string]bool{}
+	for _, h := range d.RemoveHosts {
+		removed[strings.ToLower(h)] = true
+	}
+	for _, h := range append(append([]string{}, base...), d.AddHosts...) {
+		if !removed[strings.ToLower(h)] {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// env gives agents a key to start with; they refuse to without one.
+func (r *route) env() []string {
+	if r.load() == nil {
+		return nil
+	}
+	return inference.PlaceholderEnv()
+}

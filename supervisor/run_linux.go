@@ -1,0 +1,325 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/egress"
+	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/sandbox"
+)
+
+// supervisor is one running sandbox with all that serves it.
+type supervisor struct {
+	o       Options
+	name    string
+	started time.Time
+
+	source *source
+	rev    atomic.Pointer[revision]
+	reload sync.Mutex // one reload at a time
+
+	log    *audit.Log
+	counts counter
+	who    person
+	box    *sandbox.Sandbox
+	egress *egress.Server
+	route  *route
+
+	terminal *terminal
+	stop     context.CancelCauseFunc
+	stopping atomic.Bool
+}
+
+// errStopped ends a run that `creel stop` or a second signal asked to end.
+var errStopped = errors.New("stopped by the operator")
+
+// Run starts a sandbox and returns when it has ended. Nothing is started when
+// the input is wrong (fault.Usage) or the host cannot (fault.Host).
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if o.Notice == nil {
+		o.Notice = func(string) {}
+	}
+	if o.Getenv == nil {
+		o.Getenv = os.LookupEnv
+	}
+	s := &supervisor{o: o, name: o.Name, started: time.Now(), who: whoAmI()}
+	if s.name == "" {
+		s.name = makeName(o.Command[0])
+	}
+	if err := s.loadPolicy(); err != nil {
+		return nil, err
+	}
+	parts, err := s.prepare()
+	if err != nil {
+		return nil, err
+	}
+	socket, err := api.Listen(s.name)
+	if err != nil {
+		return nil, err
+	}
+	defer socket.Close()
+	if err := s.openAudit(); err != nil {
+		return nil, err
+	}
+	defer s.log.Close()
+
+	ctx, s.stop = context.WithCancelCause(ctx)
+	defer s.stop(nil)
+	code, err := s.serve(ctx, parts, socket)
+	result := &Result{
+		Code: code, Name: s.name, AuditPath: s.log.Path(), Policy: s.policyName(),
+		Started: s.started, Elapsed: time.Since(s.started), Suggest: s.suggest,
+	}
+	if s.box != nil {
+		result.Degraded = s.box.Degraded
+	}
+	return result, err
+}
+
+func (s *supervisor) loadPolicy() error {
+	var err error
+	if s.source, err = findPolicy(s.o); err != nil {
+		return err
+	}
+	rev, warnings, err := s.source.compile(1)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		s.o.Notice(w.Error())
+	}
+	s.rev.Store(rev)
+	return nil
+}
+
+func (s *supervisor) policyName() string {
+	if s.source.path == "" {
+		return builtIn
+	}
+	return s.source.path
+}
+
+// openAudit opens the log outside of what the agent can write.
+func (s *supervisor) openAudit() error {
+	path := s.o.Audit
+	if path == "" {
+		state, err := api.StateDir()
+		if err != nil {
+			return err
+		}
+		path = filepath.Join(state, "audit", fmt.Sprintf("%s-%s.jsonl", s.name, s.started.UTC().Format("20060102T150405.000")))
+	}
+	for _, p := range s.rev.Load().doc.Filesystem.ReadWrite {
+		if within(p.Path, path) && !ownByNature(p.Path) {
+			return fault.UsageError("open audit log", path+" lies below "+p.Path+", where the agent could rewrite it", "leave --audit out: the log goes to the state folder")
+		}
+	}
+	if !s.o.ReadOnly && within(s.o.Workspace, path) {
+		return fault.UsageError("open audit log", path+" lies in the workspace, where the agent could rewrite it", "leave --audit out, or name a file outside of "+s.o.Workspace)
+	}
+	log, err := audit.Open(path, s.name)
+	if err != nil {
+		return fault.Wrap(err, "open audit log", fault.General, "name another file with --audit")
+	}
+	log.Tee(s.counts.add)
+	if s.o.OnEvent != nil {
+		log.Tee(s.o.OnEvent)
+	}
+	s.log = log
+	return nil
+}
+
+// ownByNature are declared paths of which the sandbox has its own, so that the
+// host's lie out of the agent's reach.
+func ownByNature(path string) bool {
+	switch path {
+	case "/tmp", "/var/tmp", "/dev/shm", "/run", "/proc":
+		return true
+	}
+	return false
+}
+
+// makeName gives a sandbox a name from its command.
+func makeName(command string) string {
+	base := strings.ToLower(filepath.Base(command))
+	var b strings.Builder
+	for _, r := range base {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			b.WriteRune(r)
+		}
+	}
+	var id [2]byte
+	_, _ = rand.Read(id[:]) // never fails since Go 1.24
+	prefix := b.String()
+	if prefix == "" {
+		prefix = "sandbox"
+	}
+	return prefix[:min(len(prefix), 32)] + "-" + hex.EncodeToString(id[:])
+}
+
+// serve runs the sandbox; its parts are started before the agent execs and end
+// after it.
+func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket) (int, error) {
+	terminal, err := openTerminal(s.o.Stdin, s.o.Stdout, s.o.Stderr)
+	if err != nil {
+		return fault.Internal, err
+	}
+	s.terminal = terminal
+	config, err := s.sandboxConfig(p)
+	if err != nil {
+		return fault.Usage, err
+	}
+	if s.box, err = sandbox.Start(ctx, config); err != nil {
+		return fault.Host, hostError(err)
+	}
+	defer s.box.Close()
+	for _, d := range s.box.Degraded {
+		s.o.Notice("degraded: " + d)
+	}
+
+	var wg sync.WaitGroup
+	failed := make(chan error, 8)
+	inner, cancel := context.WithCancel(ctx)
+	defer wg.Wait()
+	defer cancel()
+	start := func(what string, run func(context.Context) error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := run(inner); err != nil && inner.Err() == nil {
+				failed <- fmt.Errorf("%s: %w", what, err)
+				s.box.Kill()
+			}
+		}()
+	}
+	if err := s.startNetwork(p, start, func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}); err != nil {
+		return fault.Internal, err
+	}
+	start("serve control socket", func(ctx context.Context) error { return api.Serve(ctx, socket, s) })
+	start("watch policy", s.watch)
+
+	if err := s.recordStart(); err != nil {
+		return fault.Internal, err
+	}
+	if err := s.rememberPolicy(); err != nil {
+		return fault.Internal, err
+	}
+	if err := s.box.Release(ctx); err != nil {
+		code, err := commandError(err)
+		_ = s.recordExit(code, err.Error())
+		return code, err
+	}
+	exit, err := s.relay(inner)
+	code := exit.Code()
+	select {
+	case cause := <-failed:
+		err = cause
+	default:
+	}
+	if s.egress != nil {
+		s.egress.Abort()
+	}
+	reason := ""
+	if s.stopping.Load() {
+		reason, err = errStopped.Error(), nil
+		if exit == (sandbox.Exit{}) {
+			code = fault.Signal + int(syscall.SIGKILL)
+		}
+	}
+	if err != nil {
+		code, reason = fault.Internal, err.Error()
+	}
+	if rerr := s.recordExit(code, reason); err == nil && rerr != nil {
+		err = fault.Wrap(rerr, "end sandbox", fault.Internal)
+	}
+	return code, err
+}
+
+func (s *supervisor) recordStart() error {
+	detail := map[string]string{
+		"command": strings.Join(s.o.Command, " "), "workspace": s.o.Workspace, "policy": s.policyName(),
+		"policy_sha256": digest(s.source.data), "uid": strconv.Itoa(s.box.UID),
+	}
+	if s.o.ReadOnly {
+		detail["workspace_mode"] = "ro"
+	}
+	if len(s.box.Degraded) > 0 {
+		detail["degraded"] = strings.Join(s.box.Degraded, "; ")
+	}
+	if len(s.o.Upstreams) > 0 {
+		detail["upstreams"] = strings.Join(s.o.Upstreams, " ")
+	}
+	if err := s.log.Record(audit.Event{Kind: audit.SandboxStart, PID: s.box.InitPID, Detail: detail}); err != nil {
+		return fault.Wrap(err, "start sandbox", fault.Internal)
+	}
+	return s.log.Record(audit.Event{Kind: audit.PolicyLoad, Detail: map[string]string{
+		"revision": "1", "policy": s.policyName(), "policy_sha256": digest(s.source.data),
+	}})
+}
+
+func (s *supervisor) recordExit(code int, reason string) error {
+	return s.log.Record(audit.Event{Kind: audit.SandboxExit, Status: code, Reason: reason, Millis: time.Since(s.started).Milliseconds()})
+}
+
+// suggest gives the policy lines that would have allowed what was denied.
+func (s *supervisor) suggest(e audit.Entry) string {
+	h, err := netname.ParseHost(e.Host)
+	if err != nil || e.Port == 0 {
+		return ""
+	}
+	c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != ""}
+	return s.rev.Load().engine.Suggest(c, e.Method, e.Path)
+}
+
+// hostError gives a start that failed its exit status and hints.
+func hostError(err error) error {
+	var missing *sandbox.NotSupported
+	if errors.As(err, &missing) {
+		hints := []string{"creel doctor"}
+		if missing.Fix != "" {
+			hints = append([]string{missing.Fix}, hints...)
+		}
+		return fault.Wrap(err, "start sandbox", fault.Host, hints...)
+	}
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return fault.Wrap(err, "start sandbox", fault.Usage, "correct the path in filesystem_policy, or mark it optional: {path: PATH, optional: true}")
+	}
+	return fault.Wrap(err, "start sandbox", fault.Internal, "creel doctor")
+}
+
+// commandError gives a command that could not be started the status of a shell.
+func commandError(err error) (int, error) {
+	var c *sandbox.CommandError
+	if !errors.As(err, &c) {
+		return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
+	}
+	switch syscall.Errno(c.Errno) {
+	case syscall.ENOENT, syscall.ENOTDIR:
+		return fault.NotFound, fault.Wrap(err, "start command", fault.NotFound,
+			"only declared paths exist inside: add the program's folder to filesystem_policy.read_only", "creel run -- ls -l /usr/bin  (what exists inside)")
+	case syscall.EACCES, syscall.ENOEXEC, syscall.EPERM:
+		return fault.NotExecutable, fault.Wrap(err, "start command", fault.NotExecutable)
+	}
+	return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
+}

@@ -1,0 +1,276 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/creel-run/creel/sandbox"
+	"github.com/creel-run/creel/sandbox/stage"
+)
+
+// drainTime is how long, after the agent's end, a process that it left behind
+// may keep its streams open. Then everything is killed, and what lies in the
+// pipes is still read to its end.
+const drainTime = 500 * time.Millisecond
+
+// terminal is the host's side of the agent's standard streams: a terminal only
+// where the host's stream is one, pipes elsewhere. No descriptor of the host is
+// ever handed in.
+type terminal struct {
+	files [3]*os.File
+	tty   [3]bool
+	fd    int // a terminal of the host, or -1
+
+	mu  sync.Mutex
+	raw *term.State // the mode to restore; nil: not raw
+}
+
+func openTerminal(stdin, stdout, stderr *os.File) (*terminal, error) {
+	t := &terminal{files: [3]*os.File{stdin, stdout, stderr}, fd: -1}
+	for i, f := range t.files {
+		if f != nil && term.IsTerminal(int(f.Fd())) {
+			t.tty[i] = true
+			if t.fd < 0 {
+				t.fd = int(f.Fd())
+			}
+		}
+	}
+	return t, nil
+}
+
+func (t *terminal) kinds() (k [3]stage.StreamKind) {
+	for i, f := range t.files {
+		switch {
+		case f == nil:
+			k[i] = stage.StreamNone
+		case t.tty[i]:
+			k[i] = stage.StreamTTY
+		default:
+			k[i] = stage.StreamPipe
+		}
+	}
+	return k
+}
+
+func (t *terminal) size() (rows, cols uint16) {
+	if t.fd < 0 {
+		return 0, 0
+	}
+	w, err := unix.IoctlGetWinsize(t.fd, unix.TIOCGWINSZ)
+	if err != nil {
+		return 24, 80
+	}
+	return w.Row, w.Col
+}
+
+// setRaw hands every key to the agent. Only a terminal that is the host's
+// standard input and whose foreground is ours is changed.
+func (t *terminal) setRaw() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.raw != nil || !t.tty[0] || !foreground(int(t.files[0].Fd())) {
+		return nil
+	}
+	state, err := term.MakeRaw(int(t.files[0].Fd()))
+	if err != nil {
+		return fmt.Errorf("set terminal raw: %w", err)
+	}
+	t.raw = state
+	return nil
+}
+
+func (t *terminal) restore() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.raw != nil {
+		_ = term.Restore(int(t.files[0].Fd()), t.raw)
+		t.raw = nil
+	}
+}
+
+func foreground(fd int) bool {
+	pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && pgrp == unix.Getpgrp()
+}
+
+// relay moves bytes and signals between the host and the agent until the agent
+// has ended and its streams are drained.
+func (s *supervisor) relay(ctx context.Context) (sandbox.Exit, error) {
+	t := s.terminal
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGPIPE)
+	defer signal.Stop(signals)
+	if s.box.PTY != nil {
+		if err := t.setRaw(); err != nil {
+			return sandbox.Exit{}, err
+		}
+		defer t.restore()
+	}
+	var output sync.WaitGroup
+	copyOut := func(to, from *os.File) {
+		output.Add(1)
+		go func() {
+			defer output.Done()
+			_, err := io.Copy(to, onlyReader{from})
+			if errors.Is(err, syscall.EPIPE) {
+				_ = from.Close() // the agent gets its SIGPIPE
+			}
+			_, _ = io.Copy(io.Discard, from)
+		}()
+	}
+	if s.box.PTY != nil {
+		to := t.files[1]
+		if !t.tty[1] {
+			to = t.files[2]
+		}
+		if !t.tty[1] && !t.tty[2] {
+			to = t.files[0] // only the input is a terminal: echo goes back to it
+		}
+		copyOut(to, s.box.PTY)
+	}
+	if s.box.Stdout != nil {
+		copyOut(t.files[1], s.box.Stdout)
+	}
+	if s.box.Stderr != nil {
+		copyOut(t.files[2], s.box.Stderr)
+	}
+	inputCtx, stopInput := context.WithCancel(ctx)
+	var input sync.WaitGroup
+	defer input.Wait()
+	defer stopInput()
+	input.Add(2)
+	go func() {
+		defer input.Done()
+		s.feed(inputCtx)
+	}()
+	go func() {
+		defer input.Done()
+		s.forward(inputCtx, signals)
+	}()
+
+	exit, err := s.box.Wait(func() { s.suspend() })
+	if !waitFor(&output, drainTime) {
+		s.box.Kill()
+		output.Wait()
+	}
+	return exit, err
+}
+
+// onlyReader hides splice and copy_file_range: a terminal or an O_APPEND file
+// refuses them, and errors there must not lose what was read.
+type onlyReader struct{ io.Reader }
+
+func waitFor(wg *sync.WaitGroup, d time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// feed copies the host's input until it ends or ctx does. The host's descriptor
+// is polled, never set non-blocking: others share it.
+func (s *supervisor) feed(ctx context.Context) {
+	from := s.terminal.files[0]
+	to := s.box.Stdin
+	if s.terminal.tty[0] {
+		to = s.box.PTY
+	}
+	if from == nil || to == nil {
+		return
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
+	defer func() {
+		if stop() {
+			_ = w.Close()
+		}
+	}()
+	buf := make([]byte, 32<<10)
+	for {
+		polled := []unix.PollFd{{Fd: int32(from.Fd()), Events: unix.POLLIN}, {Fd: int32(r.Fd()), Events: unix.POLLIN}}
+		if _, err := unix.Poll(polled, -1); errors.Is(err, unix.EINTR) {
+			continue
+		} else if err != nil {
+			return
+		}
+		if polled[1].Revents != 0 {
+			return
+		}
+		n, err := unix.Read(int(from.Fd()), buf)
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
+			continue
+		}
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if n == 0 || err != nil {
+			if s.box.Stdin != nil && to == s.box.Stdin {
+				_ = s.box.Stdin.Close() // half-close: the agent reads end of file
+			}
+			return
+		}
+	}
+}
+
+// forward passes signals on. A second SIGTERM or SIGINT from outside a terminal
+// within the grace time ends everything.
+func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
+	asked := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGPIPE:
+			case syscall.SIGWINCH:
+				if s.box.PTY != nil && s.terminal.fd >= 0 {
+					if w, err := unix.IoctlGetWinsize(s.terminal.fd, unix.TIOCGWINSZ); err == nil {
+						_ = unix.IoctlSetWinsize(int(s.box.PTY.Fd()), unix.TIOCSWINSZ, w)
+					}
+				}
+			case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP:
+				if asked++; asked > 2 {
+					s.box.Kill()
+					continue
+				}
+				_ = s.box.Signal(sig.(syscall.Signal))
+			default:
+				_ = s.box.Signal(sig.(syscall.Signal))
+			}
+		}
+	}
+}
+
+// suspend stops Creel with its agent, so that the shell that started it gets
+// its terminal back, and wakes the agent when Creel is continued.
+func (s *supervisor) suspend() {
+	s.terminal.restore()
+	_ = unix.Kill(0, unix.SIGSTOP)
+	// Continued.
+	_ = s.terminal.setRaw()
+	_ = s.box.Signal(syscall.SIGCONT)
+}
