@@ -117,7 +117,7 @@ func (s *Server) connect(c *conn, h *head, ahead []byte) {
 			return
 		}
 	}
-	if s.own(netip.AddrPortFrom(a.host.Addr(), a.port)) {
+	if a.host.IsAddr() && s.own(netip.AddrPortFrom(a.host.Addr(), a.port)) {
 		refuse(http.StatusForbidden, codeAddress, "the tunnel leads back to a listener of the sandbox")
 		return
 	}

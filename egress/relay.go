@@ -69,10 +69,8 @@ func (r *relaying) begin(look bool) error {
 	c.ahead = nil
 	if look {
 		if len(buf) == 0 {
-			buf = make([]byte, 2048)
-			_ = c.client.SetReadDeadline(time.Now().Add(relayIdle))
-			n, err := c.client.Read(buf)
-			if buf = buf[:n]; n == 0 {
+			var err error
+			if buf, err = r.first(); len(buf) == 0 {
 				return err
 			}
 		}
@@ -98,6 +96,21 @@ func (r *relaying) begin(look bool) error {
 }
 
 var errRefused = errors.New("refused")
+
+// first waits for the first bytes of the agent, as long as the upstream talks.
+func (r *relaying) first() ([]byte, error) {
+	buf := make([]byte, 2048)
+	for {
+		_ = r.c.client.SetReadDeadline(time.Now().Add(relayIdle))
+		n, err := r.c.client.Read(buf)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return buf[:n], err
+		}
+		if r.quietOut.Store(true); r.quietIn.Load() {
+			return nil, errIdle
+		}
+	}
+}
 
 // pipe moves bytes one way until their end. Between TCP sockets the kernel
 // moves them (splice), so idleness is seen at a deadline, not at each byte.

@@ -19,7 +19,7 @@ func Subjects() []Subject {
 		{File: "endpoint_path", Package: "policy/target"},
 		{File: "policy_decision", Package: "policy"},
 		{File: "policy_validation", Package: "policy"},
-		{File: "http_framing", Pending: "the HTTP parser is net/http for now"},
+		{File: "http_framing", Package: "egress"},
 		{File: "jsonrpc_graphql_ws", Pending: "these protocols are not built yet"},
 		{File: "credential_placeholder", Pending: "placeholders are not rewritten yet"},
 	}
