@@ -95,12 +95,13 @@ func (c *conn) judge() (policy.ConnectDecision, mode) {
 	return c.decision, c.mode
 }
 
-// recheck judges again with what is in force now, and cuts what is denied.
-func (c *conn) recheck() {
+// recheck judges again with what is in force now, and cuts what is denied. It
+// reports whether it did.
+func (c *conn) recheck() (closed bool) {
 	c.mu.Lock()
 	if c.mode == modeDenied || c.isCut {
 		c.mu.Unlock()
-		return
+		return false
 	}
 	d, m := c.verdict()
 	reason := ""
@@ -112,7 +113,7 @@ func (c *conn) recheck() {
 		// model host that is claimed or given back changes who answers.
 		reason = "this connection would be treated otherwise now"
 	case m != modeReroute && c.upstream.IsValid():
-		if err := d.Destination.Check(c.facts.Host, c.facts.Port, []netip.Addr{c.upstream.Addr()}); err != nil {
+		if err := c.s.mayDial(c.facts.Host, d.Destination, c.facts.Port, c.upstream); err != nil {
 			reason = err.Error()
 		}
 	}
@@ -126,7 +127,7 @@ func (c *conn) recheck() {
 	if reason == "" {
 		c.decision = d
 		c.mu.Unlock()
-		return
+		return false
 	}
 	c.mode = modeDenied
 	c.mu.Unlock()
@@ -139,6 +140,7 @@ func (c *conn) recheck() {
 	setRule(&ev, decision.Rule)
 	_ = c.s.record(ev) // it is closed either way
 	c.cut("the policy changed", true)
+	return true
 }
 
 // side says what something that a connection owns belongs to.
@@ -213,7 +215,7 @@ func (c *conn) dialled(to netip.AddrPort) error {
 	if c.isCut {
 		return net.ErrClosed
 	}
-	if err := c.decision.Destination.Check(c.facts.Host, c.facts.Port, []netip.Addr{to.Addr()}); err != nil {
+	if err := c.s.mayDial(c.facts.Host, c.decision.Destination, c.facts.Port, to); err != nil {
 		return err
 	}
 	c.upstream, c.last = to, to

@@ -43,6 +43,10 @@ type Config struct {
 	RootCAs   *x509.CertPool                                                 // upstreams are verified against; nil: the system's
 	Log       *slog.Logger                                                   // nil: nothing is logged
 
+	// Upstream gives the address of a service that the operator runs himself: it
+	// is dialled for the name as it is, without resolver and address rules. Nil: none.
+	Upstream func(netname.Host, uint16) (netip.AddrPort, bool)
+
 	// OnAuditError is told that an event could not be kept; the action was
 	// denied. It must not block. Nil: nobody is told.
 	OnAuditError func(error)

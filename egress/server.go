@@ -261,12 +261,15 @@ func (s *Server) live() []*conn {
 // Recheck judges every live connection again; the supervisor calls it after the
 // engine (or the inference route) was swapped. What is denied now is closed when
 // it returns; the rest lives on, and no upstream connection that was opened under
-// the old policy is used for another request.
-func (s *Server) Recheck() {
+// the old policy is used for another request. It returns how many it closed.
+func (s *Server) Recheck() (closed int) {
 	s.upstreams.renew()
 	for _, c := range s.live() {
-		c.recheck()
+		if c.recheck() {
+			closed++
+		}
 	}
+	return closed
 }
 
 // Abort ends all connections at once: what the kernel holds for upstreams is

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/netname"
 )
 
 func echo(w http.ResponseWriter, r *http.Request) {
@@ -447,4 +448,40 @@ func TestLimitOfConnections(t *testing.T) {
 	r.s.mu.Lock()
 	clear(r.s.conns)
 	r.s.mu.Unlock()
+}
+
+// TestOperatorsOwnService: the operator's address is dialled for the name as it
+// is; the policy decides all the same.
+func TestOperatorsOwnService(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(echo)}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	defer func() { _ = srv.Close(); <-done }()
+	here := netip.MustParseAddrPort(l.Addr().String())
+	r := newRig(t, basePolicy, func(r *rig, c *Config) {
+		c.Upstream = func(h netname.Host, port uint16) (netip.AddrPort, bool) {
+			return here, port == 80 && strings.HasSuffix(h.String(), ".test")
+		}
+		c.Dial = nil
+	})
+	for _, tt := range []struct {
+		to, raw string
+		status  int
+	}{
+		{"ok.test:80", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", 200},
+		{"ok.test:80", "PUT /public/a HTTP/1.1\r\nHost: ok.test\r\nContent-Length: 0\r\n\r\n", 403},
+		{"no.test:80", "GET /public/a HTTP/1.1\r\nHost: no.test\r\n\r\n", 403},
+	} {
+		c, _ := r.open(viaRedirect, tt.to)
+		if resp, body := talk(t, c, "GET", tt.raw); resp.StatusCode != tt.status {
+			t.Errorf("%s %q: %d %s", tt.to, tt.raw, resp.StatusCode, body)
+		}
+	}
+	if n := r.s.Recheck(); n != 0 {
+		t.Errorf("%d connections closed without a reason", n)
+	}
 }

@@ -40,6 +40,16 @@ func dialHost(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule netname.Destination) (net.Conn, netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout+dialTimeout)
 	defer cancel()
+	if to, ok := s.operators(host, port); ok {
+		if s.own(to) {
+			return nil, netip.AddrPort{}, &netname.AddressError{Host: host, Addr: to.Addr(), Reason: "the address belongs to the sandbox itself"}
+		}
+		nc, err := s.conf.Dial(ctx, to)
+		if err != nil {
+			return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
+		}
+		return nc, to, nil
+	}
 	addrs, err := s.resolve(ctx, host)
 	if err != nil {
 		return nil, netip.AddrPort{}, err
@@ -71,6 +81,25 @@ func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule 
 		}
 	}
 	return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
+}
+
+// operators gives the operator's own address for a name, if there is one.
+func (s *Server) operators(host netname.Host, port uint16) (netip.AddrPort, bool) {
+	if s.conf.Upstream == nil {
+		return netip.AddrPort{}, false
+	}
+	return s.conf.Upstream(host, port)
+}
+
+// mayDial says whether an address that was dialled is one that is in force now.
+func (s *Server) mayDial(host netname.Host, rule netname.Destination, port uint16, to netip.AddrPort) error {
+	if own, ok := s.operators(host, port); ok {
+		if own == to {
+			return nil
+		}
+		return &netname.AddressError{Host: host, Addr: to.Addr(), Reason: "the operator serves this name elsewhere now"}
+	}
+	return rule.Check(host, port, []netip.Addr{to.Addr()})
 }
 
 func (s *Server) resolve(ctx context.Context, host netname.Host) ([]netip.Addr, error) {

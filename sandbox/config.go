@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 )
 
 // DedicatedID is the host id that an agent gets when Creel is started by root.
@@ -24,7 +24,7 @@ type Config struct {
 	Workspace Workspace
 	Protect   []string // host paths inside the workspace that stay read-only (the policy file)
 	Home      string   // the agent's home; an empty folder of its own unless a declared path covers it
-	Files     []stage.File
+	Files     []spec.File
 
 	// WithoutLandlock is the operator's written acceptance (landlock
 	// compatibility: best_effort) of a kernel without it; it is reported.
@@ -36,9 +36,9 @@ type Config struct {
 
 	Notify bool // connect(2) is reported to Sandbox.Notify; the agent waits for the answer
 
-	Streams    [3]stage.StreamKind
+	Streams    [3]spec.StreamKind
 	Rows, Cols uint16
-	Network    stage.Network
+	Network    spec.Network
 }
 
 // Declared is a host path that the policy shows to the agent.

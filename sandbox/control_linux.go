@@ -9,9 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
-
-	"github.com/creel-run/creel/sandbox/stage"
 )
 
 // errControlClosed: the stage is gone.
@@ -32,7 +31,7 @@ func newControl(f *os.File) (*control, error) {
 
 func (c *control) Close() error { return c.conn.Close() }
 
-func (c *control) send(m stage.Message) error {
+func (c *control) send(m spec.Message) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", m.Type, err)
@@ -44,8 +43,8 @@ func (c *control) send(m stage.Message) error {
 }
 
 // receive reads one message with its descriptors.
-func (c *control) receive() (stage.Message, []*os.File, error) {
-	var m stage.Message
+func (c *control) receive() (spec.Message, []*os.File, error) {
+	var m spec.Message
 	buf := make([]byte, 64<<10)
 	oob := make([]byte, unix.CmsgSpace(4*64))
 	n, oobn, flags, _, err := c.conn.ReadMsgUnix(buf, oob)
@@ -80,7 +79,7 @@ func (c *control) receive() (stage.Message, []*os.File, error) {
 
 // expect receives one message of a type; a failed message is a *CommandError or
 // the stage's own error.
-func (c *control) expect(ctx context.Context, typ string) (stage.Message, []*os.File, error) {
+func (c *control) expect(ctx context.Context, typ string) (spec.Message, []*os.File, error) {
 	if d, ok := ctx.Deadline(); ok {
 		_ = c.conn.SetReadDeadline(d)
 		defer c.conn.SetReadDeadline(time.Time{})
@@ -90,9 +89,9 @@ func (c *control) expect(ctx context.Context, typ string) (stage.Message, []*os.
 		return m, nil, err
 	}
 	switch {
-	case m.Type == stage.MsgFailed && m.Errno != 0:
+	case m.Type == spec.MsgFailed && m.Errno != 0:
 		return m, nil, &CommandError{Step: m.Step, Errno: m.Errno, Text: m.Text}
-	case m.Type == stage.MsgFailed:
+	case m.Type == spec.MsgFailed:
 		return m, nil, fmt.Errorf("start sandbox: %s", m.Text)
 	case m.Type != typ:
 		return m, nil, fmt.Errorf("start sandbox: got %q, wanted %q", m.Type, typ)

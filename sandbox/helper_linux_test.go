@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/creel-run/creel/netname"
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 )
 
 // asUser is the variable that tells a re-executed test binary that it is the
@@ -101,8 +101,8 @@ func config(t *testing.T, command ...string) Config {
 		Env:       []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/home/x"},
 		ReadOnly:  []Declared{{Path: "/usr"}, {Path: "/etc"}},
 		Workspace: Workspace{Path: scratch(t), Write: true}, Home: "/home/x",
-		Streams: [3]stage.StreamKind{stage.StreamPipe, stage.StreamPipe, stage.StreamPipe},
-		Network: stage.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
+		Streams: [3]spec.StreamKind{spec.StreamPipe, spec.StreamPipe, spec.StreamPipe},
+		Network: spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 )
 
 func TestExitStatus(t *testing.T) {
@@ -65,7 +65,7 @@ func TestStreams(t *testing.T) {
 func TestTerminal(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		c := config(t, "/bin/sh", "-c", "tty; stty size; test -t 2 && echo tty2; read x; echo got $x; read y")
-		c.Streams = [3]stage.StreamKind{stage.StreamTTY, stage.StreamTTY, stage.StreamTTY}
+		c.Streams = [3]spec.StreamKind{spec.StreamTTY, spec.StreamTTY, spec.StreamTTY}
 		c.Rows, c.Cols = 33, 77
 		s := start(t, c)
 		if err := s.Release(context.Background()); err != nil {

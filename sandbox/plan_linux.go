@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/creel-run/creel/sandbox/seccomp"
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 )
 
 // plan is a Spec with what the supervisor must know of it.
 type plan struct {
-	spec     stage.Spec
+	spec     spec.Spec
 	degraded []string // what was accepted: absent paths, no Landlock
 }
 
@@ -36,18 +36,18 @@ var maskedProc = []string{
 var readOnlyProc = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/driver"}
 
 // private are paths that are never the host's, however they are declared.
-var private = map[string]stage.Mount{
-	"/tmp":     {Kind: stage.MountTmpfs, Mode: 0o1777, Write: true},
-	"/var/tmp": {Kind: stage.MountTmpfs, Mode: 0o1777, Write: true},
-	"/dev/shm": {Kind: stage.MountTmpfs, Mode: 0o1777, Write: true},
-	"/dev/pts": {Kind: stage.MountPTS, Write: true},
-	"/proc":    {Kind: stage.MountProc, Write: true},
+var private = map[string]spec.Mount{
+	"/tmp":     {Kind: spec.MountTmpfs, Mode: 0o1777, Write: true},
+	"/var/tmp": {Kind: spec.MountTmpfs, Mode: 0o1777, Write: true},
+	"/dev/shm": {Kind: spec.MountTmpfs, Mode: 0o1777, Write: true},
+	"/dev/pts": {Kind: spec.MountPTS, Write: true},
+	"/proc":    {Kind: spec.MountProc, Write: true},
 }
 
 // buildPlan turns a Config into a Spec by looking at the host's file system. It
 // changes nothing on the host.
 func buildPlan(c Config) (*plan, error) {
-	p := &plan{spec: stage.Spec{
+	p := &plan{spec: spec.Spec{
 		Hostname: c.Name, Command: c.Command, Env: c.Env, Dir: c.Dir,
 		Masked: slices.Clone(maskedProc), ReadOnly: slices.Clone(readOnlyProc),
 		Files: c.Files, Notify: c.Notify,
@@ -60,16 +60,16 @@ func buildPlan(c Config) (*plan, error) {
 	if p.spec.Seccomp, err = filter(c.Notify); err != nil {
 		return nil, err
 	}
-	mounts := map[string]stage.Mount{}
+	mounts := map[string]spec.Mount{}
 	for path, m := range private {
 		m.Target = path
 		mounts[path] = m
 	}
 	for _, d := range devices {
 		path := "/dev/" + d
-		mounts[path] = stage.Mount{Kind: stage.MountBind, Target: path, Source: path, Write: true, Device: true, File: true}
+		mounts[path] = spec.Mount{Kind: spec.MountBind, Target: path, Source: path, Write: true, Device: true, File: true}
 	}
-	links := []stage.Link{
+	links := []spec.Link{
 		{Path: "/dev/fd", Target: "/proc/self/fd"}, {Path: "/dev/stdin", Target: "/proc/self/fd/0"},
 		{Path: "/dev/stdout", Target: "/proc/self/fd/1"}, {Path: "/dev/stderr", Target: "/proc/self/fd/2"},
 		{Path: "/dev/ptmx", Target: "pts/ptmx"},
@@ -89,13 +89,13 @@ func buildPlan(c Config) (*plan, error) {
 	}
 	if c.Workspace.Path != "" {
 		ws := c.Workspace.Path
-		mounts[ws] = stage.Mount{Kind: stage.MountBind, Target: ws, Source: ws, Write: c.Workspace.Write, Owned: true}
+		mounts[ws] = spec.Mount{Kind: spec.MountBind, Target: ws, Source: ws, Write: c.Workspace.Write, Owned: true}
 		if p.spec.Dir == "" {
 			p.spec.Dir = ws
 		}
 	}
 	if c.Home != "" && !covered(mounts, c.Home) {
-		mounts[c.Home] = stage.Mount{Kind: stage.MountTmpfs, Target: c.Home, Mode: 0o700, Write: true}
+		mounts[c.Home] = spec.Mount{Kind: spec.MountTmpfs, Target: c.Home, Mode: 0o700, Write: true}
 	}
 	if p.spec.Dir == "" {
 		p.spec.Dir = "/"
@@ -105,7 +105,7 @@ func buildPlan(c Config) (*plan, error) {
 	for _, m := range mounts {
 		p.spec.Mounts = append(p.spec.Mounts, m)
 	}
-	slices.SortFunc(p.spec.Mounts, func(a, b stage.Mount) int {
+	slices.SortFunc(p.spec.Mounts, func(a, b spec.Mount) int {
 		if d := strings.Count(a.Target, "/") - strings.Count(b.Target, "/"); d != 0 {
 			return d
 		}
@@ -116,7 +116,7 @@ func buildPlan(c Config) (*plan, error) {
 }
 
 // declare adds one declared path.
-func (p *plan) declare(mounts map[string]stage.Mount, path string, write, optional bool) ([]stage.Link, error) {
+func (p *plan) declare(mounts map[string]spec.Mount, path string, write, optional bool) ([]spec.Link, error) {
 	path = filepath.Clean(path)
 	if path == "/" {
 		if write {
@@ -129,7 +129,7 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, option
 	}
 	switch {
 	case path == "/sys":
-		mounts[path] = stage.Mount{Kind: stage.MountSysfs, Target: path}
+		mounts[path] = spec.Mount{Kind: spec.MountSysfs, Target: path}
 		return nil, nil
 	case path == "/dev" || path == "/run":
 		return nil, nil // the sandbox has its own
@@ -143,7 +143,7 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, option
 	switch {
 	case errors.Is(err, os.ErrNotExist) && write:
 		// A place to write that the host does not have: empty and of the sandbox's own.
-		mounts[path] = stage.Mount{Kind: stage.MountTmpfs, Target: path, Mode: 0o755, Write: true}
+		mounts[path] = spec.Mount{Kind: spec.MountTmpfs, Target: path, Mode: 0o755, Write: true}
 		return nil, nil
 	case errors.Is(err, os.ErrNotExist) && optional:
 		p.degraded = append(p.degraded, "declared path "+path+" does not exist")
@@ -159,12 +159,12 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, option
 		}
 		return nil, fmt.Errorf("open declared path: %w", err)
 	}
-	var links []stage.Link
+	var links []spec.Link
 	if real != path {
 		if write && fi.Mode()&os.ModeSymlink != 0 {
 			return nil, fmt.Errorf("open declared path %s: a writable path must not be a symbolic link (it leads to %s)", path, real)
 		}
-		links = append(links, stage.Link{Path: path, Target: real})
+		links = append(links, spec.Link{Path: path, Target: real})
 		if fi, err = os.Stat(real); err != nil {
 			return nil, fmt.Errorf("open declared path: %w", err)
 		}
@@ -172,7 +172,7 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, option
 	if _, ok := private[real]; ok {
 		return links, nil
 	}
-	m := stage.Mount{Kind: stage.MountBind, Target: real, Source: real, Write: write, Owned: write, File: !fi.IsDir()}
+	m := spec.Mount{Kind: spec.MountBind, Target: real, Source: real, Write: write, Owned: write, File: !fi.IsDir()}
 	switch mode := fi.Mode(); {
 	case mode&os.ModeDevice != 0:
 		m.Device, m.Write, m.Owned = true, true, false
@@ -185,12 +185,12 @@ func (p *plan) declare(mounts map[string]stage.Mount, path string, write, option
 
 // declareRoot stands for "read_only: /": every folder of the host's root but
 // those that the sandbox has of its own.
-func (p *plan) declareRoot(mounts map[string]stage.Mount, optional bool) ([]stage.Link, error) {
+func (p *plan) declareRoot(mounts map[string]spec.Mount, optional bool) ([]spec.Link, error) {
 	entries, err := os.ReadDir("/")
 	if err != nil {
 		return nil, fmt.Errorf("list /: %w", err)
 	}
-	var links []stage.Link
+	var links []spec.Link
 	for _, e := range entries {
 		path := "/" + e.Name()
 		switch path {
@@ -210,9 +210,9 @@ func (p *plan) declareRoot(mounts map[string]stage.Mount, optional bool) ([]stag
 }
 
 // covered reports whether a host folder at or above path is mounted.
-func covered(mounts map[string]stage.Mount, path string) bool {
+func covered(mounts map[string]spec.Mount, path string) bool {
 	for dir := path; dir != "/"; dir = filepath.Dir(dir) {
-		if m, ok := mounts[dir]; ok && m.Kind == stage.MountBind {
+		if m, ok := mounts[dir]; ok && m.Kind == spec.MountBind {
 			return true
 		}
 	}
@@ -221,8 +221,8 @@ func covered(mounts map[string]stage.Mount, path string) bool {
 
 // mergedUsr gives the top-level links of a merged /usr when their targets are
 // there, so that declaring /usr is enough to run a program of /bin.
-func mergedUsr(mounts map[string]stage.Mount) []stage.Link {
-	var links []stage.Link
+func mergedUsr(mounts map[string]spec.Mount) []spec.Link {
+	var links []spec.Link
 	for _, path := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
 		if _, ok := mounts[path]; ok {
 			continue
@@ -233,7 +233,7 @@ func mergedUsr(mounts map[string]stage.Mount) []stage.Link {
 		}
 		real, err := filepath.EvalSymlinks(path)
 		if err == nil && covered(mounts, real) {
-			links = append(links, stage.Link{Path: path, Target: target})
+			links = append(links, spec.Link{Path: path, Target: target})
 		}
 	}
 	return links
@@ -250,7 +250,7 @@ func (p *plan) landlock(c Config) error {
 		p.degraded = append(p.degraded, "Landlock: "+err.Error())
 		return nil
 	}
-	l := stage.Landlock{ABI: abi}
+	l := spec.Landlock{ABI: abi}
 	for _, m := range p.spec.Mounts {
 		if m.Write {
 			l.ReadWrite = append(l.ReadWrite, m.Target)

@@ -12,9 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
-
-	"github.com/creel-run/creel/sandbox/stage"
 )
 
 // AgentPID is the agent's process as the host sees it: the oldest child of the
@@ -115,7 +114,7 @@ func countRules(fd int, counts map[string]int) error {
 		genLen    = 4 // struct nfgenmsg
 		seq       = 1
 	)
-	name := append([]byte(stage.TableName), 0)
+	name := append([]byte(spec.TableName), 0)
 	attrLen := 4 + len(name)
 	msg := make([]byte, headerLen+genLen+(attrLen+3)&^3)
 	ne := binary.NativeEndian

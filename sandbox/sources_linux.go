@@ -5,9 +5,8 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
-
-	"github.com/creel-run/creel/sandbox/stage"
 )
 
 // openSources opens the host's mounts for a sandbox of root: its stage has an
@@ -15,7 +14,7 @@ import (
 // writable folders are id-mapped, so that what their owner may do the agent may
 // do, and what it creates belongs to their owner; nothing on the host changes
 // owner. Read-only paths are not: the agent must not read what only root may.
-func openSources(spec *stage.Spec, id identity, program *os.File) (files []*os.File, err error) {
+func openSources(s *spec.Spec, id identity, program *os.File) (files []*os.File, err error) {
 	defer func() {
 		if err != nil {
 			for _, f := range files {
@@ -30,16 +29,16 @@ func openSources(spec *stage.Spec, id identity, program *os.File) (files []*os.F
 			_ = f.Close()
 		}
 	}()
-	for i := range spec.Mounts {
-		m := &spec.Mounts[i]
-		if m.Kind != stage.MountBind {
+	for i := range s.Mounts {
+		m := &s.Mounts[i]
+		if m.Kind != spec.MountBind {
 			continue
 		}
 		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
 		if err != nil {
 			return files, fmt.Errorf("open %s: %w", m.Source, err)
 		}
-		m.FD = stage.SourceFD + len(files)
+		m.FD = spec.SourceFD + len(files)
 		files = append(files, os.NewFile(uintptr(fd), m.Source))
 		if !m.Owned {
 			continue

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 	"github.com/creel-run/creel/sandbox/stage/embedded"
 )
 
@@ -39,7 +39,7 @@ type Sandbox struct {
 	InitPID  int      // process 1 of the sandbox, as the host sees it
 	UID, GID int      // the agent's ids on the host
 	Degraded []string // what was accepted
-	Plan     stage.Spec
+	Plan     spec.Spec
 
 	control *control
 	done    chan struct{} // closed by Close; ends the forking thread
@@ -80,11 +80,11 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		}
 	}
 	s.Plan = p.spec
-	spec, err := memfd("creel-spec", func(f *os.File) error { return json.NewEncoder(f).Encode(&p.spec) })
+	text, err := memfd("creel-spec", func(f *os.File) error { return json.NewEncoder(f).Encode(&p.spec) })
 	if err != nil {
 		return nil, err
 	}
-	defer spec.Close()
+	defer text.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make control socket: %w", err)
@@ -94,7 +94,7 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	if s.control, err = newControl(outer); err != nil {
 		return nil, err
 	}
-	if err := s.fork(id, program, append([]*os.File{inner, spec}, sources...)); err != nil {
+	if err := s.fork(id, program, append([]*os.File{inner, text}, sources...)); err != nil {
 		_ = s.control.Close()
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func forkError(err error) error {
 func (s *Sandbox) setUp(ctx context.Context, notify bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	ready, files, err := s.control.expect(ctx, stage.MsgReady)
+	ready, files, err := s.control.expect(ctx, spec.MsgReady)
 	if err != nil {
 		return s.explain(err)
 	}
@@ -224,7 +224,7 @@ func (s *Sandbox) setUp(ctx context.Context, notify bool) error {
 	if !notify {
 		return nil
 	}
-	_, files, err = s.control.expect(ctx, stage.MsgNotify)
+	_, files, err = s.control.expect(ctx, spec.MsgNotify)
 	if err != nil {
 		return s.explain(err)
 	}
@@ -259,40 +259,40 @@ func (s *Sandbox) take(names []string, files []*os.File) error {
 	for i, name := range names {
 		f := files[i]
 		switch name {
-		case stage.FDRedirect4, stage.FDRedirect6, stage.FDProxy4, stage.FDProxy6, stage.FDDNSTCP4, stage.FDDNSTCP6:
+		case spec.FDRedirect4, spec.FDRedirect6, spec.FDProxy4, spec.FDProxy6, spec.FDDNSTCP4, spec.FDDNSTCP6:
 			l, err := net.FileListener(f)
 			_ = f.Close()
 			if err != nil {
 				return fmt.Errorf("take listener %s: %w", name, err)
 			}
 			switch name {
-			case stage.FDRedirect4, stage.FDRedirect6:
+			case spec.FDRedirect4, spec.FDRedirect6:
 				s.Redirect = append(s.Redirect, l)
-			case stage.FDProxy4, stage.FDProxy6:
+			case spec.FDProxy4, spec.FDProxy6:
 				s.Proxy = append(s.Proxy, l)
 			default:
 				s.DNSTCP = append(s.DNSTCP, l)
 			}
-		case stage.FDDNSUDP4, stage.FDDNSUDP6:
+		case spec.FDDNSUDP4, spec.FDDNSUDP6:
 			pc, err := net.FilePacketConn(f)
 			_ = f.Close()
 			if err != nil {
 				return fmt.Errorf("take socket %s: %w", name, err)
 			}
 			s.DNS = append(s.DNS, pc)
-		case stage.FDDiag:
+		case spec.FDDiag:
 			s.Diag = f
-		case stage.FDRefused:
+		case spec.FDRefused:
 			s.Refused = f
-		case stage.FDNetfilter:
+		case spec.FDNetfilter:
 			s.Netfilter = f
-		case stage.FDPTY:
+		case spec.FDPTY:
 			s.PTY = f
-		case stage.FDStdin:
+		case spec.FDStdin:
 			s.Stdin = f
-		case stage.FDStdout:
+		case spec.FDStdout:
 			s.Stdout = f
-		case stage.FDStderr:
+		case spec.FDStderr:
 			s.Stderr = f
 		default:
 			_ = f.Close()
@@ -306,10 +306,10 @@ func (s *Sandbox) take(names []string, files []*os.File) error {
 func (s *Sandbox) Release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := s.control.send(stage.Message{Type: stage.MsgGo}); err != nil {
+	if err := s.control.send(spec.Message{Type: spec.MsgGo}); err != nil {
 		return fmt.Errorf("release agent: %w", err)
 	}
-	if _, _, err := s.control.expect(ctx, stage.MsgStarted); err != nil {
+	if _, _, err := s.control.expect(ctx, spec.MsgStarted); err != nil {
 		return s.explain(err)
 	}
 	return nil
@@ -327,17 +327,17 @@ func (s *Sandbox) Wait(onStop func()) (Exit, error) {
 			return Exit{}, s.explain(err)
 		}
 		switch m.Type {
-		case stage.MsgStopped:
+		case spec.MsgStopped:
 			if onStop != nil {
 				onStop()
 			}
-		case stage.MsgExit:
+		case spec.MsgExit:
 			ws := syscall.WaitStatus(m.Status)
 			if ws.Signaled() {
 				return Exit{Signal: int(ws.Signal())}, nil
 			}
 			return Exit{Status: ws.ExitStatus()}, nil
-		case stage.MsgFailed:
+		case spec.MsgFailed:
 			return Exit{}, &CommandError{Step: m.Step, Errno: m.Errno, Text: m.Text}
 		}
 	}
@@ -345,7 +345,7 @@ func (s *Sandbox) Wait(onStop func()) (Exit, error) {
 
 // Signal sends a signal to the agent.
 func (s *Sandbox) Signal(sig syscall.Signal) error {
-	return s.control.send(stage.Message{Type: stage.MsgSignal, Signal: int(sig)})
+	return s.control.send(spec.Message{Type: spec.MsgSignal, Signal: int(sig)})
 }
 
 // Kill ends every process of the sandbox; its streams then reach their end.

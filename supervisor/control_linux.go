@@ -103,7 +103,7 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 		s.o.Notice(err.Error())
 	}
 	for _, w := range warnings {
-		s.o.Notice(w.Error())
+		s.o.Notice(w.String())
 	}
 	if parts := static(old.doc, rev.doc); len(parts) > 0 {
 		s.o.Notice(fmt.Sprintf("%s changed: that takes effect at the next start", strings.Join(parts, ", ")))

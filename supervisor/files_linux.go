@@ -11,7 +11,7 @@ import (
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
 
 	"github.com/creel-run/creel/netname"
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 )
 
 // systemBundles are the places where distributions keep the certificates that
@@ -36,9 +36,9 @@ const javaPassword = "changeit"
 
 // suppliedFiles are the small files that Creel puts in place of the host's: who
 // and where the agent is, how names are resolved, and whom to trust.
-func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]stage.File, error) {
-	text := func(path, data string) stage.File { return stage.File{Path: path, Data: []byte(data), Mode: 0o444} }
-	files := []stage.File{
+func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]spec.File, error) {
+	text := func(path, data string) spec.File { return spec.File{Path: path, Data: []byte(data), Mode: 0o444} }
+	files := []spec.File{
 		// One name server that is not loopback (some resolvers refuse loopback), no search list.
 		text("/etc/resolv.conf", "nameserver "+netname.NameServerV4.String()+"\noptions ndots:1 timeout:5 attempts:2\n"),
 		// No service of the host answers names: nss-resolve, nscd and mDNS speak over its sockets.
@@ -63,9 +63,9 @@ func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]stag
 		}
 		places = append(places, path)
 	}
-	files = append(files, stage.File{Path: bundleFile, Data: bundle, Mode: 0o444})
+	files = append(files, spec.File{Path: bundleFile, Data: bundle, Mode: 0o444})
 	for _, p := range places {
-		files = append(files, stage.File{Path: p, Data: bundle, Mode: 0o444})
+		files = append(files, spec.File{Path: p, Data: bundle, Mode: 0o444})
 	}
 	java, err := javaFiles(bundle)
 	if err != nil {
@@ -76,7 +76,7 @@ func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]stag
 
 // javaFiles stand over the trust stores of the Java virtual machines that the
 // host has; most hosts have none, and then nothing is computed.
-func javaFiles(bundle []byte) ([]stage.File, error) {
+func javaFiles(bundle []byte) ([]spec.File, error) {
 	real := map[string]bool{}
 	for _, pattern := range javaStores {
 		found, err := filepath.Glob(pattern)
@@ -111,9 +111,9 @@ func javaFiles(bundle []byte) ([]stage.File, error) {
 	if err := store.Store(&out, []byte(javaPassword)); err != nil {
 		return nil, fmt.Errorf("build java trust store: %w", err)
 	}
-	var files []stage.File
+	var files []spec.File
 	for path := range real {
-		files = append(files, stage.File{Path: path, Data: []byte(out.String()), Mode: 0o444})
+		files = append(files, spec.File{Path: path, Data: []byte(out.String()), Mode: 0o444})
 	}
 	return files, nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/sandbox"
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 )
 
 // Posture reads back from the kernel what is in force for the live sandbox, and
@@ -111,7 +111,7 @@ func (s *supervisor) mountLayer(pid int) api.Layer {
 		return layer("mounts", false, err.Error(), "a readable mount table")
 	}
 	plan := s.box.Plan
-	want := map[string]stage.Mount{}
+	want := map[string]spec.Mount{}
 	for _, m := range plan.Mounts {
 		want[m.Target] = m
 	}
@@ -160,7 +160,7 @@ func (s *supervisor) mountLayer(pid int) api.Layer {
 }
 
 // belowWritable: submounts of a writable declared folder come with it.
-func belowWritable(path string, mounts []stage.Mount) bool {
+func belowWritable(path string, mounts []spec.Mount) bool {
 	for _, m := range mounts {
 		if m.Write && within(m.Target, path) {
 			return true
@@ -203,7 +203,7 @@ func (s *supervisor) networkLayer(pid int) api.Layer {
 	if err != nil {
 		faults = append(faults, err.Error())
 	}
-	for chain, n := range stage.RuleCounts() {
+	for chain, n := range spec.RuleCounts() {
 		if got[chain] != n {
 			faults = append(faults, fmt.Sprintf("chain %s has %d rules, not %d", chain, got[chain], n))
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/sandbox"
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 	"github.com/creel-run/creel/secret"
 )
 
@@ -128,7 +128,7 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		Name: s.name, Command: s.o.Command, Home: s.who.home, Notify: true,
 		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: !s.o.ReadOnly},
 		WithoutLandlock: doc.Landlock.Compatibility == policy.BestEffort,
-		Network:         stage.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
+		Network:         spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
 		Streams:         s.terminal.kinds(),
 	}
 	c.Rows, c.Cols = s.terminal.size()

@@ -27,6 +27,8 @@ type source struct {
 	// over itself, and a file that replaces it is not taken.
 	exposed bool
 	trust   *trust // of the workspace, if it is writable
+
+	workspace string
 }
 
 // revision is one compiled policy.
@@ -38,7 +40,7 @@ type revision struct {
 
 // findPolicy reads the policy that a run starts with.
 func findPolicy(o Options) (*source, error) {
-	s := &source{}
+	s := &source{workspace: o.Workspace}
 	if !o.ReadOnly {
 		t, err := trustOf(o.Workspace)
 		if err != nil {
@@ -111,11 +113,30 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
-	engine, err := policy.Compile(doc)
+	engine, err := policy.Compile(doc, policy.ResolveBinaries(resolver(s.workspace)))
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
 	return &revision{number: number, doc: doc, engine: engine}, warnings, nil
+}
+
+// resolver follows the links of a binary's path, because the kernel names the
+// caller by its real one, and the sandbox shows the host's files at their own
+// places. What lies where an agent may write is not followed: a link there could
+// lead a rule to any program.
+func resolver(workspace string) func(string) string {
+	return func(path string) string {
+		for _, dir := range []string{workspace, "/tmp", "/var/tmp", "/dev/shm"} {
+			if within(dir, path) {
+				return ""
+			}
+		}
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return ""
+		}
+		return real
+	}
 }
 
 func faulty(err error, path string) error {

@@ -102,7 +102,7 @@ func (s *supervisor) loadPolicy() error {
 		return err
 	}
 	for _, w := range warnings {
-		s.o.Notice(w.Error())
+		s.o.Notice(w.String())
 	}
 	s.rev.Store(rev)
 	return nil

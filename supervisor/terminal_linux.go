@@ -15,7 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/creel-run/creel/sandbox"
-	"github.com/creel-run/creel/sandbox/stage"
+	"github.com/creel-run/creel/sandbox/spec"
 )
 
 // drainTime is how long, after the agent's end, a process that it left behind
@@ -48,15 +48,15 @@ func openTerminal(stdin, stdout, stderr *os.File) (*terminal, error) {
 	return t, nil
 }
 
-func (t *terminal) kinds() (k [3]stage.StreamKind) {
+func (t *terminal) kinds() (k [3]spec.StreamKind) {
 	for i, f := range t.files {
 		switch {
 		case f == nil:
-			k[i] = stage.StreamNone
+			k[i] = spec.StreamNone
 		case t.tty[i]:
-			k[i] = stage.StreamTTY
+			k[i] = spec.StreamTTY
 		default:
-			k[i] = stage.StreamPipe
+			k[i] = spec.StreamPipe
 		}
 	}
 	return k

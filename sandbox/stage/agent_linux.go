@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,7 +33,7 @@ type agent struct {
 
 // startAgent forks the child up to the point where it waits for go. It must be
 // called on a thread that lives as long as the stage.
-func startAgent(s *Spec, path string, stdio [3]int, tty int, ruleset int) (*agent, error) {
+func startAgent(s *spec.Spec, path string, stdio [3]int, tty int, ruleset int) (*agent, error) {
 	mapR, mapW, err := pipe()
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func startAgent(s *Spec, path string, stdio [3]int, tty int, ruleset int) (*agen
 		return nil, err
 	}
 	f := &agentFork{
-		stdio: stdio, tty: tty, mapped: mapR, goPipe: goR, errPipe: errW, control: ControlFD,
+		stdio: stdio, tty: tty, mapped: mapR, goPipe: goR, errPipe: errW, control: spec.ControlFD,
 		ruleset: ruleset, notify: s.Notify, lastCap: lastCapability(),
 	}
 	if len(s.Seccomp) == 0 || len(s.Seccomp)%int(unsafe.Sizeof(unix.SockFilter{})) != 0 {

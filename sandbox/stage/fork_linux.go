@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -231,7 +232,7 @@ fail:
 
 // prepareNotify lays out the message that carries the listener's descriptor.
 func (a *agentFork) prepareNotify() {
-	a.msgText = []byte(`{"type":"` + MsgNotify + `"}`)
+	a.msgText = []byte(`{"type":"` + spec.MsgNotify + `"}`)
 	a.msgCtl = make([]byte, unix.CmsgSpace(4))
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&a.msgCtl[0]))
 	h.Level, h.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ func handled(abi int) uint64 {
 // openRuleset makes the Landlock ruleset over the finished root; the agent
 // enters it by descriptor. TCP is not handled: every port of the sandbox ends in
 // the supervisor, which judges names and not port numbers.
-func openRuleset(l Landlock) (int, error) {
+func openRuleset(l spec.Landlock) (int, error) {
 	if l.ABI == 0 {
 		return -1, nil
 	}

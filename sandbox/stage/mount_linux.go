@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +15,7 @@ import (
 // is opened as a detached mount before the first is attached, so that no mount
 // of ours can hide a later source. Returned are the optional mounts that were
 // skipped because their source is absent.
-func buildRoot(s *Spec) (skipped []string, err error) {
+func buildRoot(s *spec.Spec) (skipped []string, err error) {
 	// The namespace is a copy of the host's: nothing may propagate either way.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("make mounts private: %w", err)
@@ -86,9 +87,9 @@ func buildRoot(s *Spec) (skipped []string, err error) {
 	return skipped, nil
 }
 
-func attrs(m Mount) uint64 {
+func attrs(m spec.Mount) uint64 {
 	a := uint64(unix.MOUNT_ATTR_NOSUID)
-	if !m.Device && m.Kind != MountPTS {
+	if !m.Device && m.Kind != spec.MountPTS {
 		a |= unix.MOUNT_ATTR_NODEV
 	}
 	if !m.Write {
@@ -101,9 +102,9 @@ func attrs(m Mount) uint64 {
 }
 
 // openTree gives a detached mount for m.
-func openTree(m Mount) (int, error) {
+func openTree(m spec.Mount) (int, error) {
 	switch m.Kind {
-	case MountBind:
+	case spec.MountBind:
 		fd := m.FD
 		if fd <= 0 {
 			var err error
@@ -120,19 +121,19 @@ func openTree(m Mount) (int, error) {
 			return -1, fmt.Errorf("set attributes: %w", err)
 		}
 		return fd, nil
-	case MountTmpfs:
+	case spec.MountTmpfs:
 		opts := map[string]string{"mode": fmt.Sprintf("%04o", m.Mode)}
 		if m.Size != "" {
 			opts["size"] = m.Size
 		}
 		return newFS("tmpfs", opts, attrs(m))
-	case MountProc:
+	case spec.MountProc:
 		m.Write = true
 		// The agent sees what it may trace: its own processes, and not init.
 		return newFS("proc", map[string]string{"hidepid": "invisible"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
-	case MountSysfs:
+	case spec.MountSysfs:
 		return newFS("sysfs", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
-	case MountPTS:
+	case spec.MountPTS:
 		m.Write = true
 		return newFS("devpts", map[string]string{"newinstance": "", "ptmxmode": "0666", "mode": "0620"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	}
@@ -181,7 +182,7 @@ func setAttr(path string, attr uint64, recursive bool) error {
 
 // makeTarget creates a mount point in the sandbox's own root. Below a bind
 // mount it must exist already: nothing is ever created on the host.
-func makeTarget(m Mount) error {
+func makeTarget(m spec.Mount) error {
 	if fi, err := os.Lstat(m.Target); err == nil {
 		if fi.IsDir() == m.File {
 			return fmt.Errorf("is a directory: %v, wanted the opposite", fi.IsDir())
@@ -208,7 +209,7 @@ const filesDir = "/.creel"
 // supplyFiles puts Creel's small files over the places where programs look for
 // them. A path of the host that is a symlink is followed inside the new root;
 // where neither file nor folder exists on a bind mount, the file is left out.
-func supplyFiles(files []File) error {
+func supplyFiles(files []spec.File) error {
 	if len(files) == 0 {
 		return nil
 	}
@@ -233,7 +234,7 @@ func supplyFiles(files []File) error {
 			return fmt.Errorf("find place of %s: %w", f.Path, err)
 		}
 		if _, err := os.Lstat(target); err != nil {
-			if err := makeTarget(Mount{Target: target, File: true}); err != nil {
+			if err := makeTarget(spec.Mount{Target: target, File: true}); err != nil {
 				if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
 					continue // a read-only host folder without such a file
 				}
@@ -290,7 +291,7 @@ func bindReadOnly(src, target string, extra uint64) error {
 
 // protect makes the listed paths empty or read-only, after all mounts. What does
 // not exist needs no protection here; a failure on what exists is an error.
-func protect(s *Spec) error {
+func protect(s *spec.Spec) error {
 	for _, p := range s.ReadOnly {
 		if _, err := os.Lstat(p); err != nil {
 			continue

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -12,7 +13,7 @@ import (
 // configureLoopback brings lo up, gives it a global-scope address of each family
 // (without one IPv4 has no source address) and makes every destination local.
 // IPv4 gets a preferred source, else the source of a connection equals its destination.
-func configureLoopback(n Network) error {
+func configureLoopback(n spec.Network) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open route socket: %w", err)
@@ -67,14 +68,14 @@ func openListeners() (all []opened, err error) {
 		v6   bool
 		port int
 	}{
-		{FDRedirect4, unix.SOCK_STREAM, false, RedirectPort},
-		{FDRedirect6, unix.SOCK_STREAM, true, RedirectPort},
-		{FDProxy4, unix.SOCK_STREAM, false, ProxyPort},
-		{FDProxy6, unix.SOCK_STREAM, true, ProxyPort},
-		{FDDNSUDP4, unix.SOCK_DGRAM, false, DNSPort},
-		{FDDNSUDP6, unix.SOCK_DGRAM, true, DNSPort},
-		{FDDNSTCP4, unix.SOCK_STREAM, false, DNSPort},
-		{FDDNSTCP6, unix.SOCK_STREAM, true, DNSPort},
+		{spec.FDRedirect4, unix.SOCK_STREAM, false, spec.RedirectPort},
+		{spec.FDRedirect6, unix.SOCK_STREAM, true, spec.RedirectPort},
+		{spec.FDProxy4, unix.SOCK_STREAM, false, spec.ProxyPort},
+		{spec.FDProxy6, unix.SOCK_STREAM, true, spec.ProxyPort},
+		{spec.FDDNSUDP4, unix.SOCK_DGRAM, false, spec.DNSPort},
+		{spec.FDDNSUDP6, unix.SOCK_DGRAM, true, spec.DNSPort},
+		{spec.FDDNSTCP4, unix.SOCK_STREAM, false, spec.DNSPort},
+		{spec.FDDNSTCP6, unix.SOCK_STREAM, true, spec.DNSPort},
 	} {
 		family := unix.AF_INET
 		if l.v6 {
@@ -110,9 +111,9 @@ func openListeners() (all []opened, err error) {
 		name  string
 		proto int
 	}{
-		{FDDiag, unix.NETLINK_SOCK_DIAG},
-		{FDRefused, unix.NETLINK_NETFILTER},
-		{FDNetfilter, unix.NETLINK_NETFILTER},
+		{spec.FDDiag, unix.NETLINK_SOCK_DIAG},
+		{spec.FDRefused, unix.NETLINK_NETFILTER},
+		{spec.FDNetfilter, unix.NETLINK_NETFILTER},
 	} {
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, n.proto)
 		if err != nil {

@@ -4,30 +4,28 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
-// TableName is the nftables table of a sandbox.
-const TableName = "creel"
-
 // loadRules installs the sandbox's rules in one transaction:
 //
 //	output (nat):   port 53 → DNS listener; own loopback accepted; TCP → listener
 //	input (filter): own loopback, replies and redirected packets accepted; the
-//	                rest logged to RefusedGroup and refused
+//	                rest logged to spec.RefusedGroup and refused
 //
 // The order is that of kernel-notes 11. Refusal stands in the input hook, where
 // it gives ECONNREFUSED at once (in output it gives EPERM). Here every address
 // is local, so "own loopback" is spelled out and never asked of the fib.
-func loadRules(n Network) error {
+func loadRules(n spec.Network) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: TableName})
+	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: spec.TableName})
 	drop := nftables.ChainPolicyDrop
 	accept := nftables.ChainPolicyAccept
 	out := c.AddChain(&nftables.Chain{
@@ -53,7 +51,7 @@ func loadRules(n Network) error {
 	ok := verdict(expr.VerdictAccept)
 
 	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		rule(out, l4proto(proto), dport(53), redirect(DNSPort))
+		rule(out, l4proto(proto), dport(53), redirect(spec.DNSPort))
 	}
 	own := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	for _, a := range []string{n.V4, n.V6} {
@@ -66,7 +64,7 @@ func loadRules(n Network) error {
 	for _, p := range own {
 		rule(out, daddr(p), ok)
 	}
-	rule(out, l4proto(unix.IPPROTO_TCP), redirect(RedirectPort))
+	rule(out, l4proto(unix.IPPROTO_TCP), redirect(spec.RedirectPort))
 
 	rule(in, ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), ok)
 	rule(in, ctStatusDNAT(), ok)
@@ -148,7 +146,7 @@ func logRefused() []expr.Any {
 		&expr.Limit{Type: expr.LimitTypePkts, Rate: 50, Unit: expr.LimitTimeSecond, Burst: 100},
 		&expr.Log{
 			Key:     1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_SNAPLEN,
-			Group:   RefusedGroup,
+			Group:   spec.RefusedGroup,
 			Snaplen: 128, // IPv6 header with options and the ports
 		},
 	}

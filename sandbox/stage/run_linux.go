@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +22,7 @@ func Main() int {
 	// The agent's parent-death signal and the terminal's session hang on this thread.
 	runtime.LockOSThread()
 	if err := run(); err != nil {
-		m := Message{Type: MsgFailed, Text: err.Error()}
+		m := spec.Message{Type: spec.MsgFailed, Text: err.Error()}
 		var f *failure
 		if errors.As(err, &f) {
 			m.Step, m.Errno = f.step, int(f.errno)
@@ -70,7 +71,7 @@ func run() error {
 		return err
 	}
 	handover = append(handover, st.outer...)
-	ready := Message{Type: MsgReady, Skipped: skipped}
+	ready := spec.Message{Type: spec.MsgReady, Skipped: skipped}
 	fds := make([]int, len(handover))
 	for i, o := range handover {
 		ready.Names = append(ready.Names, o.name)
@@ -93,7 +94,7 @@ func run() error {
 		return err
 	}
 	// End of file instead of go: the supervisor died before any agent code ran.
-	if m, err := receive(); err != nil || m.Type != MsgGo {
+	if m, err := receive(); err != nil || m.Type != spec.MsgGo {
 		os.Exit(1)
 	}
 	if err := a.release(); err != nil {
@@ -105,17 +106,17 @@ func run() error {
 	if err := dropCapabilities(); err != nil {
 		return err
 	}
-	if err := send(Message{Type: MsgStarted}, nil); err != nil {
+	if err := send(spec.Message{Type: spec.MsgStarted}, nil); err != nil {
 		return err
 	}
 	go obey(a.pid)
 	return reap(a.pid)
 }
 
-func readSpec() (*Spec, error) {
-	f := os.NewFile(SpecFD, "spec")
+func readSpec() (*spec.Spec, error) {
+	f := os.NewFile(spec.SpecFD, "spec")
 	defer f.Close()
-	var s Spec
+	var s spec.Spec
 	if err := json.NewDecoder(f).Decode(&s); err != nil {
 		return nil, fmt.Errorf("read spec: %w", err)
 	}
@@ -140,7 +141,7 @@ func obey(pid int) {
 		if err != nil {
 			os.Exit(0)
 		}
-		if m.Type != MsgSignal {
+		if m.Type != spec.MsgSignal {
 			continue
 		}
 		sig := syscall.Signal(m.Signal)
@@ -169,11 +170,11 @@ func reap(pid int) error {
 		case err != nil:
 			return fmt.Errorf("wait: %w", err)
 		case got == pid && ws.Stopped():
-			if err := send(Message{Type: MsgStopped, Signal: int(ws.StopSignal())}, nil); err != nil {
+			if err := send(spec.Message{Type: spec.MsgStopped, Signal: int(ws.StopSignal())}, nil); err != nil {
 				return err
 			}
 		case got == pid:
-			if err := send(Message{Type: MsgExit, Status: int(ws)}, nil); err != nil {
+			if err := send(spec.Message{Type: spec.MsgExit, Status: int(ws)}, nil); err != nil {
 				return err
 			}
 		}
@@ -200,7 +201,7 @@ func dropCapabilities() error {
 	return nil
 }
 
-func send(m Message, fds []int) error {
+func send(m spec.Message, fds []int) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", m.Type, err)
@@ -209,17 +210,17 @@ func send(m Message, fds []int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	if err := unix.Sendmsg(ControlFD, text, rights, nil, unix.MSG_NOSIGNAL); err != nil {
+	if err := unix.Sendmsg(spec.ControlFD, text, rights, nil, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("send %s: %w", m.Type, err)
 	}
 	return nil
 }
 
-func receive() (Message, error) {
-	var m Message
+func receive() (spec.Message, error) {
+	var m spec.Message
 	buf := make([]byte, maxMessage)
 	for {
-		n, err := unix.Read(ControlFD, buf)
+		n, err := unix.Read(spec.ControlFD, buf)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue

@@ -3,6 +3,7 @@ package stage
 import (
 	"fmt"
 
+	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,22 +17,22 @@ type streams struct {
 	tty   int // the terminal's inner end, or -1
 }
 
-func openStreams(s *Spec) (*streams, error) {
+func openStreams(s *spec.Spec) (*streams, error) {
 	st := &streams{tty: -1}
-	names := [3]string{FDStdin, FDStdout, FDStderr}
+	names := [3]string{spec.FDStdin, spec.FDStdout, spec.FDStderr}
 	for i, kind := range s.Streams {
 		switch kind {
-		case StreamTTY:
+		case spec.StreamTTY:
 			if st.tty < 0 {
 				outer, inner, err := openPTY(s.Rows, s.Cols)
 				if err != nil {
 					return nil, err
 				}
 				st.tty = inner
-				st.outer = append(st.outer, opened{FDPTY, outer})
+				st.outer = append(st.outer, opened{spec.FDPTY, outer})
 			}
 			st.inner[i] = st.tty
-		case StreamPipe:
+		case spec.StreamPipe:
 			r, w, err := pipe()
 			if err != nil {
 				return nil, err

@@ -1,4 +1,4 @@
-package stage
+package spec
 
 // Descriptors that the stage inherits.
 const (
@@ -14,6 +14,9 @@ const (
 	DNSPort      = 31053
 	ProxyPort    = 3128
 )
+
+// TableName is the nftables table of a sandbox.
+const TableName = "creel"
 
 // RefusedGroup is the NFLOG group that refused packets are reported to.
 const RefusedGroup = 1
