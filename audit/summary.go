@@ -32,7 +32,10 @@ type Entry struct {
 	Rule     string `json:"rule,omitempty"`
 	RuleAt   string `json:"rule_at,omitempty"`
 	Audited  bool   `json:"audited,omitempty"`
-	Reason   string `json:"reason,omitempty"` // of the first one
+	// Layer is which check denied, and Addr the address that address rules refused.
+	Layer  string `json:"layer,omitempty"`
+	Addr   string `json:"addr,omitempty"`
+	Reason string `json:"reason,omitempty"` // of the first one
 	Count    uint64 `json:"count"`
 }
 
@@ -120,6 +123,11 @@ func (s *Summary) Add(e Event) {
 	default: // an unknown verdict is none that let something out
 		entry.Verdict = "deny"
 		entry.Protocol = refusedProtocol(e)
+		entry.Layer = e.Detail["layer"]
+		if entry.Layer == "address" {
+			entry.Addr = e.Addr
+			entry.Path, entry.Method = "", "" // the same for every request
+		}
 		s.totals.Denied++
 	}
 	s.add(entry, shorten(e.Reason))
@@ -287,7 +295,8 @@ func (e Entry) String() string {
 		if e.RuleAt != "" {
 			b.WriteString(" (" + e.RuleAt + ")")
 		}
-	case e.Verdict == "deny" && e.Reason != "":
+	}
+	if e.Verdict == "deny" && e.Reason != "" {
 		b.WriteString(" — " + e.Reason)
 	}
 	if e.Audited {

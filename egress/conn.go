@@ -254,6 +254,7 @@ func (c *conn) recordDenial(d *denial, protocol string) error {
 	}
 	ev.Verdict, ev.Reason, ev.Protocol = policy.Deny.String(), d.reason, protocol
 	ev.Method, ev.Path, ev.Status = d.method, d.path, d.status
+	ev.Addr = d.addr
 	ev.Detail = map[string]string{"error": d.code, "layer": d.layer}
 	setRule(&ev, d.rule)
 	return c.s.record(ev)

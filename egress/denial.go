@@ -20,6 +20,7 @@ type denial struct {
 	rule   policy.Rule
 	method string
 	path   string // canonical, without query
+	addr   string // that the address rules refused
 }
 
 // Codes and layers of denials.

@@ -332,6 +332,9 @@ func (c *conn) dialDenial(err error, method, path string) *denial {
 	case errors.As(err, &addr):
 		d.status, d.code, d.layer = http.StatusForbidden, codeAddress, layerAddress
 		d.reason = addr.Error()
+		if addr.Addr.IsValid() {
+			d.addr = addr.Addr.String()
+		}
 		c.mu.Lock()
 		d.rule = c.decision.Rule
 		c.mu.Unlock()

@@ -284,6 +284,16 @@ func (s *supervisor) recordExit(code int, reason string) error {
 
 // suggest gives the policy lines that would have allowed what was denied.
 func (s *supervisor) suggest(e audit.Entry) string {
+	switch e.Layer {
+	case "address":
+		if e.Addr == "" {
+			return ""
+		}
+		return fmt.Sprintf("# rule %s (%s) allows %s; its address needs, on that endpoint:  allowed_ips: [%q]", e.Rule, e.RuleAt, e.Host, e.Addr)
+	case "", "connection", "request":
+	default:
+		return "" // no policy line changes it
+	}
 	h, err := netname.ParseHost(e.Host)
 	if err != nil || e.Port == 0 {
 		return ""
