@@ -36,7 +36,7 @@ type Entry struct {
 	Layer  string `json:"layer,omitempty"`
 	Addr   string `json:"addr,omitempty"`
 	Reason string `json:"reason,omitempty"` // of the first one
-	Count    uint64 `json:"count"`
+	Count  uint64 `json:"count"`
 }
 
 // Totals are the sums of a Summary.
@@ -124,6 +124,9 @@ func (s *Summary) Add(e Event) {
 		entry.Verdict = "deny"
 		entry.Protocol = refusedProtocol(e)
 		entry.Layer = e.Detail["layer"]
+		if e.Kind == Inference {
+			entry.Layer = "inference" // the route decides there, not a rule
+		}
 		if entry.Layer == "address" {
 			entry.Addr = e.Addr
 			entry.Path, entry.Method = "", "" // the same for every request

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/creel-run/creel/audit"
@@ -89,8 +90,12 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 }
 
 func refusedEvent(r refused.Packet) audit.Event {
-	return audit.Event{
+	e := audit.Event{
 		Kind: audit.Refused, Verdict: policy.Deny.String(), Protocol: r.Protocol, Host: r.Dst.String(), Port: r.Port,
-		Reason: "only TCP and DNS leave a sandbox",
+		Reason: "only TCP and DNS leave a sandbox", Detail: map[string]string{"packets": strconv.FormatUint(r.Count, 10)},
 	}
+	if r.Missed > 0 {
+		e.Detail["packets_to_other_destinations"] = strconv.FormatUint(r.Missed, 10)
+	}
+	return e
 }

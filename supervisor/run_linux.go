@@ -284,6 +284,9 @@ func (s *supervisor) recordExit(code int, reason string) error {
 
 // suggest gives the policy lines that would have allowed what was denied.
 func (s *supervisor) suggest(e audit.Entry) string {
+	if e.Protocol != "" {
+		return "" // no policy lets such packets out
+	}
 	switch e.Layer {
 	case "address":
 		if e.Addr == "" {
