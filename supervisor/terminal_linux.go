@@ -269,8 +269,13 @@ func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
 // its terminal back, and wakes the agent when Creel is continued.
 func (s *supervisor) suspend() {
 	s.terminal.restore()
+	// The stop takes effect some time after kill returns, on another thread
+	// perhaps; only SIGCONT tells that it is over.
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	defer signal.Stop(continued)
 	_ = unix.Kill(0, unix.SIGSTOP)
-	// Continued.
+	<-continued
 	_ = s.terminal.setRaw()
 	_ = s.box.Signal(syscall.SIGCONT)
 }
