@@ -1,0 +1,68 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case roleSend: // runs inside the sandboxes
+			os.Exit(bulkSend(os.Args[2:]))
+		case roleHold:
+			os.Exit(hold())
+		}
+	}
+	creel := flag.String("creel", "bin/creel", "the program to measure")
+	tools := flag.String("tools", ".tools", "folder with the peers from npm")
+	out := flag.String("out", "docs/BENCHMARKS.md", "file to write")
+	rounds := flag.Int("rounds", 60, "rounds of the short figures")
+	flag.Parse()
+	if err := run(*creel, *tools, *out, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(creel, tools, out string, rounds int) error {
+	b, err := prepare(creel, tools)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	var done []*comparison
+	for _, who := range b.users() {
+		fmt.Printf("B1 start as %s …\n", who.label)
+		c := b.start(who)
+		c.run(rounds, 2*time.Minute)
+		c.print(os.Stdout)
+		done = append(done, c)
+	}
+	fmt.Println("B3 bulk …")
+	c, stop := b.bulk()
+	c.run(9, 2*time.Minute)
+	stop()
+	c.print(os.Stdout)
+	done = append(done, c)
+
+	fmt.Println("B10 the binary …")
+	c = b.binary()
+	c.run(rounds, time.Minute)
+	c.print(os.Stdout)
+	done = append(done, c)
+
+	f, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	b.report(f, done)
+	if err := f.Close(); err != nil {
+		return err
+	}
+	fmt.Println("wrote", filepath.ToSlash(out))
+	return nil
+}
