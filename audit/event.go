@@ -40,9 +40,11 @@ type Event struct {
 
 	Verdict string `json:"verdict,omitempty"` // allow, deny, reroute
 	Audited bool   `json:"audited,omitempty"` // allowed only because enforcement is audit
-	Reason  string `json:"reason,omitempty"`
-	Rule    string `json:"rule,omitempty"`    // key of the network policy
-	RuleAt  string `json:"rule_at,omitempty"` // file:line:column
+
+	Inspected bool   `json:"inspected,omitempty"` // of a connection: its requests are judged one by one
+	Reason    string `json:"reason,omitempty"`
+	Rule      string `json:"rule,omitempty"`    // key of the network policy
+	RuleAt    string `json:"rule_at,omitempty"` // file:line:column
 
 	Conn     uint64 `json:"conn,omitempty"` // joins the events of one connection
 	Via      Via    `json:"via,omitempty"`

@@ -117,6 +117,9 @@ func (s *Summary) Add(e Event) {
 		s.totals.Rerouted++
 	case e.Verdict == "allow":
 		entry.Verdict = "allow"
+		if e.Inspected {
+			return // its requests follow
+		}
 		// Only the endpoint is of interest: the paths of an allowed host are many.
 		entry.Method, entry.Path = "", ""
 		s.totals.Allowed++

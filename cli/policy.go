@@ -1,16 +1,13 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/creel-run/creel/fault"
-	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
-	"github.com/creel-run/creel/policy/target"
 )
 
 func newPolicy(streams IO) *cobra.Command {
@@ -123,104 +120,18 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 		}
 		return nil, nil, nil, fault.Wrap(err, "", fault.Usage)
 	}
-	engine, err := policy.Compile(doc)
+	engine, err := policy.Compile(doc, policy.ResolveBinaries(realPath))
 	if err != nil {
 		return nil, nil, warnings, fault.Wrap(err, "", fault.Usage)
 	}
 	return doc, engine, warnings, nil
 }
 
-type explainFlags struct {
-	binary, host, method, path string
-	port                       uint16
-	json                       bool
-}
-
-func newPolicyExplain(streams IO) *cobra.Command {
-	var f explainFlags
-	cmd := &cobra.Command{
-		Use:   "explain FILE --host HOST [--port N] [--binary PATH] [--method M --path P]",
-		Short: "Say what a policy does with one connection or request, and why",
-		Long: `Say what a policy does with one connection or request, and why.
-
-Without --method and --path it judges the connection. Exit status 0 means that
-an answer was given, whatever it is.`,
-		Example: "  creel policy explain creel.yaml --binary /usr/bin/curl --host api.example.test --method GET --path /v1/items",
-		Args:    exactly(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyExplain(args[0], f, streams) },
-	}
-	fl := cmd.Flags()
-	fl.SortFlags = false
-	fl.StringVar(&f.host, "host", "", "host name or address")
-	fl.Uint16Var(&f.port, "port", 443, "port")
-	fl.StringVar(&f.binary, "binary", "", "path of the calling program (default: unknown)")
-	fl.StringVar(&f.method, "method", "", "method of an HTTP request")
-	fl.StringVar(&f.path, "path", "", "path of an HTTP request, with its query")
-	fl.BoolVar(&f.json, "json", false, "print JSON")
-	return cmd
-}
-
-type explained struct {
-	Verdict string      `json:"verdict"`
-	Rule    policy.Rule `json:"rule"`
-	Reason  string      `json:"reason"`
-	Audited bool        `json:"audited,omitempty"`
-	Inspect bool        `json:"inspect"` // requests are judged one by one
-	Suggest string      `json:"suggest,omitempty"`
-}
-
-func runPolicyExplain(file string, f explainFlags, streams IO) error {
-	const op = "read flags"
-	if f.host == "" {
-		return fault.UsageError(op, "--host is needed", "creel policy explain --help")
-	}
-	if (f.method == "") != (f.path == "") {
-		return fault.UsageError(op, "--method and --path belong together")
-	}
-	host, err := netname.ParseHost(f.host)
+// realPath follows the links of a binary's path, as a run does.
+func realPath(path string) string {
+	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return fault.Wrap(err, "read --host", fault.Usage)
+		return ""
 	}
-	_, engine, warnings, err := loadPolicy(file, streams)
-	if err != nil {
-		return err
-	}
-	printWarnings(streams.Err, warnings)
-	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != ""}
-	on := engine.Connect(conn)
-	out := explained{Verdict: on.Verdict.String(), Rule: on.Rule, Reason: on.Reason, Audited: on.Audited, Inspect: on.Inspect}
-	if f.method != "" && on.Verdict == policy.Allow {
-		if !on.Inspect {
-			out.Reason += " (requests on it are not inspected)"
-		} else {
-			t, err := target.Parse(f.path, on.AllowEncodedSlash)
-			if err != nil {
-				return fault.Wrap(err, "read --path", fault.Usage)
-			}
-			d := engine.Request(policy.Request{Connection: conn, Method: f.method, Target: t})
-			out.Verdict, out.Rule, out.Reason, out.Audited = d.Verdict.String(), d.Rule, d.Reason, d.Audited
-		}
-	}
-	if f.json {
-		return writeJSON(streams.Out, out)
-	}
-	return printExplained(streams.Out, f, out)
-}
-
-func printExplained(w io.Writer, f explainFlags, out explained) error {
-	rule := "none"
-	if out.Rule.Policy != "" {
-		rule = out.Rule.Policy
-		if at := out.Rule.At.String(); at != "" {
-			rule = fmt.Sprintf("%s (%s)", rule, at)
-		}
-	}
-	rows := [][]string{{"verdict", out.Verdict}, {"rule", rule}, {"reason", out.Reason}}
-	if out.Audited {
-		rows = append(rows, []string{"note", "allowed only because enforcement is audit"})
-	}
-	if f.method == "" && out.Inspect {
-		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
-	}
-	return table(w, rows)
+	return real
 }

@@ -123,6 +123,10 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 		return fault.UsageError(op, "the whole file system as workspace would leave nothing contained",
 			"cd to the project's folder, or name it with --workspace DIR")
 	}
+	if ofSystem(abs) {
+		return fault.UsageError(op, abs+" belongs to the system, not to one piece of work",
+			"cd to the project's folder, or name it with --workspace DIR")
+	}
 	o.Workspace = abs
 	if seen := keysIn(abs); len(seen) > 0 {
 		o.Warnings = append(o.Warnings, fmt.Sprintf("the workspace %s holds %s: the agent can read them",
@@ -133,6 +137,21 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 		}
 	}
 	return nil
+}
+
+// ofSystem reports whether a folder is one that holds other people's things, or
+// the machine's.
+func ofSystem(dir string) bool {
+	switch dir {
+	case "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/tmp":
+		return true
+	}
+	for _, p := range []string{"/proc/", "/sys/", "/dev/", "/run/"} {
+		if strings.HasPrefix(dir, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // keyPlaces are where programs keep keys below a home folder. A workspace that

@@ -239,8 +239,9 @@ func setRule(ev *audit.Event, r policy.Rule) {
 }
 
 // recordDecision records a verdict about the connection.
-func (c *conn) recordDecision(d policy.Decision) error {
+func (c *conn) recordDecision(d policy.Decision, inspected bool) error {
 	ev := c.event(audit.Connect)
+	ev.Inspected = inspected
 	ev.Verdict, ev.Reason, ev.Audited = d.Verdict.String(), d.Reason, d.Audited
 	setRule(&ev, d.Rule)
 	return c.s.record(ev)

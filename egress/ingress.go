@@ -164,7 +164,7 @@ func (s *Server) forward(c *conn, h *head, all []byte) {
 		c.refuse(den)
 		return
 	}
-	if c.recordDecision(d.Decision) != nil {
+	if c.recordDecision(d.Decision, m == modeInspect) != nil {
 		c.explain(auditDenial)
 		return
 	}

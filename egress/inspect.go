@@ -18,7 +18,7 @@ func (c *conn) serve() {
 		c.refuse(&denial{status: http.StatusForbidden, code: codePolicy, layer: layerConnection, reason: d.Reason, rule: d.Rule})
 		return
 	}
-	if c.recordDecision(d.Decision) != nil {
+	if c.recordDecision(d.Decision, m == modeInspect) != nil {
 		c.explain(auditDenial)
 		return
 	}

@@ -1,5 +1,11 @@
 package inference
 
+import (
+	"strings"
+
+	"github.com/creel-run/creel/policy"
+)
+
 // localHost is the name under which every sandbox finds its model, whatever
 // the route is.
 const localHost = "inference.local"
@@ -49,5 +55,25 @@ var builtinHosts = []string{
 	"dashscope-intl.aliyuncs.com",
 }
 
-// KnownHosts is a copy of the built-in list.
-func KnownHosts() []string { return append([]string{}, builtinHosts...) }
+// ModelHosts is the list of hosts to claim that a policy asks for; nil stands
+// for the built-in one.
+func ModelHosts(d *policy.Inference) []string {
+	if d == nil || d.Hosts == nil && len(d.AddHosts)+len(d.RemoveHosts) == 0 {
+		return nil
+	}
+	base := d.Hosts
+	if base == nil {
+		base = builtinHosts
+	}
+	out := []string{}
+	removed := map[string]bool{}
+	for _, h := range d.RemoveHosts {
+		removed[strings.ToLower(h)] = true
+	}
+	for _, h := range append(append([]string{}, base...), d.AddHosts...) {
+		if !removed[strings.ToLower(h)] {
+			out = append(out, h)
+		}
+	}
+	return out
+}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
 )
 
 func TestClaims(t *testing.T) {
@@ -104,13 +105,22 @@ func TestModel(t *testing.T) {
 	}
 }
 
-func TestKnownHosts(t *testing.T) {
-	list := KnownHosts()
+func TestModelHosts(t *testing.T) {
+	if ModelHosts(nil) != nil || ModelHosts(&policy.Inference{Model: "m"}) != nil {
+		t.Error("a policy that says nothing keeps the built-in list")
+	}
+	list := ModelHosts(&policy.Inference{AddHosts: []string{"more.test"}, RemoveHosts: []string{"API.OPENAI.COM"}})
+	if slices.Contains(list, "api.openai.com") || !slices.Contains(list, "more.test") || !slices.Contains(list, "api.anthropic.com") {
+		t.Errorf("list %v", list)
+	}
 	list[0] = "changed.test"
-	if KnownHosts()[0] == "changed.test" {
+	if builtinHosts[0] == "changed.test" {
 		t.Error("callers can change the built-in list")
 	}
-	for _, name := range KnownHosts() {
+	if only := ModelHosts(&policy.Inference{Hosts: []string{"one.test"}}); !slices.Equal(only, []string{"one.test"}) {
+		t.Errorf("replaced list %v", only)
+	}
+	for _, name := range builtinHosts {
 		h, err := netname.ParseHost(name)
 		if err != nil || h.String() != name {
 			t.Errorf("%q is not canonical: %v", name, err)

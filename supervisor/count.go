@@ -22,14 +22,17 @@ func (c *counter) add(e audit.Event) {
 	}
 	switch e.Verdict {
 	case policy.Allow.String():
-		c.allowed.Add(1)
+		if !e.Inspected { // its requests follow
+			c.allowed.Add(1)
+		}
 		if e.Kind == audit.Connect {
 			c.opened.Add(1)
 		}
 	case policy.Reroute.String():
-		c.rerouted.Add(1)
 		if e.Kind == audit.Connect {
-			c.opened.Add(1)
+			c.opened.Add(1) // its requests follow
+		} else {
+			c.rerouted.Add(1)
 		}
 	case policy.Deny.String():
 		c.denied.Add(1)

@@ -42,7 +42,7 @@ const namePoolSize = 16384
 
 // startNetwork starts all that serves the sandbox's network, before the agent
 // runs.
-func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.Context) error), fail func(error)) error {
+func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.Context) error)) error {
 	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID})
 	s.box.Notify, s.box.Diag = nil, nil // the tracker's now
 	if err != nil {
@@ -67,10 +67,7 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 			a, ok := p.upstreams[endpoint{h, port}]
 			return a, ok
 		},
-		OnAuditError: func(err error) {
-			// Egress is closed by the log's own failure; the agent goes on without it.
-			fail(err)
-		},
+		OnAuditError: s.auditFailed,
 	}
 	if p.secrets != nil {
 		config.Secrets = p.secrets
@@ -83,10 +80,21 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 	start("serve egress", s.egress.Run)
 	start("report refused packets", func(ctx context.Context) error {
 		return refused.Run(ctx, s.box.Refused, func(r refused.Packet) {
-			_ = s.log.Record(refusedEvent(r))
+			if err := s.log.Record(refusedEvent(r)); err != nil {
+				s.auditFailed(err)
+			}
 		})
 	})
 	return nil
+}
+
+// auditFailed tells the operator once that the network is closed. The log stays
+// failed, so every later decision is a denial; the agent goes on without network.
+func (s *supervisor) auditFailed(err error) {
+	if s.unaudited.CompareAndSwap(false, true) {
+		s.o.Notice("the network of this sandbox is closed: " + err.Error())
+		s.o.Notice("hint: make room for " + s.log.Path() + ", then start the sandbox again; what was written stays")
+	}
 }
 
 func refusedEvent(r refused.Packet) audit.Event {

@@ -208,7 +208,7 @@ func (r *route) build(doc *policy.Document) (*inference.Route, error) {
 			conf.Model = d.Model
 		}
 		conf.Models = d.Models
-		conf.Hosts = modelHosts(d)
+		conf.Hosts = inference.ModelHosts(d)
 	}
 	if conf.URL == "" {
 		if r.flags.Model != "" {
@@ -228,28 +228,6 @@ func (r *route) build(doc *policy.Document) (*inference.Route, error) {
 		return nil, fault.Wrap(err, "make inference route", fault.Usage)
 	}
 	return next, nil
-}
-
-// modelHosts is the list of hosts to claim; nil stands for the built-in one.
-func modelHosts(d *policy.Inference) []string {
-	if d.Hosts == nil && len(d.AddHosts)+len(d.RemoveHosts) == 0 {
-		return nil
-	}
-	base := d.Hosts
-	if base == nil {
-		base = inference.KnownHosts()
-	}
-	out := []string{}
-	removed := map[string]bool{}
-	for _, h := range d.RemoveHosts {
-		removed[strings.ToLower(h)] = true
-	}
-	for _, h := range append(append([]string{}, base...), d.AddHosts...) {
-		if !removed[strings.ToLower(h)] {
-			out = append(out, h)
-		}
-	}
-	return out
 }
 
 // env gives agents a key to start with; they refuse to without one.

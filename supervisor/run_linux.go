@@ -44,6 +44,8 @@ type supervisor struct {
 	terminal *terminal
 	stop     context.CancelCauseFunc
 	stopping atomic.Bool
+
+	unaudited atomic.Bool // the audit has failed, and the operator was told
 }
 
 // errStopped ends a run that `creel stop` or a second signal asked to end.
@@ -186,6 +188,10 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		return fault.Usage, err
 	}
 	if s.box, err = sandbox.Start(ctx, config); err != nil {
+		var c *sandbox.CommandError
+		if errors.As(err, &c) { // the command was looked for before the agent was made
+			return commandError(err)
+		}
 		return fault.Host, hostError(err)
 	}
 	defer s.box.Close()
@@ -208,12 +214,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 			}
 		}()
 	}
-	if err := s.startNetwork(p, start, func(err error) {
-		select {
-		case failed <- err:
-		default:
-		}
-	}); err != nil {
+	if err := s.startNetwork(p, start); err != nil {
 		return fault.Internal, err
 	}
 	start("serve control socket", func(ctx context.Context) error { return api.Serve(ctx, socket, s) })

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/inference"
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/target"
+)
+
+type explainFlags struct {
+	binary, host, method, path string
+	port                       uint16
+	inference, json            bool
+}
+
+func newPolicyExplain(streams IO) *cobra.Command {
+	var f explainFlags
+	cmd := &cobra.Command{
+		Use:   "explain FILE --host HOST [--port N] [--binary PATH] [--method M --path P]",
+		Short: "Say what a policy does with one connection or request, and why",
+		Long: `Say what a policy does with one connection or request, and why: the rule that
+decides, or the nearest rule with what of it does not match, and the lines that
+would allow it.
+
+Without --method and --path it judges the connection. Exit status 0 means that
+an answer was given, whatever it is.`,
+		Example: "  creel policy explain creel.yaml --binary /usr/bin/curl --host api.example.test --method GET --path /v1/items",
+		Args:    exactly(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyExplain(args[0], f, streams) },
+	}
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringVar(&f.host, "host", "", "host name or address")
+	fl.Uint16Var(&f.port, "port", 443, "port")
+	fl.StringVar(&f.binary, "binary", "", "path of the calling program (default: unknown)")
+	fl.StringVar(&f.method, "method", "", "method of an HTTP request")
+	fl.StringVar(&f.path, "path", "", "path of an HTTP request, with its query")
+	fl.BoolVar(&f.inference, "inference", false, "as under run --inference: model hosts are rerouted")
+	fl.BoolVar(&f.json, "json", false, "print JSON")
+	return cmd
+}
+
+func runPolicyExplain(file string, f explainFlags, streams IO) error {
+	const op = "read flags"
+	if f.host == "" {
+		return fault.UsageError(op, "--host is needed", "creel policy explain --help")
+	}
+	if (f.method == "") != (f.path == "") {
+		return fault.UsageError(op, "--method and --path belong together")
+	}
+	host, err := netname.ParseHost(f.host)
+	if err != nil {
+		return fault.Wrap(err, "read --host", fault.Usage)
+	}
+	doc, engine, warnings, err := loadPolicy(file, streams)
+	if err != nil {
+		return err
+	}
+	printWarnings(streams.Err, warnings)
+	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != ""}
+	var x policy.Explanation
+	if rerouted, err := claimed(f, doc, host); err != nil {
+		return err
+	} else if rerouted {
+		x.Verdict = policy.Reroute
+		x.Reason = "the inference route answers this host; rules about it do not count"
+	} else {
+		var req *policy.Request
+		if f.method != "" {
+			t, err := target.Parse(f.path, engine.Connect(conn).AllowEncodedSlash)
+			if err != nil {
+				return fault.Wrap(err, "read --path", fault.Usage)
+			}
+			req = &policy.Request{Method: f.method, Target: t}
+		}
+		x = engine.Explain(conn, req)
+	}
+	if f.json {
+		return writeJSON(streams.Out, x)
+	}
+	return printExplanation(streams.Out, f, x)
+}
+
+// claimed reports whether the inference route would take the host: with a
+// backend in the policy, or with --inference.
+func claimed(f explainFlags, doc *policy.Document, host netname.Host) (bool, error) {
+	if !f.inference && (doc.Inference == nil || doc.Inference.Backend == "") {
+		return (*inference.Route)(nil).Claims(host, f.port), nil
+	}
+	// The backend is not asked; it only has to be a URL.
+	route, err := inference.New(inference.Config{URL: "https://backend.invalid", Hosts: inference.ModelHosts(doc.Inference)})
+	if err != nil {
+		return false, fault.Wrap(err, "read inference hosts", fault.Usage)
+	}
+	defer route.Close()
+	return route.Claims(host, f.port), nil
+}
+
+func printExplanation(w io.Writer, f explainFlags, x policy.Explanation) error {
+	rows := [][]string{{"verdict", x.Verdict.String()}, {"rule", ruleText(x.Rule)}, {"reason", x.Reason}}
+	switch {
+	case x.Audited:
+		rows = append(rows, []string{"note", "allowed only because enforcement is audit"})
+	case f.method != "" && x.Verdict == policy.Allow && x.Request == nil:
+		rows = append(rows, []string{"note", "requests on this connection are not inspected"})
+	case f.method == "" && x.Connection.Inspect:
+		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
+	}
+	if x.Nearest != nil {
+		rows = append(rows, []string{"nearest", ruleText(*x.Nearest)})
+	}
+	for _, m := range x.Misses {
+		rows = append(rows, []string{"", fmt.Sprintf("%s is %s, the rule wants %s", m.What, orNone(m.Found), m.Want)})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	if x.Suggestion == "" {
+		return nil
+	}
+	if !strings.HasPrefix(x.Suggestion, "#") {
+		line(w, "these lines would allow it:")
+	}
+	for l := range strings.SplitSeq(strings.TrimRight(x.Suggestion, "\n"), "\n") {
+		fmt.Fprintln(w, "  "+audit.Printable(l))
+	}
+	return nil
+}
+
+func ruleText(r policy.Rule) string {
+	if r.Policy == "" {
+		return "none"
+	}
+	if at := r.At.String(); at != "" {
+		return fmt.Sprintf("%s (%s)", r.Policy, at)
+	}
+	return r.Policy
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
