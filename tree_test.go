@@ -164,7 +164,7 @@ func TestAttacksAreAccountedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := regexp.MustCompile("(?m)^\\| ([A-Z]+-\\d+) \\| [^|]* \\| ([^|]*) \\| ([^|]*) \\|$").FindAllStringSubmatch(string(text), -1)
+	rows := regexp.MustCompile(`(?m)^\| ([A-Z]+-\d+) \| [^|]* \| ([^|]*) \| ([^|]*) \|$`).FindAllStringSubmatch(string(text), -1)
 	if len(rows) < 20 {
 		t.Fatalf("docs/THREATS.md: found only %d attacks", len(rows))
 	}
