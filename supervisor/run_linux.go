@@ -188,8 +188,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		return fault.Usage, err
 	}
 	if s.box, err = sandbox.Start(ctx, config); err != nil {
-		var c *sandbox.CommandError
-		if errors.As(err, &c) { // the command was looked for before the agent was made
+		if ofCommand(err) { // it is looked for before the agent is made
 			return commandError(err)
 		}
 		return fault.Host, hostError(err)
@@ -322,10 +321,17 @@ func hostError(err error) error {
 	return fault.Wrap(err, "start sandbox", fault.Internal, "creel doctor")
 }
 
+// ofCommand reports whether the command itself was at fault, not what the
+// sandbox does to itself before it.
+func ofCommand(err error) bool {
+	var c *sandbox.CommandError
+	return errors.As(err, &c) && (c.Step == "find command" || c.Step == "exec")
+}
+
 // commandError gives a command that could not be started the status of a shell.
 func commandError(err error) (int, error) {
 	var c *sandbox.CommandError
-	if !errors.As(err, &c) {
+	if !errors.As(err, &c) || !ofCommand(err) {
 		return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
 	}
 	switch syscall.Errno(c.Errno) {

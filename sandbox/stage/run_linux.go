@@ -25,7 +25,7 @@ func Main() int {
 		m := spec.Message{Type: spec.MsgFailed, Text: err.Error()}
 		var f *failure
 		if errors.As(err, &f) {
-			m.Step, m.Errno = f.step, int(f.errno)
+			m.Step, m.Errno, m.Text = f.step, int(f.errno), f.text
 		}
 		_ = send(m, nil)
 		awaitEnd()
