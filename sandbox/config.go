@@ -24,7 +24,7 @@ type Config struct {
 	Workspace Workspace
 	Protect   []string // host paths inside the workspace that stay read-only (the policy file)
 	Home      string   // the agent's home; an empty folder of its own unless a declared path covers it
-	Files     []spec.File
+	Files     []File
 
 	// WithoutLandlock is the operator's written acceptance (landlock
 	// compatibility: best_effort) of a kernel without it; it is reported.
@@ -45,6 +45,12 @@ type Config struct {
 type Declared struct {
 	Path     string
 	Optional bool // its absence is accepted, and reported
+}
+
+// File is a small file that stands at a path inside, readable by all.
+type File struct {
+	Path string
+	Data []byte
 }
 
 // Workspace is the folder that the agent works in, at its own path inside.

@@ -19,6 +19,7 @@ import (
 // plan is a Spec with what the supervisor must know of it.
 type plan struct {
 	spec     spec.Spec
+	blobs    []byte   // content of the supplied files
 	degraded []string // what was accepted: absent paths, no Landlock
 }
 
@@ -50,7 +51,7 @@ func buildPlan(c Config) (*plan, error) {
 	p := &plan{spec: spec.Spec{
 		Hostname: c.Name, Command: c.Command, Env: c.Env, Dir: c.Dir,
 		Masked: slices.Clone(maskedProc), ReadOnly: slices.Clone(readOnlyProc),
-		Files: c.Files, Notify: c.Notify,
+		Notify:  c.Notify,
 		Streams: c.Streams, Rows: c.Rows, Cols: c.Cols, Network: c.Network,
 	}}
 	if len(c.Command) == 0 {
@@ -60,6 +61,7 @@ func buildPlan(c Config) (*plan, error) {
 	if p.spec.Seccomp, err = filter(c.Notify); err != nil {
 		return nil, err
 	}
+	p.files(c.Files)
 	mounts := map[string]spec.Mount{}
 	for path, m := range private {
 		m.Target = path
@@ -113,6 +115,21 @@ func buildPlan(c Config) (*plan, error) {
 	})
 	p.spec.ReadOnly = append(p.spec.ReadOnly, c.Protect...)
 	return p, p.landlock(c)
+}
+
+// files lays out the supplied files, equal ones once.
+func (p *plan) files(files []File) {
+	known := map[string]int{}
+	for _, f := range files {
+		i, ok := known[string(f.Data)]
+		if !ok {
+			i = len(p.spec.Blobs)
+			known[string(f.Data)] = i
+			p.spec.Blobs = append(p.spec.Blobs, spec.Blob{Offset: int64(len(p.blobs)), Size: int64(len(f.Data))})
+			p.blobs = append(p.blobs, f.Data...)
+		}
+		p.spec.Files = append(p.spec.Files, spec.File{Path: f.Path, Blob: i})
+	}
 }
 
 // declare adds one declared path.

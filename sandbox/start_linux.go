@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"runtime"
@@ -80,7 +81,13 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		}
 	}
 	s.Plan = p.spec
-	text, err := memfd("creel-spec", func(f *os.File) error { return json.NewEncoder(f).Encode(&p.spec) })
+	text, err := memfd("creel-spec", func(f *os.File) error {
+		if err := json.NewEncoder(f).Encode(&p.spec); err != nil { // ends with a line feed
+			return err
+		}
+		_, err := f.Write(p.blobs)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +140,9 @@ func stageProgram() (*os.File, error) {
 	if err != nil {
 		return nil, errors.New("this creel was built without its stage program: build it with `make build`")
 	}
+	defer program.Close()
 	return memfd("creel-stage", func(f *os.File) error {
-		_, err := f.Write(program)
+		_, err := io.CopyBuffer(struct{ io.Writer }{f}, program, make([]byte, 128<<10))
 		return err
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
 
 	"github.com/creel-run/creel/netname"
-	"github.com/creel-run/creel/sandbox/spec"
+	"github.com/creel-run/creel/sandbox"
 )
 
 // systemBundles are the places where distributions keep the certificates that
@@ -36,9 +36,9 @@ const javaPassword = "changeit"
 
 // suppliedFiles are the small files that Creel puts in place of the host's: who
 // and where the agent is, how names are resolved, and whom to trust.
-func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]spec.File, error) {
-	text := func(path, data string) spec.File { return spec.File{Path: path, Data: []byte(data), Mode: 0o444} }
-	files := []spec.File{
+func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]sandbox.File, error) {
+	text := func(path, data string) sandbox.File { return sandbox.File{Path: path, Data: []byte(data)} }
+	files := []sandbox.File{
 		// One name server that is not loopback (some resolvers refuse loopback), no search list.
 		text("/etc/resolv.conf", "nameserver "+netname.NameServerV4.String()+"\noptions ndots:1 timeout:5 attempts:2\n"),
 		// No service of the host answers names: nss-resolve, nscd and mDNS speak over its sockets.
@@ -49,7 +49,7 @@ func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]spec
 		text("/etc/hostname", hostname+"\n"),
 		text("/etc/passwd", fmt.Sprintf("root:x:0:0:root:/:/usr/sbin/nologin\n%s:x:%d:%d:agent:%s:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n", who.name, uid, gid, who.home)),
 		text("/etc/group", fmt.Sprintf("root:x:0:\n%s:x:%d:\nnogroup:x:65534:\n", who.name, gid)),
-		{Path: caFile, Data: ca, Mode: 0o444},
+		{Path: caFile, Data: ca},
 	}
 	bundle := ca
 	var places []string
@@ -63,9 +63,9 @@ func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]spec
 		}
 		places = append(places, path)
 	}
-	files = append(files, spec.File{Path: bundleFile, Data: bundle, Mode: 0o444})
+	files = append(files, sandbox.File{Path: bundleFile, Data: bundle})
 	for _, p := range places {
-		files = append(files, spec.File{Path: p, Data: bundle, Mode: 0o444})
+		files = append(files, sandbox.File{Path: p, Data: bundle})
 	}
 	java, err := javaFiles(bundle)
 	if err != nil {
@@ -76,7 +76,7 @@ func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]spec
 
 // javaFiles stand over the trust stores of the Java virtual machines that the
 // host has; most hosts have none, and then nothing is computed.
-func javaFiles(bundle []byte) ([]spec.File, error) {
+func javaFiles(bundle []byte) ([]sandbox.File, error) {
 	real := map[string]bool{}
 	for _, pattern := range javaStores {
 		found, err := filepath.Glob(pattern)
@@ -111,9 +111,9 @@ func javaFiles(bundle []byte) ([]spec.File, error) {
 	if err := store.Store(&out, []byte(javaPassword)); err != nil {
 		return nil, fmt.Errorf("build java trust store: %w", err)
 	}
-	var files []spec.File
+	var files []sandbox.File
 	for path := range real {
-		files = append(files, spec.File{Path: path, Data: []byte(out.String()), Mode: 0o444})
+		files = append(files, sandbox.File{Path: path, Data: []byte(out.String())})
 	}
 	return files, nil
 }

@@ -3,7 +3,7 @@ package spec
 // Descriptors that the stage inherits.
 const (
 	ControlFD = 3 // SOCK_SEQPACKET to the supervisor
-	SpecFD    = 4 // memfd with the Spec as JSON
+	SpecFD    = 4 // memfd with the Spec as JSON on one line, and the blobs behind it
 	SourceFD  = 5 // the first of Spec.Sources detached mounts
 )
 
@@ -35,6 +35,7 @@ type Spec struct {
 
 	Mounts   []Mount  `json:"mounts"` // in order, parents before children
 	Files    []File   `json:"files"`
+	Blobs    []Blob   `json:"blobs"`
 	Links    []Link   `json:"links"`
 	Masked   []string `json:"masked"`    // made empty and unwritable if they exist
 	ReadOnly []string `json:"read_only"` // bound over themselves, read-only, if they exist
@@ -88,11 +89,17 @@ type Mount struct {
 	Optional bool `json:"optional,omitempty"` // skipped if the source is absent, and reported
 }
 
-// File is a small file that Creel supplies, read-only.
+// File is a small file that Creel supplies, read-only. Its content follows the
+// JSON in the spec's memfd; files with the same content share one blob.
 type File struct {
 	Path string `json:"path"`
-	Data []byte `json:"data"`
-	Mode uint32 `json:"mode"`
+	Blob int    `json:"blob"` // index into Spec.Blobs
+}
+
+// Blob is a stretch of the spec's memfd, in bytes behind the JSON and its line feed.
+type Blob struct {
+	Offset int64 `json:"offset"`
+	Size   int64 `json:"size"`
 }
 
 // Link is a symbolic link in the sandbox's own root.

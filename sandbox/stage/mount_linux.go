@@ -15,7 +15,7 @@ import (
 // is opened as a detached mount before the first is attached, so that no mount
 // of ours can hide a later source. Returned are the optional mounts that were
 // skipped because their source is absent.
-func buildRoot(s *spec.Spec) (skipped []string, err error) {
+func buildRoot(s *spec.Spec, blobs []byte) (skipped []string, err error) {
 	// The namespace is a copy of the host's: nothing may propagate either way.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("make mounts private: %w", err)
@@ -75,7 +75,7 @@ func buildRoot(s *spec.Spec) (skipped []string, err error) {
 			return nil, fmt.Errorf("make link %s: %w", l.Path, err)
 		}
 	}
-	if err := supplyFiles(s.Files); err != nil {
+	if err := supplyFiles(s, blobs); err != nil {
 		return nil, err
 	}
 	if err := protect(s); err != nil {
@@ -206,11 +206,13 @@ func makeTarget(m spec.Mount) error {
 // tmpfs is detached at the end; the binds keep it alive.
 const filesDir = "/.creel"
 
+func blobPath(i int) string { return fmt.Sprintf("%s/%d", filesDir, i) }
+
 // supplyFiles puts Creel's small files over the places where programs look for
 // them. A path of the host that is a symlink is followed inside the new root;
 // where neither file nor folder exists on a bind mount, the file is left out.
-func supplyFiles(files []spec.File) error {
-	if len(files) == 0 {
+func supplyFiles(s *spec.Spec, blobs []byte) error {
+	if len(s.Files) == 0 {
 		return nil
 	}
 	fs, err := newFS("tmpfs", map[string]string{"mode": "0755", "size": "16m"}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
@@ -224,11 +226,13 @@ func supplyFiles(files []spec.File) error {
 		return fmt.Errorf("make files: %w", err)
 	}
 	_ = unix.Close(fs)
-	for i, f := range files {
-		src := fmt.Sprintf("%s/%d", filesDir, i)
-		if err := os.WriteFile(src, f.Data, os.FileMode(f.Mode)); err != nil {
-			return fmt.Errorf("write %s: %w", f.Path, err)
+	for i, b := range s.Blobs {
+		if err := os.WriteFile(blobPath(i), blobs[b.Offset:b.Offset+b.Size], 0o444); err != nil {
+			return fmt.Errorf("write files: %w", err)
 		}
+	}
+	for _, f := range s.Files {
+		src := blobPath(f.Blob)
 		target, err := resolve(f.Path)
 		if err != nil {
 			return fmt.Errorf("find place of %s: %w", f.Path, err)

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func run() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("set not dumpable: %w", err)
 	}
-	s, err := readSpec()
+	s, blobs, err := readSpec()
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func run() error {
 	if err := unix.Sethostname([]byte(s.Hostname)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
-	skipped, err := buildRoot(s)
+	skipped, err := buildRoot(s, blobs)
 	if err != nil {
 		return err
 	}
@@ -113,25 +114,39 @@ func run() error {
 	return reap(a.pid)
 }
 
-func readSpec() (*spec.Spec, error) {
-	f := os.NewFile(spec.SpecFD, "spec")
-	defer f.Close()
+func readSpec() (*spec.Spec, []byte, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(spec.SpecFD, &st); err != nil {
+		return nil, nil, fmt.Errorf("read spec: %w", err)
+	}
+	size := int(st.Size)
+	text, err := unix.Mmap(spec.SpecFD, 0, size, unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, nil, fmt.Errorf("map spec: %w", err)
+	}
+	head, blobs, _ := bytes.Cut(text, []byte("\n"))
 	var s spec.Spec
-	if err := json.NewDecoder(f).Decode(&s); err != nil {
-		return nil, fmt.Errorf("read spec: %w", err)
+	if err := json.Unmarshal(head, &s); err != nil {
+		return nil, nil, fmt.Errorf("read spec: %w", err)
 	}
 	switch {
 	case len(s.Command) == 0:
-		return nil, errors.New("read spec: no command")
+		return nil, nil, errors.New("read spec: no command")
 	case s.UID <= 0 || s.GID <= 0:
-		return nil, errors.New("read spec: the agent's ids must not be 0")
+		return nil, nil, errors.New("read spec: the agent's ids must not be 0")
 	}
 	for _, m := range s.Mounts {
 		if !tidyPath(m.Target) {
-			return nil, fmt.Errorf("read spec: mount point %q is not a clean absolute path", m.Target)
+			return nil, nil, fmt.Errorf("read spec: mount point %q is not a clean absolute path", m.Target)
 		}
 	}
-	return &s, nil
+	for _, b := range s.Blobs {
+		if b.Offset < 0 || b.Size < 0 || b.Offset+b.Size > int64(len(blobs)) {
+			return nil, nil, errors.New("read spec: a blob lies outside of it")
+		}
+	}
+	_ = unix.Close(spec.SpecFD)
+	return &s, blobs, nil
 }
 
 // obey carries out the supervisor's messages; end of file ends the sandbox.

@@ -2,10 +2,13 @@
 // nothing else; only package sandbox imports it.
 package embedded
 
-import "embed"
+import (
+	"embed"
+	"io/fs"
+)
 
 //go:embed all:*
 var files embed.FS
 
-// Stage returns the program, or an error if creel was built without it.
-func Stage() ([]byte, error) { return files.ReadFile("stage") }
+// Stage opens the program, or fails if creel was built without it.
+func Stage() (fs.File, error) { return files.Open("stage") }
