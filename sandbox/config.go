@@ -36,6 +36,8 @@ type Config struct {
 
 	Notify bool // connect(2) is reported to Sandbox.Notify; the agent waits for the answer
 
+	Stage *os.File // from OpenStage, the caller's to close; nil: Start opens it
+
 	Streams    [3]spec.StreamKind
 	Rows, Cols uint16
 	Network    spec.Network

@@ -70,11 +70,13 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 			_ = f.Close()
 		}
 	}()
-	program, err := stageProgram()
-	if err != nil {
-		return nil, err
+	program := c.Stage
+	if program == nil {
+		if program, err = OpenStage(); err != nil {
+			return nil, err
+		}
+		defer program.Close()
 	}
-	defer program.Close()
 	if id.root {
 		if sources, err = openSources(&p.spec, id, program); err != nil {
 			return nil, err
@@ -135,7 +137,9 @@ func memfd(name string, write func(*os.File) error) (*os.File, error) {
 	return f, nil
 }
 
-func stageProgram() (*os.File, error) {
+// OpenStage puts the stage program into a sealed memfd. It depends on nothing, so
+// that a caller may do it while it prepares the rest.
+func OpenStage() (*os.File, error) {
 	program, err := embedded.Stage()
 	if err != nil {
 		return nil, errors.New("this creel was built without its stage program: build it with `make build`")

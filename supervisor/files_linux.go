@@ -35,10 +35,10 @@ var javaStores = []string{
 const javaPassword = "changeit"
 
 // suppliedFiles are the small files that Creel puts in place of the host's: who
-// and where the agent is, how names are resolved, and whom to trust.
-func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]sandbox.File, error) {
+// and where the agent is, and how names are resolved.
+func suppliedFiles(who person, uid, gid int, hostname string) []sandbox.File {
 	text := func(path, data string) sandbox.File { return sandbox.File{Path: path, Data: []byte(data)} }
-	files := []sandbox.File{
+	return []sandbox.File{
 		// One name server that is not loopback (some resolvers refuse loopback), no search list.
 		text("/etc/resolv.conf", "nameserver "+netname.NameServerV4.String()+"\noptions ndots:1 timeout:5 attempts:2\n"),
 		// No service of the host answers names: nss-resolve, nscd and mDNS speak over its sockets.
@@ -49,8 +49,13 @@ func suppliedFiles(who person, uid, gid int, hostname string, ca []byte) ([]sand
 		text("/etc/hostname", hostname+"\n"),
 		text("/etc/passwd", fmt.Sprintf("root:x:0:0:root:/:/usr/sbin/nologin\n%s:x:%d:%d:agent:%s:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n", who.name, uid, gid, who.home)),
 		text("/etc/group", fmt.Sprintf("root:x:0:\n%s:x:%d:\nnogroup:x:65534:\n", who.name, gid)),
-		{Path: caFile, Data: ca},
 	}
+}
+
+// trustFiles put the sandbox's certificate authority, besides the system's
+// certificates, where programs look for whom to trust.
+func trustFiles(ca []byte) ([]sandbox.File, error) {
+	files := []sandbox.File{{Path: caFile, Data: ca}}
 	bundle := ca
 	var places []string
 	for _, path := range systemBundles {

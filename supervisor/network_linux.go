@@ -55,7 +55,7 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 	}
 	config := egress.Config{
 		Engine: func() *policy.Engine { return s.rev.Load().engine },
-		Audit:  s.log, Names: pool, Callers: callers{tracker}, CA: p.authority,
+		Audit:  s.log, Names: pool, Callers: callers{tracker}, CA: p.ahead.authority,
 		Inference: func() egress.Inference {
 			if r := s.route.load(); r != nil {
 				return r

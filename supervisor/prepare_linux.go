@@ -2,12 +2,14 @@ package supervisor
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/creel-run/creel/credential"
 	"github.com/creel-run/creel/egress/ca"
@@ -23,7 +25,7 @@ import (
 // prepared is what a run needs before anything is started.
 type prepared struct {
 	secrets   *credential.Set
-	authority *ca.Authority
+	ahead     *ahead
 	roots     *x509.CertPool
 	upstreams map[endpoint]netip.AddrPort
 }
@@ -51,10 +53,54 @@ func (s *supervisor) prepare() (*prepared, error) {
 	if s.route, err = s.makeRoute(p.roots); err != nil {
 		return nil, err
 	}
-	if p.authority, err = ca.New(); err != nil {
-		return nil, fault.Wrap(err, "make certificate authority", fault.Internal)
-	}
 	return p, nil
+}
+
+// ahead is what does not depend on the policy and is made while that is read:
+// start-up time is the sum that everyone feels.
+type ahead struct {
+	authority *ca.Authority
+	trust     []sandbox.File
+	stage     *os.File
+	err       error
+	done      sync.WaitGroup
+}
+
+func startAhead() *ahead {
+	a := &ahead{}
+	var certErr, stageErr error
+	a.done.Add(1)
+	go func() {
+		defer a.done.Done()
+		var inner sync.WaitGroup
+		inner.Add(1)
+		go func() {
+			defer inner.Done()
+			a.stage, stageErr = sandbox.OpenStage()
+		}()
+		if a.authority, certErr = ca.New(); certErr == nil {
+			a.trust, certErr = trustFiles(a.authority.PEM())
+		}
+		inner.Wait()
+		a.err = errors.Join(certErr, stageErr)
+	}()
+	return a
+}
+
+// wait gives what was made; Close may follow at any time.
+func (a *ahead) wait() error {
+	a.done.Wait()
+	if a.err != nil {
+		return fault.Wrap(a.err, "prepare sandbox", fault.Internal)
+	}
+	return nil
+}
+
+func (a *ahead) Close() {
+	a.done.Wait()
+	if a.stage != nil {
+		_ = a.stage.Close()
+	}
 }
 
 // makeRoute builds the inference route from the flags, or from the policy where
@@ -159,9 +205,11 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		}
 	}
 	uid, gid := sandbox.InsideIDs(c)
-	if c.Files, err = suppliedFiles(s.who, uid, gid, s.name, p.authority.PEM()); err != nil {
-		return c, fault.Wrap(err, "prepare sandbox", fault.Internal)
+	if err := p.ahead.wait(); err != nil {
+		return c, err
 	}
+	c.Stage = p.ahead.stage
+	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), p.ahead.trust...)
 	extra := append(p.secrets.Env(), s.route.env()...)
 	visible := func(path string) bool {
 		for _, list := range [][]sandbox.Declared{c.ReadOnly, c.ReadWrite, {{Path: s.o.Workspace}}} {

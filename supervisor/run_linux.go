@@ -64,6 +64,8 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if s.name == "" {
 		s.name = makeName(o.Command[0])
 	}
+	early := startAhead()
+	defer early.Close()
 	if err := s.loadPolicy(); err != nil {
 		return nil, err
 	}
@@ -71,6 +73,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	parts.ahead = early
 	socket, err := api.Listen(s.name)
 	if err != nil {
 		return nil, err
