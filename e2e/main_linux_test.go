@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -119,9 +120,23 @@ func build(to string) error {
 		}
 		return nil
 	}
-	const stage = "sandbox/stage/embedded/stage"
-	if _, err := os.Stat(filepath.Join(root, stage)); err != nil {
-		if err := run("-o", stage, "./cmd/creel-stage"); err != nil {
+	// The stage is carried inside creel: it is replaced only if it is another
+	// one, in one step, because other builds may be reading it.
+	stage := filepath.Join(root, "sandbox/stage/embedded/stage")
+	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
+		return err
+	}
+	fresh := filepath.Join(root, "bin", fmt.Sprintf("stage.%d", os.Getpid()))
+	defer os.Remove(fresh)
+	if err := run("-o", fresh, "./cmd/creel-stage"); err != nil {
+		return err
+	}
+	now, err := os.ReadFile(fresh)
+	if err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(stage); err != nil || !bytes.Equal(old, now) {
+		if err := os.Rename(fresh, stage); err != nil {
 			return err
 		}
 	}

@@ -63,6 +63,7 @@ type box struct {
 	stdin     io.Reader
 	workspace string // empty: a new one
 	name      string
+	own       bool // the probe lies in the workspace: the built-in policy shows nothing else
 }
 
 // setup writes the policy and gives the command.
@@ -202,7 +203,16 @@ func (s *safeBuffer) String() string {
 // start starts a sandbox and waits until its agent takes orders.
 func (b box) start(t *testing.T) *live {
 	t.Helper()
-	cmd, log, policy := b.setup(t, probePath(), "probe", "agent")
+	program := probePath()
+	if b.own {
+		program = "./probe"
+	}
+	cmd, log, policy := b.setup(t, program, "probe", "agent")
+	if b.own {
+		if err := install(probePath(), filepath.Join(b.workspace, "probe")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	l := &live{t: t, cmd: cmd, audit: log, policy: policy, box: b, wait: map[int]chan answer{}, done: make(chan struct{})}
 	var err error
 	if l.stdin, err = cmd.StdinPipe(); err != nil {
