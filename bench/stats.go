@@ -69,7 +69,7 @@ func (c *comparison) run(rounds int, budget time.Duration) {
 				c.skipped = append(c.skipped, fmt.Sprintf("%s: %v", x.name, err))
 				continue
 			}
-			if took := time.Since(begin); took > 100*time.Millisecond {
+			if took := time.Since(begin); took > 200*time.Millisecond {
 				slow[x] = 10
 			}
 			if round >= warmUp {
