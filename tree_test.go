@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/creel-run/creel/policy"
 )
 
 // files are the committed files and those that would be.
@@ -199,6 +201,39 @@ func TestAttacksAreAccountedFor(t *testing.T) {
 			if n[2] != "" && !bytes.Contains(body, []byte(n[2])) {
 				t.Errorf("%s: %s has no %s", id, n[1], n[2])
 			}
+		}
+	}
+}
+
+// TestDocumentedPolicies: what the README and the demo show is what creel takes.
+func TestDocumentedPolicies(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1)
+	if len(blocks) == 0 {
+		t.Fatal("README.md shows no policy")
+	}
+	demo, err := os.ReadFile("demo/policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := [][]byte{bytes.ReplaceAll(demo, []byte("AGENT_FOLDER"), []byte("/opt/agent"))}
+	for _, b := range blocks {
+		texts = append(texts, b[1])
+	}
+	for _, text := range texts {
+		doc, warnings, err := policy.Parse("documented.yaml", text)
+		if err != nil {
+			t.Errorf("%v\n%s", err, text)
+			continue
+		}
+		if len(warnings) > 0 {
+			t.Errorf("warnings: %v\n%s", warnings, text)
+		}
+		if _, err := policy.Compile(doc); err != nil {
+			t.Errorf("%v\n%s", err, text)
 		}
 	}
 }
