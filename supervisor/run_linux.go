@@ -22,6 +22,7 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/sandbox"
+	"golang.org/x/sys/unix"
 )
 
 // supervisor is one running sandbox with all that serves it.
@@ -63,6 +64,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	s := &supervisor{o: o, name: o.Name, started: time.Now(), who: whoAmI()}
 	if s.name == "" {
 		s.name = makeName(o.Command[0])
+	}
+	// A core dump of this process would hold every secret. It stays dumpable: the
+	// kernel lets only such a process write its child's id maps.
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return nil, fault.Wrap(err, "switch core dumps off", fault.Host)
 	}
 	early := startAhead()
 	defer early.Close()
