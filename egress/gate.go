@@ -235,6 +235,9 @@ func checkStart(b []byte) *httpFault {
 			return bad("a line ends without a carriage return")
 		}
 	}
+	if line, _, whole := bytes.Cut(b, []byte("\r\n")); whole {
+		return new(head).requestLine(string(line)) // SSH and SMTP begin like a method
+	}
 	return nil
 }
 

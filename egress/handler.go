@@ -291,14 +291,16 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		return
 	}
 	defer resp.Body.Close()
-	if err := x.respond(resp); err != nil {
-		if f := x.g.bodyFault(); f != nil {
-			_ = c.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,
-				method: x.request.Method, path: x.request.Target.Path}, x.g.scheme)
-		} else if reason := refusedBody(in, body); reason != "" {
-			_ = c.recordDenial(&denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: reason,
-				method: x.request.Method, path: x.request.Target.Path}, x.g.scheme)
-		}
+	err = x.respond(resp)
+	// A server may answer before it has read the body that is refused.
+	if f := x.g.bodyFault(); f != nil {
+		_ = c.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,
+			method: x.request.Method, path: x.request.Target.Path}, x.g.scheme)
+	} else if reason := refusedBody(in, body); reason != "" {
+		_ = c.recordDenial(&denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: reason,
+			method: x.request.Method, path: x.request.Target.Path}, x.g.scheme)
+	}
+	if err != nil {
 		panic(http.ErrAbortHandler) // what was cut short must not look complete
 	}
 }
