@@ -208,7 +208,10 @@ func (s *sink) serveRaw() {
 }
 
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(io.LimitReader(r.Body, 64<<20))
+	body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
 	req := seen{Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Body: body}
 	s.mu.Lock()
 	s.reqs = append(s.reqs, req)

