@@ -13,6 +13,3 @@ func decode[T any](t *testing.T, text string) (v T) {
 	}
 	return v
 }
-
-// clientEnv is what the package clients of this machine are configured by.
-func clientEnv() []string { return nil }

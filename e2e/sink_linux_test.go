@@ -218,6 +218,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	switch {
 	case s.extra != nil && strings.HasPrefix(r.URL.Path, "/x/"):
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		s.extra.ServeHTTP(w, r)
 	case r.URL.Path == "/redirect":
 		http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
