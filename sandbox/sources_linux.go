@@ -100,7 +100,7 @@ func holdNamespace(owner [2]uint32, id identity, program *os.File) (*os.File, er
 		},
 	})
 	if err != nil {
-		return nil, err
+		return nil, forkError(err)
 	}
 	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", p.Pid))
 	_ = p.Kill()

@@ -324,6 +324,9 @@ func hostError(err error) error {
 		}
 		return fault.Wrap(err, "start sandbox", fault.Host, hints...)
 	}
+	if errors.Is(err, syscall.EPERM) { // root without power, in a container mostly
+		return fault.Wrap(err, "start sandbox", fault.Host, "creel doctor")
+	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return fault.Wrap(err, "start sandbox", fault.Usage, "correct the path in filesystem_policy, or mark it optional: {path: PATH, optional: true}")
 	}
