@@ -92,7 +92,7 @@ func TestTerminal(t *testing.T) {
 		stopped := make(chan struct{})
 		done := make(chan Exit, 1)
 		go func() {
-			exit, _ := s.Wait(func() { close(stopped) })
+			exit, _ := s.Wait(func(syscall.Signal) { close(stopped) })
 			done <- exit
 		}()
 		_, _ = s.PTY.Write([]byte{0x1a})

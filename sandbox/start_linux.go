@@ -327,9 +327,9 @@ func (s *Sandbox) Release(ctx context.Context) error {
 	return nil
 }
 
-// Wait returns when the agent has ended. onStop is called when the agent's
-// foreground process was stopped by its terminal.
-func (s *Sandbox) Wait(onStop func()) (Exit, error) {
+// Wait returns when the agent has ended. onStop is called when a signal has
+// stopped it.
+func (s *Sandbox) Wait(onStop func(syscall.Signal)) (Exit, error) {
 	for {
 		m, files, err := s.control.receive()
 		for _, f := range files {
@@ -341,7 +341,7 @@ func (s *Sandbox) Wait(onStop func()) (Exit, error) {
 		switch m.Type {
 		case spec.MsgStopped:
 			if onStop != nil {
-				onStop()
+				onStop(syscall.Signal(m.Signal))
 			}
 		case spec.MsgExit:
 			ws := syscall.WaitStatus(m.Status)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,7 +68,9 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 	if err := next.read(path); err != nil {
 		return same, err
 	}
-	next.exposed = s.writable(next.path)
+	if err := next.expose(s.areas); err != nil {
+		return same, err
+	}
 	switch {
 	case next.exposed && next.path != s.source.path:
 		return same, fault.UsageError("load policy", next.path+" lies where the agent can write", "copy it to a folder that the agent cannot write, and name the copy with --policy")
@@ -111,37 +114,32 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 	return api.Reloaded{Revision: rev.number, Closed: closed, Changed: true}, nil
 }
 
-// writable reports whether the agent can write at a host path.
-func (s *supervisor) writable(path string) bool {
-	if !s.o.ReadOnly && within(s.o.Workspace, path) {
-		return true
-	}
-	for _, m := range s.box.Plan.Mounts {
-		if m.Write && m.Source != "" && within(m.Source, path) {
-			return true
+// rememberPolicy records what the operator trusted, for every folder that the
+// agent can write.
+func (s *supervisor) rememberPolicy() error {
+	for _, dir := range s.areas {
+		own := filepath.Join(dir, policyName)
+		if s.source.path == own {
+			if err := s.trust.remember(dir, s.source.data); err != nil {
+				return err
+			}
+			continue
+		}
+		if r, err := s.trust.read(dir); err != nil || r != nil {
+			if err != nil {
+				return err
+			}
+			continue // what lies there now may be an agent's
+		}
+		data, _, err := readRegular(own)
+		if err != nil {
+			data = nil
+		}
+		if err := s.trust.remember(dir, data); err != nil {
+			return err
 		}
 	}
-	return false
-}
-
-// rememberPolicy records what the operator trusted for this workspace.
-func (s *supervisor) rememberPolicy() error {
-	t := s.source.trust
-	if t == nil {
-		return nil
-	}
-	own := s.o.Workspace + "/" + policyName
-	if s.source.path == own {
-		return t.remember(s.o.Workspace, s.source.data)
-	}
-	if t.known() {
-		return nil // what lies there now may be an agent's
-	}
-	data, err := os.ReadFile(own)
-	if err != nil {
-		data = nil
-	}
-	return t.remember(s.o.Workspace, data)
+	return nil
 }
 
 func firstLine(text string) string {

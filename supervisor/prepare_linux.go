@@ -195,14 +195,13 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	if c.RunAsGroup, err = runAs(doc.Process.RunAsGroup); err != nil {
 		return c, err
 	}
-	if c.Workspace.Write {
-		own := filepath.Join(s.o.Workspace, policyName)
+	if own := filepath.Join(s.o.Workspace, policyName); c.Workspace.Write && own != s.source.path {
 		if _, err := os.Lstat(own); err == nil {
 			c.Protect = append(c.Protect, own)
 		}
-		if s.source.exposed && s.source.path != own {
-			c.Protect = append(c.Protect, s.source.path)
-		}
+	}
+	if s.source.exposed {
+		c.Protect = append(c.Protect, s.source.path)
 	}
 	uid, gid := sandbox.InsideIDs(c)
 	if err := p.ahead.wait(); err != nil {
@@ -211,18 +210,59 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	c.Stage = p.ahead.stage
 	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), p.ahead.trust...)
 	extra := append(p.secrets.Env(), s.route.env()...)
-	visible := func(path string) bool {
-		for _, list := range [][]sandbox.Declared{c.ReadOnly, c.ReadWrite, {{Path: s.o.Workspace}}} {
-			for _, d := range list {
-				if within(d.Path, path) {
-					return true
-				}
+	visible := s.visible(doc)
+	for _, ref := range s.secretFiles() {
+		if visible(ref) || visible(realPath(ref)) {
+			return c, fault.UsageError("read secret", "the agent could read "+ref+" itself", "keep it outside of the workspace and of the policy's paths, or use env:VAR")
+		}
+	}
+	c.Env = environment(s.who, s.name, visible, append(extra, s.o.Env...))
+	return c, nil
+}
+
+// visible gives a test whether a host path can be seen inside.
+func (s *supervisor) visible(doc *policy.Document) func(string) bool {
+	dirs := []string{s.o.Workspace}
+	for _, list := range [][]policy.Path{doc.Filesystem.ReadOnly, doc.Filesystem.ReadWrite} {
+		for _, p := range list {
+			if !ownByNature(p.Path) {
+				dirs = append(dirs, p.Path, realPath(p.Path))
+			}
+		}
+	}
+	return func(path string) bool {
+		for _, d := range dirs {
+			if within(d, path) {
+				return true
 			}
 		}
 		return false
 	}
-	c.Env = environment(s.who, s.name, visible, append(extra, s.o.Env...))
-	return c, nil
+}
+
+// secretFiles are the files that secrets were read from.
+func (s *supervisor) secretFiles() []string {
+	refs := []string{s.o.InferenceKey}
+	if d := s.rev.Load().doc.Inference; d != nil {
+		refs = append(refs, d.Key)
+	}
+	for _, flag := range s.o.Secrets {
+		if _, ref, ok := strings.Cut(flag, "="); ok {
+			if at := strings.LastIndexByte(ref, '@'); at >= 0 {
+				ref = ref[:at]
+			}
+			refs = append(refs, ref)
+		}
+	}
+	var files []string
+	for _, ref := range refs {
+		if path, ok := strings.CutPrefix(ref, "file:"); ok {
+			if abs, err := filepath.Abs(path); err == nil {
+				files = append(files, abs)
+			}
+		}
+	}
+	return files
 }
 
 // runAs reads process.run_as_*; "sandbox" and "" leave the choice to Creel.

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,6 +34,8 @@ type supervisor struct {
 	started time.Time
 
 	source *source
+	trust  trust
+	areas  areas
 	rev    atomic.Pointer[revision]
 	reload sync.Mutex // one reload at a time
 
@@ -70,6 +74,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return nil, fault.Wrap(err, "switch core dumps off", fault.Host)
 	}
+	// net/http writes what an upstream sends unasked to the global log, and that may
+	// hold a secret; Creel's own lines do not go that way.
+	log.SetOutput(io.Discard)
 	early := startAhead()
 	defer early.Close()
 	if err := s.loadPolicy(); err != nil {
@@ -105,15 +112,29 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 
 func (s *supervisor) loadPolicy() error {
 	var err error
-	if s.source, err = findPolicy(s.o); err != nil {
+	if s.trust, err = openTrust(); err != nil {
+		return err
+	}
+	if s.source, err = findPolicy(s.o, s.trust); err != nil {
 		return err
 	}
 	rev, warnings, err := s.source.compile(1)
 	if err != nil {
 		return err
 	}
+	s.areas = writableAreas(s.o, rev.doc)
+	if err := s.source.expose(s.areas); err != nil {
+		return err
+	}
+	if dir := s.areas.holding(s.trust.folder); dir != "" {
+		return fault.UsageError("start sandbox", "Creel's own state lies below "+dir+", where the agent could rewrite it: "+s.trust.folder,
+			"choose a narrower workspace or read_write path, or move the state with XDG_STATE_HOME")
+	}
 	for _, w := range warnings {
 		s.o.Notice(w.String())
+	}
+	if s.source.exposed {
+		s.o.Notice("the policy " + s.source.path + " lies where the agent can write; it is read-only for the agent, and is taken again only when it is saved in place")
 	}
 	s.rev.Store(rev)
 	return nil
@@ -136,13 +157,9 @@ func (s *supervisor) openAudit() error {
 		}
 		path = filepath.Join(state, "audit", fmt.Sprintf("%s-%s.jsonl", s.name, s.started.UTC().Format("20060102T150405.000")))
 	}
-	for _, p := range s.rev.Load().doc.Filesystem.ReadWrite {
-		if within(p.Path, path) && !ownByNature(p.Path) {
-			return fault.UsageError("open audit log", path+" lies below "+p.Path+", where the agent could rewrite it", "leave --audit out: the log goes to the state folder")
-		}
-	}
-	if !s.o.ReadOnly && within(s.o.Workspace, path) {
-		return fault.UsageError("open audit log", path+" lies in the workspace, where the agent could rewrite it", "leave --audit out, or name a file outside of "+s.o.Workspace)
+	if dir := s.areas.holding(path); dir != "" {
+		return fault.UsageError("open audit log", path+" lies below "+dir+", where the agent could rewrite it",
+			"leave --audit out: the log goes to the state folder", "or name a file outside of "+dir)
 	}
 	log, err := audit.Open(path, s.name)
 	if err != nil {
@@ -154,16 +171,6 @@ func (s *supervisor) openAudit() error {
 	}
 	s.log = log
 	return nil
-}
-
-// ownByNature are declared paths of which the sandbox has its own, so that the
-// host's lie out of the agent's reach.
-func ownByNature(path string) bool {
-	switch path {
-	case "/tmp", "/var/tmp", "/dev/shm", "/run", "/proc":
-		return true
-	}
-	return false
 }
 
 // makeName gives a sandbox a name from its command.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/creel-run/creel/api"
@@ -15,24 +16,6 @@ import (
 	"github.com/creel-run/creel/sandbox"
 )
 
-// ownState gives a test a state folder. Root's is fixed, so root's tests use a
-// workspace of their own and leave a record behind only for it.
-func ownState(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	t.Setenv("XDG_STATE_HOME", dir)
-	ws := filepath.Join(dir, "ws")
-	if err := os.Mkdir(ws, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	tr, err := trustOf(ws)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Remove(tr.file) })
-	return ws
-}
-
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -40,29 +23,43 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// TestPolicyLeftByAnAgent: a policy that appeared or changed in a workspace
-// after an agent worked there counts only when somebody names it.
+// TestPolicyLeftByAnAgent: a policy that appeared or changed where an agent could
+// write counts only when somebody names it.
 func TestPolicyLeftByAnAgent(t *testing.T) {
-	ws := ownState(t)
+	tr := trust{t.TempDir()}
+	ws := t.TempDir()
 	own := filepath.Join(ws, policyName)
 	run := func(o Options) error {
-		o.Workspace = ws
-		src, err := findPolicy(o)
+		if o.Workspace == "" {
+			o.Workspace = ws
+		}
+		src, err := findPolicy(o, tr)
 		if err != nil {
 			return err
 		}
-		s := &supervisor{o: o, source: src}
+		rev, _, err := src.compile(1)
+		if err != nil {
+			return err
+		}
+		s := &supervisor{o: o, source: src, trust: tr, areas: writableAreas(o, rev.doc)}
+		if err := src.expose(s.areas); err != nil {
+			return err
+		}
 		return s.rememberPolicy()
 	}
 	found := Options{Policy: own, PolicyFound: true}
 	if err := run(Options{}); err != nil { // the first run, without a policy of its own
 		t.Fatal(err)
 	}
-	write(t, own, "version: 2\n")
+	const good = "version: 2\nfilesystem_policy: {include_workdir: true}\n"
+	write(t, own, good)
 	err := run(found)
 	var f *fault.Error
 	if !errors.As(err, &f) || f.Exit() != fault.Usage || !strings.Contains(err.Error(), "could be the agent's own") {
 		t.Fatalf("a policy that appeared was taken: %v", err)
+	}
+	if err := run(Options{Policy: own, PolicyFound: true, ReadOnly: true}); err == nil {
+		t.Error("a read-only run took a policy that appeared")
 	}
 	if err := run(Options{Policy: own}); err != nil { // named, so trusted
 		t.Fatal(err)
@@ -70,28 +67,76 @@ func TestPolicyLeftByAnAgent(t *testing.T) {
 	if err := run(found); err != nil {
 		t.Errorf("the trusted policy is refused: %v", err)
 	}
-	write(t, own, "version: 2\n# changed\n")
+	write(t, own, good+"# changed\n")
 	if err := run(found); err == nil {
 		t.Error("a policy that changed was taken")
 	}
 	// Another policy in use does not make the present one trusted.
 	other := filepath.Join(t.TempDir(), "p.yaml")
-	write(t, other, "version: 2\n")
+	write(t, other, good)
 	if err := run(Options{Policy: other}); err != nil {
 		t.Fatal(err)
 	}
 	if err := run(found); err == nil {
 		t.Error("a run with another policy made the changed one trusted")
 	}
-	if err := run(Options{Policy: own, PolicyFound: true, ReadOnly: true}); err != nil {
-		t.Errorf("a read-only workspace needs no record: %v", err)
+	// A folder below one that an agent could write.
+	sub := filepath.Join(ws, "sub")
+	if err := os.Mkdir(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(sub, policyName), good)
+	if err := run(Options{Workspace: sub, Policy: filepath.Join(sub, policyName), PolicyFound: true}); err == nil {
+		t.Error("a policy below a folder that an agent could write was taken")
+	}
+	// A second name of the file is not protected by a mount over the first.
+	if err := os.Link(own, filepath.Join(ws, "other-name")); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(Options{Policy: own}); err == nil {
+		t.Error("a policy with a second name was taken")
+	}
+	// A pipe must not hold the start up.
+	_ = os.Remove(own)
+	if err := syscall.Mkfifo(own, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(found); err == nil {
+		t.Error("a pipe was taken as policy")
+	}
+}
+
+func TestWritableAreas(t *testing.T) {
+	base := t.TempDir()
+	real := filepath.Join(base, "real")
+	link := filepath.Join(base, "link")
+	if err := os.Mkdir(real, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	doc, _, err := policy.Parse("p", []byte("version: 2\nfilesystem_policy: {include_workdir: true, read_write: [/tmp, "+link+"]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := writableAreas(Options{Workspace: link}, doc)
+	for path, want := range map[string]bool{
+		filepath.Join(link, "x/y"): true, filepath.Join(real, "x"): true, base: false, real + "er": false, "/etc/passwd": false,
+	} {
+		if got := a.holding(path) != ""; got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	if a := writableAreas(Options{Workspace: real, ReadOnly: true}, &policy.Document{}); len(a) != 0 {
+		t.Errorf("read-only run writes %v", a)
 	}
 }
 
 func TestFaultyPolicyNamesAllFaults(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "p.yaml")
 	write(t, p, "version: 2\nbogus: 1\nlandlock: {compatibility: maybe}\n")
-	src, err := findPolicy(Options{Policy: p, ReadOnly: true, Workspace: t.TempDir()})
+	src, err := findPolicy(Options{Policy: p, ReadOnly: true, Workspace: t.TempDir()}, trust{t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,13 @@ func (s *supervisor) relay(ctx context.Context) (sandbox.Exit, error) {
 		s.forward(inputCtx, signals)
 	}()
 
-	exit, err := s.box.Wait(func() { s.suspend() })
+	exit, err := s.box.Wait(func(sig syscall.Signal) {
+		switch sig {
+		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
+			s.suspend()
+		default: // SIGSTOP is sent by a program, not by a terminal
+		}
+	})
 	if !waitFor(&output, drainTime) {
 		s.box.Kill()
 		output.Wait()
@@ -268,6 +274,11 @@ func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
 // suspend stops Creel with its agent, so that the shell that started it gets
 // its terminal back, and wakes the agent when Creel is continued.
 func (s *supervisor) suspend() {
+	// Only a terminal that a person holds stops Creel with the agent. Elsewhere a
+	// stopped agent is the agent's own affair: it must not stop its operator's script.
+	if s.box.PTY == nil || !s.terminal.tty[0] || !foreground(int(s.terminal.files[0].Fd())) {
+		return
+	}
 	s.terminal.restore()
 	// The stop takes effect some time after kill returns, on another thread
 	// perhaps; only SIGCONT tells that it is over.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -23,16 +24,18 @@ func (s *supervisor) watch(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch policy file: %w", err)
-	}
-	defer w.Close()
 	s.reload.Lock()
 	path := s.source.path
 	s.reload.Unlock()
-	if err := w.Add(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("watch policy file: %w", err)
+	w, err := fsnotify.NewWatcher()
+	if err == nil {
+		defer w.Close()
+		err = w.Add(filepath.Dir(path))
+	}
+	if err != nil {
+		// Watches are counted per user, and an agent of the same user can use them up.
+		s.o.Notice("the policy file is read every second, because watching it failed: " + err.Error())
+		return s.poll(ctx, path)
 	}
 	timer := time.NewTimer(0) // once at the start: the file may have changed since it was read
 	defer timer.Stop()
@@ -55,6 +58,25 @@ func (s *supervisor) watch(ctx context.Context) error {
 			timer.Reset(settle)
 		case <-timer.C:
 			s.reloadSaved(ctx)
+		}
+	}
+}
+
+// poll looks at the file's identity once a second.
+func (s *supervisor) poll(ctx context.Context, path string) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var last os.FileInfo
+	for {
+		fi, err := os.Stat(path)
+		if err == nil && (last == nil || !os.SameFile(fi, last) || fi.ModTime() != last.ModTime() || fi.Size() != last.Size()) {
+			last = fi
+			s.reloadSaved(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
@@ -26,7 +27,6 @@ type source struct {
 	// exposed: the agent can write where the file lies. It is mounted read-only
 	// over itself, and a file that replaces it is not taken.
 	exposed bool
-	trust   *trust // of the workspace, if it is writable
 
 	workspace string
 }
@@ -39,15 +39,8 @@ type revision struct {
 }
 
 // findPolicy reads the policy that a run starts with.
-func findPolicy(o Options) (*source, error) {
+func findPolicy(o Options, t trust) (*source, error) {
 	s := &source{workspace: o.Workspace}
-	if !o.ReadOnly {
-		t, err := trustOf(o.Workspace)
-		if err != nil {
-			return nil, err
-		}
-		s.trust = &t
-	}
 	if o.Policy == "" {
 		s.data = []byte(policy.Default())
 		return s, nil
@@ -55,19 +48,38 @@ func findPolicy(o Options) (*source, error) {
 	if err := s.read(o.Policy); err != nil {
 		return nil, err
 	}
-	s.exposed = !o.ReadOnly && within(o.Workspace, s.path)
-	if o.PolicyFound && s.trust != nil {
-		changed, err := s.trust.changed(s.data)
-		if err != nil {
-			return nil, fault.Wrap(err, "load policy", fault.General)
-		}
-		if changed {
-			return nil, fault.UsageError("load policy",
-				s.path+" appeared or changed since an agent last worked in this folder; it could be the agent's own",
-				"read it, then: creel run --policy "+s.path+" -- …")
-		}
+	if !o.PolicyFound {
+		return s, nil
+	}
+	ok, err := t.takes(filepath.Dir(s.path), s.data)
+	if err != nil {
+		return nil, fault.Wrap(err, "load policy", fault.General)
+	}
+	if !ok {
+		return nil, fault.UsageError("load policy",
+			s.path+" appeared or changed since an agent could last write in this folder; it could be the agent's own",
+			"read it, then: creel run --policy "+s.path+" -- …")
 	}
 	return s, nil
+}
+
+// expose marks a policy that the agent can write next to. The read-only mount
+// protects one name of the file; a second name would not be protected.
+func (s *source) expose(a areas) error {
+	s.exposed = s.path != "" && a.holding(s.path) != ""
+	if st, ok := s.statT(); s.exposed && ok && st.Nlink > 1 {
+		return fault.UsageError("load policy", s.path+" has other names (hard links), and the agent could write through one of them",
+			"copy it: cp "+s.path+" "+s.path+".new && mv "+s.path+".new "+s.path)
+	}
+	return nil
+}
+
+func (s *source) statT() (*syscall.Stat_t, bool) {
+	if s.info == nil {
+		return nil, false
+	}
+	st, ok := s.info.Sys().(*syscall.Stat_t)
+	return st, ok
 }
 
 // read takes the file's bytes and identity from one open descriptor.
@@ -83,24 +95,31 @@ func (s *source) read(path string) error {
 	if err != nil {
 		return fault.Wrap(err, op, fault.Usage)
 	}
-	f, err := os.Open(abs)
-	if err != nil {
-		return fault.Wrap(err, op, fault.Usage)
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return fault.Wrap(err, op, fault.Usage)
-	}
-	if !fi.Mode().IsRegular() {
-		return fault.UsageError(op, abs+" is not a regular file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, policy.MaxBytes+1))
+	data, fi, err := readRegular(abs)
 	if err != nil {
 		return fault.Wrap(err, op, fault.Usage)
 	}
 	s.path, s.data, s.info = abs, data, fi
 	return nil
+}
+
+// readRegular reads a file that an agent may have put there: not a link, and
+// without waiting for the other end of a pipe or for a lease to be given back.
+func readRegular(path string) ([]byte, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, policy.MaxBytes+1))
+	return data, fi, err
 }
 
 // compile turns bytes into a revision; faults are a *api.FaultyPolicy.

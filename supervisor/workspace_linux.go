@@ -1,0 +1,159 @@
+package supervisor
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/policy"
+)
+
+// policyName is the policy that a workspace may carry.
+const policyName = "creel.yaml"
+
+// within reports whether path lies in dir or is dir; both are clean.
+func within(dir, path string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// realPath is where a path really lies: links of the part that exists are
+// followed, the rest is kept.
+func realPath(path string) string {
+	rest := ""
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if dir == filepath.Dir(dir) {
+			return filepath.Clean(path)
+		}
+		rest = filepath.Join(filepath.Base(dir), rest)
+	}
+}
+
+// areas are the host folders and files that the agent can write, by their real paths.
+type areas []string
+
+// writableAreas lists them for a run.
+func writableAreas(o Options, doc *policy.Document) areas {
+	var a areas
+	if !o.ReadOnly && doc.Filesystem.IncludeWorkdir {
+		a = append(a, realPath(o.Workspace))
+	}
+	for _, p := range doc.Filesystem.ReadWrite {
+		if !ownByNature(p.Path) {
+			a = append(a, realPath(p.Path))
+		}
+	}
+	return a
+}
+
+// holding returns the area that a path really lies in, or "".
+func (a areas) holding(path string) string {
+	real := realPath(path)
+	for _, dir := range a {
+		if within(dir, real) {
+			return dir
+		}
+	}
+	return ""
+}
+
+// ownByNature are declared paths of which the sandbox has its own, so that the
+// host's lie out of the agent's reach.
+func ownByNature(path string) bool {
+	switch path {
+	case "/tmp", "/var/tmp", "/dev/shm", "/run", "/proc", "/dev":
+		return true
+	}
+	return strings.HasPrefix(path, "/proc/") || strings.HasPrefix(path, "/dev/")
+}
+
+// trust remembers, for each folder that an agent could write, the last policy
+// there that an operator put into force. An agent could leave a policy for the
+// next start; one that appeared or changed since then is therefore not taken by
+// itself, but only when it is named with --policy.
+type trust struct{ folder string }
+
+type trustRecord struct {
+	Folder string `json:"folder"`
+	Policy string `json:"policy_sha256"` // empty: there was none
+}
+
+func openTrust() (trust, error) {
+	state, err := api.StateDir()
+	if err != nil {
+		return trust{}, err
+	}
+	return trust{filepath.Join(state, "workspaces")}, nil
+}
+
+func (t trust) file(dir string) string {
+	sum := sha256.Sum256([]byte(dir))
+	return filepath.Join(t.folder, hex.EncodeToString(sum[:16])+".json")
+}
+
+// read gives the record of a folder; nil if there is none.
+func (t trust) read(dir string) (*trustRecord, error) {
+	b, err := os.ReadFile(t.file(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var r trustRecord
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read workspace record: %w", err)
+	}
+	return &r, nil
+}
+
+// takes reports whether a policy found in a folder may be taken unasked: it is
+// the one that was trusted there, or no agent could ever write there or above.
+func (t trust) takes(dir string, data []byte) (bool, error) {
+	r, err := t.read(dir)
+	if err != nil {
+		return false, err
+	}
+	if r != nil {
+		return r.Policy == digest(data), nil
+	}
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		if r, err := t.read(dir); err != nil || r != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// remember records a policy; nil stands for none.
+func (t trust) remember(dir string, data []byte) error {
+	b, err := json.Marshal(trustRecord{Folder: dir, Policy: digest(data)})
+	if err != nil {
+		return fmt.Errorf("write workspace record: %w", err)
+	}
+	if err := os.MkdirAll(t.folder, 0o700); err != nil {
+		return fmt.Errorf("write workspace record: %w", err)
+	}
+	tmp := fmt.Sprintf("%s.%d", t.file(dir), os.Getpid())
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("write workspace record: %w", err)
+	}
+	return os.Rename(tmp, t.file(dir))
+}
+
+func digest(policy []byte) string {
+	if policy == nil {
+		return ""
+	}
+	sum := sha256.Sum256(policy)
+	return hex.EncodeToString(sum[:])
+}
