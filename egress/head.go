@@ -98,7 +98,9 @@ func (h *head) requestLine(line string) *httpFault {
 		}
 		return &httpFault{http.StatusHTTPVersionNotSupported, "the HTTP version is not 1.0 or 1.1"}
 	}
-	h.method, h.target = method, target
+	// Rules name methods without case, servers tell "get" from "GET": what goes
+	// on is the form that was judged.
+	h.method, h.target = strings.ToUpper(method), target
 	return nil
 }
 
@@ -192,7 +194,11 @@ func (h *head) frame() *httpFault {
 func dropped(name string) bool {
 	switch name {
 	case "keep-alive", "te", "trailer", "http2-settings",
-		"x-http-method-override", "x-http-method", "x-method-override":
+		// Frameworks take method, path and authority from these.
+		"x-http-method-override", "x-http-method", "x-method-override", "x-original-method", "x-method",
+		"x-original-url", "x-rewrite-url",
+		"forwarded", "x-forwarded-host", "x-forwarded-server", "x-forwarded-scheme", "x-forwarded-proto",
+		"x-forwarded-port", "x-forwarded-prefix", "x-host", "x-http-host-override":
 		return true
 	}
 	if strings.HasPrefix(name, "proxy-") {

@@ -100,6 +100,9 @@ func TestForwardedHead(t *testing.T) {
 		w.WriteHeader(302)
 	})
 	resp, _ := r.https(viaRedirect, "ok.test:443", "POST /public/a HTTP/1.1\r\nHost: ok.test\r\nConnection: X-Gone, close\r\nX-Gone: 1\r\nX-Kept: 1\r\n"+
+		"X-Original-URL: /secret\r\nX-Rewrite-URL: /secret\r\nX-Original-Method: DELETE\r\nX-Method: DELETE\r\nX-Forwarded-Host: no.test\r\n"+
+		"X-Forwarded-Server: no.test\r\nX-Forwarded-Scheme: http\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\nX-Forwarded-Prefix: /secret\r\n"+
+		"X-Host: no.test\r\nForwarded: host=no.test\r\nX-HTTP-Host-Override: no.test\r\nx_original_url: /secret\r\n"+
 		"X-HTTP-Method-Override: DELETE\r\nX-Method-Override: DELETE\r\nX_HTTP_Method_Override: DELETE\r\nProxy-Authorization: x\r\nTE: trailers\r\nKeep-Alive: 5\r\nTransfer_Encoding: chunked\r\nContent-Length: 0\r\n\r\n")
 	h := <-heads
 	if len(h) != 2 || h.Get("X-Kept") != "1" || h.Get("Content-Length") != "0" {
@@ -112,6 +115,19 @@ func TestForwardedHead(t *testing.T) {
 	}
 	if r.dialed() != 1 {
 		t.Errorf("%d connections", r.dialed())
+	}
+}
+
+// TestMethodCase: a method is sent in the form that rules are written in.
+func TestMethodCase(t *testing.T) {
+	r := newRig(t, basePolicy)
+	r.web("ok.test", 443, echo)
+	resp, body := r.https(viaRedirect, "ok.test:443", "gEt /public/a HTTP/1.1\r\nHost: ok.test\r\n\r\n")
+	if resp.StatusCode != 200 || body != "GET /public/a ok.test 0" {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if ev := r.event("request", is(audit.Request, "allow", "ok.test")); ev.Method != "GET" {
+		t.Errorf("event %+v", ev)
 	}
 }
 
