@@ -4,12 +4,14 @@ package seccomp
 // decides, else the check's own last word. Conditions see only the low 32 bits
 // of an argument, on purpose: the kernel takes these arguments as int, unsigned
 // int or umode_t and ignores the rest, so that a comparison of all 64 bits is
-// dodged by setting a high one (CVE-2023-1523).
+// dodged by setting a high one (CVE-2023-1523). A pointer is the exception: all
+// of it counts, and its upper half is a condition of its own.
 
 // cond holds if the argument, after the mask, shares a bit with bits, or, if
 // bits is zero, equals one of the values. A mask of zero means no mask.
 type cond struct {
 	arg  uint8
+	high bool // look at the upper 32 bits instead
 	mask uint32
 	bits uint32
 	in   []uint32
@@ -133,6 +135,27 @@ var socketOptions = &check{[]rule{
 var ioctlRequests = &check{[]rule{
 	{[]cond{{arg: 1, in: []uint32{0x5412, 0x541c, 0x541d, 0x5423}}}, refuse},
 }, Allow}
+
+// A lease (F_SETLEASE) blocks whoever opens the file until its holder lets go or
+// lease-break-time is over; it can be taken through a read-only mount, so that
+// the agent could hold up the operator's read of the policy. F_SETDELEG is the
+// same for folders, and F_NOTIFY watches them without a bound.
+const (
+	fSetLease = 1024
+	fNotify   = 1026
+	fSetDeleg = 1040 // Linux 6.19
+)
+
+var fcntlCommands = &check{[]rule{
+	{[]cond{{arg: 1, in: []uint32{fSetLease, fNotify, fSetDeleg}}}, refuse},
+}, Allow}
+
+// The limits of another process with the same id are not the agent's to set:
+// as an ordinary user's agent it shares that id with the user's own programs.
+var ownLimits = &check{[]rule{
+	{[]cond{{arg: 0, in: []uint32{0}}}, Allow},
+	{[]cond{{arg: 2, in: []uint32{0}}, {arg: 2, high: true, in: []uint32{0}}}, Allow}, // only asks
+}, refuse}
 
 const capAmbientRaise = 2
 

@@ -122,6 +122,20 @@ func TestArguments(t *testing.T) {
 		{"ioctl", []uint64{0, 0x541d}, refuse},
 		{"ioctl", []uint64{0, 0x5423}, refuse},
 
+		{"fcntl", []uint64{3, 1, 3}, Allow},    // F_GETFD
+		{"fcntl", []uint64{3, 1025}, Allow},    // F_GETLEASE
+		{"fcntl", []uint64{3, 1030, 3}, Allow}, // F_DUPFD_CLOEXEC
+		{"fcntl", []uint64{3, fSetLease, 0}, refuse},
+		{"fcntl", []uint64{3, fSetLease | high, 1}, refuse},
+		{"fcntl", []uint64{3, fNotify, 1}, refuse},
+		{"fcntl", []uint64{3, fSetDeleg, 0}, refuse},
+		{"prlimit64", []uint64{0, 7, 0x7f0000001000, 0}, Allow},
+		{"prlimit64", []uint64{high, 7, 0x7f0000001000, 0}, Allow}, // pid_t is an int: still 0
+		{"prlimit64", []uint64{77, 7, 0, 0x7f0000001000}, Allow},
+		{"prlimit64", []uint64{77, 7, 0x7f0000001000, 0}, refuse},
+		{"prlimit64", []uint64{77, 7, 0x7f00000000, 0}, refuse}, // the lower half of this pointer is 0
+		{"prlimit64", []uint64{77, 7, 0x1000, 0}, refuse},
+
 		{"prctl", []uint64{15}, Allow},
 		{"prctl", []uint64{4, 0}, Allow},
 		{"prctl", []uint64{38, 1}, Allow},

@@ -172,6 +172,13 @@ func TestKernelErrno(t *testing.T) {
 		{"personality", unix.SYS_PERSONALITY, []uint64{0x0400000}, unix.EPERM},
 		{"own filter", unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_FILTER, 0, 0}, unix.EFAULT},
 		{"own listener", unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, 0}, unix.EPERM},
+		{"lease", unix.SYS_FCNTL, []uint64{1, unix.F_SETLEASE, unix.F_RDLCK}, unix.EPERM},
+		{"lease, high bits set", unix.SYS_FCNTL, []uint64{1, 1<<32 | unix.F_SETLEASE, unix.F_RDLCK}, unix.EPERM},
+		{"dnotify", unix.SYS_FCNTL, []uint64{badFD, unix.F_NOTIFY, 1}, unix.EPERM},
+		{"fcntl", unix.SYS_FCNTL, []uint64{badFD, unix.F_GETFD}, unix.EBADF},
+		{"prlimit of init", unix.SYS_PRLIMIT64, []uint64{1, unix.RLIMIT_CORE, 1 << 32, 0}, unix.EPERM},
+		{"prlimit of itself", unix.SYS_PRLIMIT64, []uint64{0, unix.RLIMIT_CORE, 1, 0}, unix.EFAULT},
+		{"prlimit of another, asked", unix.SYS_PRLIMIT64, []uint64{1 << 30, unix.RLIMIT_CORE, 0, 0}, unix.ESRCH},
 		{"connect", unix.SYS_CONNECT, []uint64{badFD, 0, 0}, unix.EBADF},
 		{"landlock_create_ruleset", unix.SYS_LANDLOCK_CREATE_RULESET, []uint64{0, 0, 9}, unix.EINVAL},
 	}

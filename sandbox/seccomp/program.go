@@ -204,7 +204,11 @@ func (a *assembler) leaf(s span) {
 		rest := r.size()
 		for _, c := range r.when {
 			rest -= c.size()
-			a.emit(opLoad, offArgs+argSize*uint32(c.arg))
+			half := uint32(0)
+			if c.high {
+				half = argSize / 2
+			}
+			a.emit(opLoad, offArgs+argSize*uint32(c.arg)+half)
 			if c.mask != 0 {
 				a.emit(opAnd, c.mask)
 			}

@@ -82,6 +82,9 @@ func verdictOf(c *check, args []uint64) Action {
 		holds := true
 		for _, w := range r.when {
 			v := uint32(args[w.arg])
+			if w.high {
+				v = uint32(args[w.arg] >> 32)
+			}
 			if w.mask != 0 {
 				v &= w.mask
 			}
