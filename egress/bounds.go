@@ -15,6 +15,12 @@ const (
 	// maxFields is the largest number of header fields, as in common servers.
 	maxFields = 100
 
+	// tlsPort is the port on which HTTP without TLS is refused where requests are
+	// inspected: who sends it there would show to everyone on the way what the
+	// operator takes for encrypted, and a server there that answers is not the
+	// one that its certificate vouches for.
+	tlsPort = 443
+
 	// maxMethod is the longest method name, in bytes; the longest registered
 	// one (UPDATEREDIRECTREF) has 17.
 	maxMethod = 32

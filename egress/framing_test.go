@@ -77,7 +77,7 @@ func readGate(r io.Reader, scheme string, want authority) (list []seen, fault *h
 		} else if h.length >= 0 {
 			s.body = "length"
 		}
-		if req.Method != h.method || (len(req.TransferEncoding) > 0) != h.chunked || !h.chunked && req.ContentLength != max(h.length, 0) {
+		if req.Method != strings.ToUpper(h.method) || (len(req.TransferEncoding) > 0) != h.chunked || !h.chunked && req.ContentLength != max(h.length, 0) {
 			return list, nil, fmt.Errorf("net/http reads another message: %s %v %d", req.Method, req.TransferEncoding, req.ContentLength)
 		}
 		b, rerr := io.ReadAll(req.Body)

@@ -253,7 +253,7 @@ func (g *gate) refuse(f *httpFault) {
 // with a target and a Host that mean nothing, because the handler takes both
 // from the queue.
 func (h *head) rewrite(b []byte) []byte {
-	b = append(b, h.method...)
+	b = append(b, h.verb()...)
 	b = append(b, " / HTTP/1."...)
 	b = strconv.AppendInt(b, int64(h.minor), 10)
 	b = append(b, "\r\nHost: judged\r\n"...)

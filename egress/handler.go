@@ -60,7 +60,7 @@ func (x *exchange) serve() {
 	c, h := x.c, x.h
 	if c.denial != nil { // the connection is denied, and its event is written
 		d := *c.denial
-		d.method = h.method
+		d.method = h.verb()
 		if t, err := target.Parse(pathOnly(h.target), true); err == nil {
 			d.path = t.Path
 		}
@@ -71,9 +71,9 @@ func (x *exchange) serve() {
 		x.w.Header().Set("Connection", "close") // the next request may be for another host
 	}
 	fault := func(status int, code, reason string) {
-		x.deny(&denial{status: status, code: code, layer: layerHTTP, reason: reason, method: h.method})
+		x.deny(&denial{status: status, code: code, layer: layerHTTP, reason: reason, method: h.verb()})
 	}
-	if h.method == http.MethodConnect {
+	if h.verb() == http.MethodConnect {
 		fault(http.StatusNotImplemented, codeUpgrade, "CONNECT inside a connection is not served")
 		return
 	}
@@ -103,7 +103,7 @@ func (x *exchange) serve() {
 			layer = layerConnection
 		}
 		x.deny(&denial{status: http.StatusForbidden, code: codePolicy, layer: layer, reason: decision.Reason,
-			rule: decision.Rule, method: h.method, path: x.request.Target.Path})
+			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
 	case m == modeReroute:
 		x.reroute()
 	case h.upgrade != "":
@@ -112,7 +112,7 @@ func (x *exchange) serve() {
 			status = http.StatusForbidden
 		}
 		x.deny(&denial{status: status, code: codeUpgrade, layer: layerHTTP, reason: "the connection may not be upgraded to another protocol",
-			rule: decision.Rule, method: h.method, path: x.request.Target.Path})
+			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
 	default:
 		ev := x.event(audit.Request)
 		ev.Verdict, ev.Audited, ev.Reason = decision.Verdict.String(), decision.Audited, decision.Reason
@@ -139,7 +139,7 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 	if err != nil {
 		return d, policy.Decision{}, m, fmt.Errorf("the request target is not well formed: %w", err)
 	}
-	x.request = policy.Request{Connection: c.facts, Method: x.h.method, Target: t}
+	x.request = policy.Request{Connection: c.facts, Method: x.h.verb(), Target: t}
 	switch {
 	case c.isCut || c.mode == modeDenied:
 		return denied("the policy changed", policy.Rule{})

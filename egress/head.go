@@ -25,8 +25,8 @@ func bad(reason string) *httpFault { return &httpFault{http.StatusBadRequest, re
 // head is a request head that was read strictly (RFC 9112). Its framing is
 // unambiguous: at most one of chunked and length is meant.
 type head struct {
-	method string
-	target string // as the client wrote it
+	method string // as the client wrote it, as is target
+	target string
 	minor  int    // HTTP/1.minor
 	fields []field
 
@@ -43,6 +43,10 @@ type head struct {
 }
 
 type field struct{ name, value string }
+
+// verb is the method in the one form that is judged, recorded and sent: rules
+// name methods without case, but servers tell "get" from "GET".
+func (h *head) verb() string { return strings.ToUpper(h.method) }
 
 // hasBody reports whether the message has a body section.
 func (h *head) hasBody() bool { return h.chunked || h.length > 0 }
@@ -98,9 +102,7 @@ func (h *head) requestLine(line string) *httpFault {
 		}
 		return &httpFault{http.StatusHTTPVersionNotSupported, "the HTTP version is not 1.0 or 1.1"}
 	}
-	// Rules name methods without case, servers tell "get" from "GET": what goes
-	// on is the form that was judged.
-	h.method, h.target = strings.ToUpper(method), target
+	h.method, h.target = method, target
 	return nil
 }
 

@@ -89,7 +89,7 @@ func (s *Server) proxy(c *conn) {
 		refuse(f)
 		return
 	}
-	if h.method == http.MethodConnect {
+	if h.verb() == http.MethodConnect {
 		s.connect(c, h, ahead)
 		return
 	}
@@ -100,7 +100,7 @@ func (s *Server) proxy(c *conn) {
 // connect serves a tunnel: behind the answer it is a connection like any other.
 func (s *Server) connect(c *conn, h *head, ahead []byte) {
 	refuse := func(status int, code, reason string) {
-		c.refuse(&denial{status: status, code: code, layer: layerHTTP, reason: reason, method: h.method})
+		c.refuse(&denial{status: status, code: code, layer: layerHTTP, reason: reason, method: h.verb()})
 	}
 	a, err := parseAuthority(h.target, 0)
 	switch {
@@ -132,7 +132,7 @@ func (s *Server) connect(c *conn, h *head, ahead []byte) {
 // forward serves one absolute-form request.
 func (s *Server) forward(c *conn, h *head, all []byte) {
 	refuse := func(status int, code, reason string) {
-		c.refuse(&denial{status: status, code: code, layer: layerHTTP, reason: reason, method: h.method})
+		c.refuse(&denial{status: status, code: code, layer: layerHTTP, reason: reason, method: h.verb()})
 	}
 	scheme, auth, origin, ok := parseAbsolute(h.target)
 	switch {
@@ -157,10 +157,16 @@ func (s *Server) forward(c *conn, h *head, all []byte) {
 	}
 	d, m := c.judge()
 	if m == modeDenied {
-		den := &denial{status: http.StatusForbidden, code: codePolicy, layer: layerConnection, reason: d.Reason, rule: d.Rule, method: h.method}
+		den := &denial{status: http.StatusForbidden, code: codePolicy, layer: layerConnection, reason: d.Reason, rule: d.Rule, method: h.verb()}
 		if t, err := target.Parse(pathOnly(origin), true); err == nil {
 			den.path = t.Path
 		}
+		c.refuse(den)
+		return
+	}
+	if a.port == tlsPort {
+		den := plaintext()
+		den.method = h.verb()
 		c.refuse(den)
 		return
 	}

@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -131,6 +132,11 @@ func (c *conn) inspect() {
 		}
 	}
 	if first[0] != recordHandshake {
+		if c.facts.Port == tlsPort {
+			c.ahead = first
+			c.refuse(plaintext())
+			return
+		}
 		c.http(c.client, first, "http")
 		return
 	}
@@ -149,6 +155,12 @@ func (c *conn) inspect() {
 		return
 	}
 	c.http(tc, nil, "https")
+}
+
+// plaintext refuses what is not TLS on tlsPort.
+func plaintext() *denial {
+	return &denial{status: http.StatusForbidden, code: codeProtocol, layer: layerTLS,
+		reason: fmt.Sprintf("requests to port %d must be encrypted; use https", tlsPort)}
 }
 
 // refuseTLS ends a connection whose ClientHello is not taken.
