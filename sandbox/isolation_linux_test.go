@@ -40,7 +40,7 @@ func TestIsolation(t *testing.T) {
 			{"no setuid file is born", `cp /bin/true t && chmod u+s t; chmod 2755 t; ls -l t | cut -c1-10`, `(?s)not permitted.*not permitted.*-rwxr-xr-x`},
 			{"no descriptors but the streams", `ls /proc/self/fd | tr '\n' ' '`, `^0 1 2 3 ?$`},
 			{"streams can be opened again", `echo out > /dev/stdout; echo err > /dev/stderr`, `(?s)out.*err`},
-			{"core limit", `ulimit -c`, `^0$`},
+			{"core limit", `grep 'Max core' /proc/self/limits`, `^Max core file size +(1 +1|0 +0) `},
 			{"host name", `hostname; cat /etc/hostname`, `^test`},
 			{"vsock, packet, bluetooth", `python3 -c "
 import socket

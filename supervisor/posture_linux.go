@@ -218,18 +218,30 @@ func (s *supervisor) networkLayer(pid int) api.Layer {
 	return layer("network", len(faults) == 0, detail, "the sandbox's rules, all of them")
 }
 
+// coreLayer: 1 is never dumped; 0 stops files, but not a program that
+// core_pattern names (core(5)).
 func coreLayer(pid int) api.Layer {
+	const want = "limit 1"
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {
-		return layer("core dumps", false, err.Error(), "limit 0")
+		return layer("core dumps", false, err.Error(), want)
 	}
 	for _, line := range strings.Split(string(b), "\n") {
-		if rest, ok := strings.CutPrefix(line, "Max core file size"); ok {
-			f := strings.Fields(rest)
-			return layer("core dumps", len(f) >= 2 && f[0] == "0" && f[1] == "0", "limit "+strings.Join(f, " "), "limit 0")
+		rest, ok := strings.CutPrefix(line, "Max core file size")
+		if !ok {
+			continue
 		}
+		f := strings.Fields(rest)
+		ok = len(f) >= 2 && f[0] == "1" && f[1] == "1"
+		detail := "limit " + strings.Join(f, " ")
+		if len(f) >= 2 && f[0] == "0" && f[1] == "0" {
+			pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
+			ok = err == nil && !strings.HasPrefix(string(pattern), "|") && !strings.HasPrefix(string(pattern), "@")
+			detail += ", core_pattern " + strings.TrimSpace(string(pattern))
+		}
+		return layer("core dumps", ok, detail, want)
 	}
-	return layer("core dumps", false, "no limit found", "limit 0")
+	return layer("core dumps", false, "no limit found", want)
 }
 
 // groupsKept: an ordinary user's agent keeps groups beyond its own.

@@ -71,7 +71,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	// A core dump of this process would hold every secret. It stays dumpable: the
 	// kernel lets only such a process write its child's id maps.
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+	if err := dumpNoCore(); err != nil {
 		return nil, fault.Wrap(err, "switch core dumps off", fault.Host)
 	}
 	// net/http writes what an upstream sends unasked to the global log, and that may
@@ -361,4 +361,17 @@ func commandError(err error) (int, error) {
 		return fault.NotExecutable, fault.Wrap(err, "start command", fault.NotExecutable)
 	}
 	return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
+}
+
+// dumpNoCore sets the limit 1, which a core_pattern that is a pipe respects; 0
+// is for files alone (core(5)). Where the hard limit is 0 already it stays.
+func dumpNoCore() error {
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &now); err != nil {
+		return err
+	}
+	if now.Max == 0 {
+		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	}
+	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
 }

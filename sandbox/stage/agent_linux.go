@@ -48,7 +48,7 @@ func startAgent(s *spec.Spec, path string, stdio [3]int, tty int, ruleset int) (
 	}
 	f := &agentFork{
 		stdio: stdio, tty: tty, mapped: mapR, goPipe: goR, errPipe: errW, control: spec.ControlFD,
-		ruleset: ruleset, notify: s.Notify, lastCap: lastCapability(),
+		ruleset: ruleset, notify: s.Notify, lastCap: lastCapability(), core: coreLimit(),
 	}
 	if len(s.Seccomp) == 0 || len(s.Seccomp)%int(unsafe.Sizeof(unix.SockFilter{})) != 0 {
 		return nil, errors.New("read seccomp filter: no instructions")
@@ -134,6 +134,17 @@ func pipe() (r, w int, err error) {
 		return 0, 0, fmt.Errorf("make pipe: %w", err)
 	}
 	return p[0], p[1], nil
+}
+
+// coreLimit is the limit that dumps no core: 1 byte, which core_pattern's pipe
+// takes as a special value; a limit of 0 holds for files alone (core(5)). Where
+// the hard limit is 0 already, only it is left.
+func coreLimit() unix.Rlimit {
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &now); err == nil && now.Max == 0 {
+		return unix.Rlimit{}
+	}
+	return unix.Rlimit{Cur: 1, Max: 1}
 }
 
 // lastCapability is the highest capability that the kernel knows.
