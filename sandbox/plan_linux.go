@@ -36,13 +36,50 @@ var maskedProc = []string{
 
 var readOnlyProc = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/driver"}
 
-// private are paths that are never the host's, however they are declared.
-var private = map[string]spec.Mount{
-	"/tmp":     {Kind: spec.MountTmpfs, Mode: 0o1777, Write: true},
-	"/var/tmp": {Kind: spec.MountTmpfs, Mode: 0o1777, Write: true},
-	"/dev/shm": {Kind: spec.MountTmpfs, Mode: 0o1777, Write: true},
-	"/dev/pts": {Kind: spec.MountPTS, Write: true},
-	"/proc":    {Kind: spec.MountProc, Write: true},
+// Shares of the memory, percent, that a sandbox's own folders may take. The
+// kernel's default is half for each, so that two full ones exhaust the host.
+const (
+	largeShare = 20 // where programs unpack and cache: /tmp, the home
+	smallShare = 10
+)
+
+// ownFolder is an empty folder of the sandbox's own. Files are bounded beside
+// bytes: one for each page of the size, as the kernel's default has it, because an
+// empty file costs about 1 KiB of memory that the size does not count.
+func ownFolder(target string, mode uint32, share int) spec.Mount {
+	m := spec.Mount{Kind: spec.MountTmpfs, Target: target, Mode: mode, Write: true, Size: fmt.Sprintf("%d%%", share), Inodes: minInodes}
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err == nil {
+		pages := uint64(info.Totalram) * uint64(info.Unit) / uint64(os.Getpagesize())
+		m.Inodes = min(max(pages*uint64(share)/100, minInodes), maxInodes)
+	}
+	return m
+}
+
+const (
+	minInodes = 4096
+	maxInodes = 1 << 19 // half a gigabyte of memory in empty files
+)
+
+// isPrivate tells the paths that are never the host's, however they are declared.
+func isPrivate(path string) bool {
+	switch path {
+	case "/tmp", "/var/tmp", "/dev/shm", "/dev/pts", "/proc":
+		return true
+	}
+	return false
+}
+
+// private are the mounts of those paths.
+func private() map[string]spec.Mount {
+	all := map[string]spec.Mount{
+		"/dev/pts": {Kind: spec.MountPTS, Target: "/dev/pts", Write: true},
+		"/proc":    {Kind: spec.MountProc, Target: "/proc", Write: true},
+	}
+	for path, share := range map[string]int{"/tmp": largeShare, "/var/tmp": smallShare, "/dev/shm": smallShare} {
+		all[path] = ownFolder(path, 0o1777, share)
+	}
+	return all
 }
 
 // buildPlan turns a Config into a Spec by looking at the host's file system. It
@@ -62,11 +99,7 @@ func buildPlan(c Config) (*plan, error) {
 		return nil, err
 	}
 	p.files(c.Files)
-	mounts := map[string]spec.Mount{}
-	for path, m := range private {
-		m.Target = path
-		mounts[path] = m
-	}
+	mounts := private()
 	for _, d := range devices {
 		path := "/dev/" + d
 		mounts[path] = spec.Mount{Kind: spec.MountBind, Target: path, Source: path, Write: true, Device: true, File: true}
@@ -97,7 +130,7 @@ func buildPlan(c Config) (*plan, error) {
 		}
 	}
 	if c.Home != "" && !covered(mounts, c.Home) {
-		mounts[c.Home] = spec.Mount{Kind: spec.MountTmpfs, Target: c.Home, Mode: 0o700, Write: true}
+		mounts[c.Home] = ownFolder(c.Home, 0o700, largeShare)
 	}
 	if p.spec.Dir == "" {
 		p.spec.Dir = "/"
@@ -141,7 +174,7 @@ func (p *plan) declare(mounts map[string]spec.Mount, path string, write, optiona
 		}
 		return p.declareRoot(mounts, optional)
 	}
-	if _, ok := private[path]; ok {
+	if isPrivate(path) {
 		return nil, nil
 	}
 	switch {
@@ -160,7 +193,7 @@ func (p *plan) declare(mounts map[string]spec.Mount, path string, write, optiona
 	switch {
 	case errors.Is(err, os.ErrNotExist) && write:
 		// A place to write that the host does not have: empty and of the sandbox's own.
-		mounts[path] = spec.Mount{Kind: spec.MountTmpfs, Target: path, Mode: 0o755, Write: true}
+		mounts[path] = ownFolder(path, 0o755, smallShare)
 		return nil, nil
 	case errors.Is(err, os.ErrNotExist) && optional:
 		p.degraded = append(p.degraded, "declared path "+path+" does not exist")
@@ -186,7 +219,7 @@ func (p *plan) declare(mounts map[string]spec.Mount, path string, write, optiona
 			return nil, fmt.Errorf("open declared path: %w", err)
 		}
 	}
-	if _, ok := private[real]; ok {
+	if isPrivate(real) {
 		return links, nil
 	}
 	m := spec.Mount{Kind: spec.MountBind, Target: real, Source: real, Write: write, Owned: write, File: !fi.IsDir()}

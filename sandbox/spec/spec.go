@@ -82,9 +82,10 @@ type Mount struct {
 	Owned  bool   `json:"-"`                // root's sandboxes: id-mapped, so that the agent stands for the folder's owner
 	Device bool   `json:"device,omitempty"` // a device node: not mounted nodev
 	NoExec bool   `json:"noexec,omitempty"`
-	File   bool   `json:"file,omitempty"` // the target is a file
-	Mode   uint32 `json:"mode,omitempty"` // of a tmpfs root
-	Size   string `json:"size,omitempty"` // of a tmpfs, in the kernel's notation
+	File   bool   `json:"file,omitempty"`   // the target is a file
+	Mode   uint32 `json:"mode,omitempty"`   // of a tmpfs root
+	Size   string `json:"size,omitempty"`   // of a tmpfs, in the kernel's notation
+	Inodes uint64 `json:"inodes,omitempty"` // of a tmpfs
 
 	Optional bool `json:"optional,omitempty"` // skipped if the source is absent, and reported
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/creel-run/creel/sandbox/spec"
@@ -125,6 +126,9 @@ func openTree(m spec.Mount) (int, error) {
 		opts := map[string]string{"mode": fmt.Sprintf("%04o", m.Mode)}
 		if m.Size != "" {
 			opts["size"] = m.Size
+		}
+		if m.Inodes > 0 {
+			opts["nr_inodes"] = strconv.FormatUint(m.Inodes, 10)
 		}
 		return newFS("tmpfs", opts, attrs(m))
 	case spec.MountProc:
