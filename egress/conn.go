@@ -47,10 +47,10 @@ type conn struct {
 	mu       sync.Mutex
 	mode     mode // judged when it is not modeDenied
 	decision policy.ConnectDecision
-	inflight *policy.Request // the request that is being answered
-	upstream netip.AddrPort  // dialled for the relay or for the request in flight
-	last     netip.AddrPort  // dialled at all
-	ended    string          // why, for the audit
+	inflight []policy.Request // the request that is being answered, in every method that it may turn into
+	upstream netip.AddrPort   // dialled for the relay or for the request in flight
+	last     netip.AddrPort   // dialled at all
+	ended    string           // why, for the audit
 	isCut    bool
 	owned    map[io.Closer]side // closed by cut
 }
@@ -118,10 +118,10 @@ func (c *conn) recheck() (closed bool) {
 		}
 	}
 	decision, method, path := d.Decision, "", ""
-	if reason == "" && c.inflight != nil && m == modeInspect {
-		if rd := c.s.conf.Engine().Request(*c.inflight); d.Inspect && rd.Verdict != policy.Allow {
+	if reason == "" && c.inflight != nil && m == modeInspect && d.Inspect {
+		if rd, denied := judgeAll(c.s.conf.Engine(), c.inflight); denied != nil {
 			reason, decision = rd.Reason, rd
-			method, path = c.inflight.Method, c.inflight.Target.Path
+			method, path = c.inflight[0].Method, denied.Target.Path
 		}
 	}
 	if reason == "" {

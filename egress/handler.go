@@ -140,6 +140,7 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 		return d, policy.Decision{}, m, fmt.Errorf("the request target is not well formed: %w", err)
 	}
 	x.request = policy.Request{Connection: c.facts, Method: x.h.verb(), Target: t}
+	asked := []policy.Request{x.request}
 	switch {
 	case c.isCut || c.mode == modeDenied:
 		return denied("the policy changed", policy.Rule{})
@@ -154,13 +155,20 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 	}
 	decision := d.Decision
 	if d.Inspect {
-		decision = c.s.conf.Engine().Request(x.request)
+		methods, ok := overrides(x.request.Method, t.RawQuery)
+		if !ok {
+			return d, policy.Decision{Reason: "the query names several other methods"}, modeInspect, nil
+		}
+		for _, m := range methods {
+			asked = append(asked, policy.Request{Connection: c.facts, Method: m, Target: t})
+		}
+		decision, _ = judgeAll(c.s.conf.Engine(), asked)
 	}
 	if decision.Verdict != policy.Allow { // ask: nobody can be asked yet
 		decision.Verdict = policy.Deny
 		return d, decision, modeInspect, nil
 	}
-	c.inflight = &x.request
+	c.inflight = asked
 	return d, decision, modeInspect, nil
 }
 

@@ -27,7 +27,7 @@ func bad(reason string) *httpFault { return &httpFault{http.StatusBadRequest, re
 type head struct {
 	method string // as the client wrote it, as is target
 	target string
-	minor  int    // HTTP/1.minor
+	minor  int // HTTP/1.minor
 	fields []field
 
 	host    string // of the Host field
