@@ -263,6 +263,11 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if x.h.hasBody() {
 		in = &watched{ReadCloser: x.r.Body}
 		out.Body = in
+		// Its framing is written anew. A server that ignores the length of a body
+		// that it does not expect ("CL.0") takes the body for the next request;
+		// told to close, a server that keeps to that much never reads it, and the
+		// answer to it can never be given to another request.
+		out.Close = bodyUnexpected(out.Method)
 	}
 	if c.s.conf.Secrets != nil {
 		used, err := c.s.conf.Secrets.Apply(c.facts.Host, out)
@@ -311,6 +316,15 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if err != nil {
 		panic(http.ErrAbortHandler) // what was cut short must not look complete
 	}
+}
+
+// bodyUnexpected: RFC 9110 §9.3 gives content no meaning in these methods.
+func bodyUnexpected(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodTrace:
+		return true
+	}
+	return false
 }
 
 // failed answers for a request that got no response.

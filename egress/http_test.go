@@ -118,6 +118,59 @@ func TestForwardedHead(t *testing.T) {
 	}
 }
 
+// TestRequestInBody: a body that looks like a request stays a body, whatever
+// the method, and the connection that carried it serves no other request.
+func TestRequestInBody(t *testing.T) {
+	r := newRig(t, strings.Replace(basePolicy, "method: POST", "method: DELETE", 1))
+	seen := make(chan string, 16)
+	r.web("ok.test", 443, func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		seen <- fmt.Sprintf("%s %s %d %v %v %v", q.Method, q.URL.Path, len(body), q.Close, len(q.TransferEncoding) > 0, err)
+	})
+	c, _ := r.open(viaRedirect, "ok.test:443")
+	tc, err := r.startTLS(c, "ok.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(tc)
+	hidden := "GET /secret HTTP/1.1\r\nHost: ok.test\r\n\r\n"
+	for _, method := range []string{"GET", "HEAD", "DELETE"} {
+		for _, chunked := range []bool{false, true} {
+			framing := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(hidden), hidden)
+			if chunked {
+				framing = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(hidden), hidden)
+			}
+			before := r.dialed()
+			for i, raw := range []string{
+				method + " /public/a HTTP/1.1\r\nHost: ok.test\r\n" + framing,
+				"GET /public/next HTTP/1.1\r\nHost: ok.test\r\n\r\n",
+			} {
+				fmt.Fprint(tc, raw)
+				resp, err := http.ReadResponse(in, &http.Request{Method: []string{method, "GET"}[i]})
+				if err != nil || resp.StatusCode != 200 {
+					t.Fatalf("%q: %v %v", raw, resp, err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				want := fmt.Sprintf("%s /public/a %d true %v <nil>", method, len(hidden), chunked)
+				if i == 1 {
+					want = "GET /public/next 0 false false <nil>"
+				}
+				if got := <-seen; got != want {
+					t.Errorf("the upstream got %s, want %s", got, want)
+				}
+			}
+			if r.dialed() == before {
+				t.Errorf("%s, chunked %v: the connection served another request", method, chunked)
+			}
+		}
+	}
+	select {
+	case extra := <-seen:
+		t.Errorf("the upstream got one more request: %s", extra)
+	default:
+	}
+}
+
 // TestMethodCase: a method is sent in the form that rules are written in.
 func TestMethodCase(t *testing.T) {
 	r := newRig(t, basePolicy)
