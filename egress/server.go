@@ -24,6 +24,7 @@ type Server struct {
 	self   []netip.AddrPort // of the listeners
 	log    *slog.Logger
 
+	denials   *denialLimit
 	upstreams *upstreams
 	web       *http.Server
 	inspected chan net.Conn // to web
@@ -78,6 +79,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 			s.self = append(s.self, a)
 		}
 	}
+	s.denials = newDenialLimit()
 	s.upstreams = newUpstreams(s)
 	s.web = s.newWeb()
 	return s, nil
@@ -98,18 +100,6 @@ func (s *Server) own(a netip.AddrPort) bool {
 		}
 	}
 	return false
-}
-
-// record keeps an event, or says that the action must not go on.
-func (s *Server) record(ev audit.Event) error {
-	err := s.conf.Audit.Record(ev)
-	if err != nil {
-		s.log.Error("record audit event", "error", err)
-		if s.conf.OnAuditError != nil {
-			s.conf.OnAuditError(err)
-		}
-	}
-	return err
 }
 
 // Run serves until the context ends or a listener fails, and returns when every
@@ -152,6 +142,7 @@ func (s *Server) Run(ctx context.Context) error {
 	_ = s.web.Close()
 	loops.Wait()
 	s.upstreams.close()
+	s.recordHeld()
 	select {
 	case err := <-fail:
 		return err

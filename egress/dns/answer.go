@@ -200,7 +200,7 @@ func typeName(t uint16) string {
 
 // refuse writes a refusal to the audit, at a bounded rate.
 func (s *Server) refuse(name, qtype, reason string) {
-	skipped, ok := s.limit.take(time.Now())
+	skipped, ok := s.limit.Take(s.now())
 	if !ok {
 		return
 	}
@@ -215,7 +215,7 @@ func (s *Server) refuse(name, qtype, reason string) {
 		e.Detail["type"] = qtype
 	}
 	if skipped > 0 {
-		e.Detail["not_recorded_before"] = strconv.FormatUint(skipped, 10)
+		e.Detail[audit.NotRecorded] = strconv.FormatUint(skipped, 10)
 	}
 	if err := s.audit.Record(e); err != nil {
 		s.log.Error("record dns refusal", "error", err)

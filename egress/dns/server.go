@@ -45,7 +45,8 @@ type Server struct {
 	log   *slog.Logger
 	udp   []net.PacketConn
 	tcp   []net.Listener
-	limit limiter
+	limit *audit.Limiter
+	now   func() time.Time
 }
 
 // New makes a Server of sockets; it owns them from here on, and Run closes them.
@@ -61,7 +62,10 @@ func New(c Config, udp []net.PacketConn, tcp []net.Listener) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{pool: c.Pool, audit: c.Audit, log: c.Log, udp: udp, tcp: tcp}, nil
+	return &Server{
+		pool: c.Pool, audit: c.Audit, log: c.Log, udp: udp, tcp: tcp,
+		limit: audit.NewLimiter(auditBurst, auditEvery), now: time.Now,
+	}, nil
 }
 
 // Run serves until ctx ends (nil) or a socket fails (its error), and then closes

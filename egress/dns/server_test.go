@@ -145,7 +145,7 @@ func TestAnswers(t *testing.T) {
 		}), dns.RcodeFormatError, "", "records in a query"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s.limit = limiter{} // the rate has a test of its own
+			s.limit = audit.NewLimiter(auditBurst, auditEvery) // the rate has a test of its own
 			before := rec.len()
 			m := ask(t, s, tt.q)
 			if m.Rcode != tt.rcode {
@@ -286,7 +286,7 @@ func TestAuditIsBounded(t *testing.T) {
 	if n := rec.len(); n < auditBurst || n > 2*auditBurst {
 		t.Fatalf("%d events for %d refusals", n, 10*auditBurst)
 	}
-	s.limit.last = s.limit.last.Add(-2 * auditEvery)
+	s.now = func() time.Time { return time.Now().Add(2 * auditEvery) }
 	ask(t, s, query("a.test.", dns.TypeTXT))
 	if e := rec.last(); e.Detail["not_recorded_before"] == "" {
 		t.Errorf("the event after a pause does not say what is missing: %+v", e)
