@@ -96,6 +96,30 @@ func (e *NotSupported) Error() string {
 
 func (e *NotSupported) Unwrap() error { return e.Err }
 
+// LinkError refuses a declared path that leads through a symbolic link which an
+// agent may have planted.
+type LinkError struct {
+	Path   string // as declared
+	Link   string // the link on the way
+	Target string // what it says
+	Real   string // where the path leads by it; empty: nowhere
+	Why    string
+}
+
+func (e *LinkError) Error() string {
+	return fmt.Sprintf("open declared path %s: %s is a symbolic link to %s, and is not followed: %s", e.Path, e.Link, e.Target, e.Why)
+}
+
+// Hint is what the operator can do.
+func (e *LinkError) Hint() string {
+	if e.Real == "" {
+		return "look who made " + e.Link + "; then declare the real path"
+	}
+	return "look who made " + e.Link + "; if it is yours, declare the real path: " + e.Real
+}
+
+func (e *LinkError) Unwrap() error { return os.ErrPermission }
+
 // CommandError says that the command could not be started inside.
 type CommandError struct {
 	Step  string

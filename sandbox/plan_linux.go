@@ -21,6 +21,7 @@ type plan struct {
 	spec     spec.Spec
 	blobs    []byte   // content of the supplied files
 	degraded []string // what was accepted: absent paths, no Landlock
+	paths    resolver
 }
 
 // devices are the nodes of the host that every sandbox has.
@@ -61,16 +62,7 @@ const (
 	maxInodes = 1 << 19 // half a gigabyte of memory in empty files
 )
 
-// isPrivate tells the paths that are never the host's, however they are declared.
-func isPrivate(path string) bool {
-	switch path {
-	case "/tmp", "/var/tmp", "/dev/shm", "/dev/pts", "/proc":
-		return true
-	}
-	return false
-}
-
-// private are the mounts of those paths.
+// private are the mounts that are never the host's, however they are declared.
 func private() map[string]spec.Mount {
 	all := map[string]spec.Mount{
 		"/dev/pts": {Kind: spec.MountPTS, Target: "/dev/pts", Write: true},
@@ -90,11 +82,14 @@ func buildPlan(c Config) (*plan, error) {
 		Masked: slices.Clone(maskedProc), ReadOnly: slices.Clone(readOnlyProc),
 		Notify:  c.Notify,
 		Streams: c.Streams, Rows: c.Rows, Cols: c.Cols, Network: c.Network,
-	}}
+	}, paths: newResolver(c)}
 	if len(c.Command) == 0 {
 		return nil, errors.New("plan sandbox: no command")
 	}
-	var err error
+	err := canOpenExact()
+	if err != nil {
+		return nil, err
+	}
 	if p.spec.Seccomp, err = filter(c.Notify); err != nil {
 		return nil, err
 	}
@@ -174,52 +169,30 @@ func (p *plan) declare(mounts map[string]spec.Mount, path string, write, optiona
 		}
 		return p.declareRoot(mounts, optional)
 	}
-	if isPrivate(path) {
+	if ownPath(mounts, path) {
 		return nil, nil
 	}
-	switch {
-	case path == "/sys":
-		mounts[path] = spec.Mount{Kind: spec.MountSysfs, Target: path}
-		return nil, nil
-	case path == "/dev" || path == "/run":
-		return nil, nil // the sandbox has its own
-	case strings.HasPrefix(path, "/proc/"):
-		return nil, nil // part of the sandbox's own /proc
+	if fi, err := os.Lstat(path); write && err == nil && fi.Mode()&os.ModeSymlink != 0 {
+		return nil, fmt.Errorf("open declared path %s: a writable path must not be a symbolic link", path)
 	}
-	if m, ok := mounts[path]; ok && m.Device {
-		return nil, nil
+	real, fi, err := p.paths.resolve(path)
+	var links []spec.Link
+	if real != path {
+		links = append(links, spec.Link{Path: path, Target: real})
 	}
-	fi, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && write:
 		// A place to write that the host does not have: empty and of the sandbox's own.
-		mounts[path] = ownFolder(path, 0o755, smallShare)
-		return nil, nil
+		mounts[real] = ownFolder(real, 0o755, smallShare)
+		return links, nil
 	case errors.Is(err, os.ErrNotExist) && optional:
 		p.degraded = append(p.degraded, "declared path "+path+" does not exist")
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("open declared path: %w", err)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		if optional {
-			p.degraded = append(p.degraded, "declared path "+path+" leads nowhere")
-			return nil, nil
-		}
-		return nil, fmt.Errorf("open declared path: %w", err)
-	}
-	var links []spec.Link
-	if real != path {
-		if write && fi.Mode()&os.ModeSymlink != 0 {
-			return nil, fmt.Errorf("open declared path %s: a writable path must not be a symbolic link (it leads to %s)", path, real)
-		}
-		links = append(links, spec.Link{Path: path, Target: real})
-		if fi, err = os.Stat(real); err != nil {
-			return nil, fmt.Errorf("open declared path: %w", err)
-		}
-	}
-	if isPrivate(real) {
+		return nil, err
+	case real == "/":
+		return nil, fmt.Errorf("open declared path %s: it leads to /", path)
+	case ownPath(mounts, real):
 		return links, nil
 	}
 	m := spec.Mount{Kind: spec.MountBind, Target: real, Source: real, Write: write, Owned: write, File: !fi.IsDir()}
@@ -231,6 +204,19 @@ func (p *plan) declare(mounts map[string]spec.Mount, path string, write, optiona
 	}
 	mounts[real] = m
 	return links, nil
+}
+
+// ownPath reports whether the sandbox has its own of a path without links, so
+// that there is nothing of the host's to mount, and sees to /sys.
+func ownPath(mounts map[string]spec.Mount, path string) bool {
+	switch path {
+	case "/tmp", "/var/tmp", "/dev/shm", "/dev/pts", "/proc", "/dev", "/run":
+		return true
+	case "/sys":
+		mounts[path] = spec.Mount{Kind: spec.MountSysfs, Target: path}
+		return true
+	}
+	return strings.HasPrefix(path, "/proc/") || mounts[path].Device
 }
 
 // declareRoot stands for "read_only: /": every folder of the host's root but

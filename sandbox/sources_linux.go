@@ -34,18 +34,19 @@ func openSources(s *spec.Spec, id identity, program *os.File) (files []*os.File,
 		if m.Kind != spec.MountBind {
 			continue
 		}
-		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+		exact, st, err := openExact(m.Source, m.File, m.Device)
 		if err != nil {
-			return files, fmt.Errorf("open %s: %w", m.Source, err)
+			return files, err
+		}
+		fd, err := unix.OpenTree(exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+		_ = unix.Close(exact)
+		if err != nil {
+			return files, fmt.Errorf("clone mount of %s: %w", m.Source, err)
 		}
 		m.FD = spec.SourceFD + len(files)
 		files = append(files, os.NewFile(uintptr(fd), m.Source))
 		if !m.Owned {
 			continue
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(m.Source, &st); err != nil {
-			return files, fmt.Errorf("stat %s: %w", m.Source, err)
 		}
 		owner := [2]uint32{st.Uid, st.Gid}
 		ns := maps[owner]

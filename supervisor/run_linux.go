@@ -323,6 +323,10 @@ func (s *supervisor) suggest(e audit.Entry) string {
 
 // hostError gives a start that failed its exit status and hints.
 func hostError(err error) error {
+	var planted *sandbox.LinkError
+	if errors.As(err, &planted) {
+		return fault.Wrap(err, "start sandbox", fault.Usage, planted.Hint())
+	}
 	var missing *sandbox.NotSupported
 	if errors.As(err, &missing) {
 		hints := []string{"creel doctor"}

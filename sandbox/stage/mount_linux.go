@@ -108,10 +108,14 @@ func openTree(m spec.Mount) (int, error) {
 	case spec.MountBind:
 		fd := m.FD
 		if fd <= 0 {
-			var err error
+			exact, err := openExact(m.Source, m.File, m.Device)
+			if err != nil {
+				return -1, err
+			}
 			// AT_RECURSIVE: in a less privileged namespace the submounts are locked
 			// to their parent and cannot be left out.
-			fd, err = unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+			fd, err = unix.OpenTree(exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+			_ = unix.Close(exact)
 			if err != nil {
 				return -1, err
 			}
@@ -142,6 +146,34 @@ func openTree(m spec.Mount) (int, error) {
 		return newFS("devpts", map[string]string{"newinstance": "", "ptmxmode": "0666", "mode": "0620"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	}
 	return -1, fmt.Errorf("unknown kind of mount %q", m.Kind)
+}
+
+// openExact opens a path, following no link: the supervisor resolved it, and
+// what was swapped since then is refused.
+func openExact(path string, file, device bool) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	if !file {
+		how.Flags |= unix.O_DIRECTORY
+	}
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR, unix.S_IFREG:
+		return fd, nil
+	case unix.S_IFCHR, unix.S_IFBLK:
+		if device {
+			return fd, nil
+		}
+	}
+	_ = unix.Close(fd)
+	return -1, unix.EINVAL
 }
 
 // newFS makes a detached file system of its own.
