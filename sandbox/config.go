@@ -22,7 +22,7 @@ type Config struct {
 	ReadOnly  []Declared
 	ReadWrite []Declared
 	Workspace Workspace
-	Protect   []string // host paths inside the workspace that stay read-only (the policy file)
+	Protect   []string // host paths without links, inside what is writable, that stay read-only (the policy file)
 	Home      string   // the agent's home; an empty folder of its own unless a declared path covers it
 	Files     []File
 

@@ -108,3 +108,12 @@ func TestProtectedFileStaysReadOnly(t *testing.T) {
 		}
 	})
 }
+
+func owner(t *testing.T, path string) uint32 {
+	t.Helper()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fi.Sys().(*syscall.Stat_t).Uid
+}

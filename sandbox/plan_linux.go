@@ -141,6 +141,7 @@ func buildPlan(c Config) (*plan, error) {
 		}
 		return strings.Compare(a.Target, b.Target)
 	})
+	p.spec.Pins = pins(p.spec.Mounts, c.Protect)
 	p.spec.ReadOnly = append(p.spec.ReadOnly, c.Protect...)
 	return p, p.landlock(c)
 }

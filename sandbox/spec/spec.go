@@ -38,6 +38,7 @@ type Spec struct {
 	Blobs    []Blob   `json:"blobs"`
 	Links    []Link   `json:"links"`
 	Masked   []string `json:"masked"`    // made empty and unwritable if they exist
+	Pins     []string `json:"pins"`      // folders bound over themselves as they are, so that none can be renamed
 	ReadOnly []string `json:"read_only"` // bound over themselves, read-only, if they exist
 
 	Landlock Landlock `json:"landlock"`

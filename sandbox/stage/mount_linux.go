@@ -63,10 +63,20 @@ func buildRoot(s *spec.Spec, blobs []byte) (skipped []string, err error) {
 		if err := makeTarget(m); err != nil {
 			return nil, fmt.Errorf("make mount point %s: %w", m.Target, err)
 		}
-		if err := attach(trees[i], m.Target); err != nil {
+		// Not by a link either: below the workspace it may be the agent's.
+		at, err := openExact(m.Target, m.File, true)
+		if err != nil {
+			return nil, fmt.Errorf("open mount point %s: %w", m.Target, err)
+		}
+		err = unix.MoveMount(trees[i], "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		_ = unix.Close(at)
+		_ = unix.Close(trees[i])
+		if err != nil {
 			return nil, fmt.Errorf("mount %s: %w", m.Target, err)
 		}
-		_ = unix.Close(trees[i])
+	}
+	if err := pin(s.Pins); err != nil {
+		return nil, err
 	}
 	for _, l := range s.Links {
 		if err := os.MkdirAll(filepath.Dir(l.Path), 0o755); err != nil {
@@ -236,6 +246,30 @@ func makeTarget(m spec.Mount) error {
 		return err
 	}
 	return f.Close()
+}
+
+// pin makes folders mounts of themselves, with all that is mounted below them
+// and the same attributes and id maps. One that does not exist protects nothing.
+func pin(folders []string) error {
+	for _, p := range folders {
+		exact, err := openExact(p, false, false)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("pin %s: %w", p, err)
+		}
+		fd, err := unix.OpenTree(exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+		if err == nil {
+			err = unix.MoveMount(fd, "", exact, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+			_ = unix.Close(fd)
+		}
+		_ = unix.Close(exact)
+		if err != nil {
+			return fmt.Errorf("pin %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // filesDir holds the supplied files before they are bound to their places. Its
