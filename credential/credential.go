@@ -1,8 +1,10 @@
 package credential
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -134,6 +136,33 @@ func (s *Set) Env() []string {
 // Bound reports whether a credential is bound to the host, so that TLS to it
 // must be terminated.
 func (s *Set) Bound(h netname.Host) bool { return s != nil && len(s.hosts[h]) > 0 }
+
+// Mask gives what hides the values that are bound to a host in its answer to
+// sent, a request that Apply has filled: each is replaced by its placeholder, in
+// Basic by the Basic that the agent would have sent. It is nil if none is bound.
+func (s *Set) Mask(h netname.Host, sent *http.Request) *secret.Mask {
+	if !s.Bound(h) {
+		return nil
+	}
+	var covers []secret.Cover
+	for _, b := range s.hosts[h] {
+		value, mark := s.values[b.name], placeholder(b.name)
+		covers = append(covers, secret.Cover{Value: value, With: mark})
+		for _, text := range sent.Header[b.header] {
+			scheme, coded, _ := strings.Cut(text, " ")
+			if !strings.EqualFold(scheme, "Basic") {
+				continue
+			}
+			if pair, ok := decodeBasic(coded); ok && strings.Contains(pair, value.Reveal()) {
+				marked := strings.ReplaceAll(pair, value.Reveal(), mark)
+				covers = append(covers, secret.Cover{
+					Value: secret.New(coded), With: base64.StdEncoding.EncodeToString([]byte(marked)), Exact: true,
+				})
+			}
+		}
+	}
+	return secret.NewMask(covers...)
+}
 
 // redactBytes is the shortest value that Redact replaces: shorter ones occur in
 // ordinary text.

@@ -288,3 +288,29 @@ func TestRedact(t *testing.T) {
 		t.Error("a nil set changes text")
 	}
 }
+
+func TestMask(t *testing.T) {
+	s := parse(t, "GH=env:T@a.example", "K=env:K@a.example:X-Key", "N=env:NEST@b.example")
+	req := httptest.NewRequest("GET", "https://a.example/", nil)
+	req.Header.Set("Authorization", basic("user:creel:cred:GH/key"))
+	if _, err := s.Apply(host(t, "a.example"), req); err != nil {
+		t.Fatal(err)
+	}
+	m := s.Mask(host(t, "a.example"), req)
+	for in, want := range map[string]string{
+		"got real-token-1, real-key-2": "got creel:cred:GH/key, creel:cred:K/key",
+		basic("user:real-token-1"):     basic("user:creel:cred:GH/key"),
+		"other creel:cred:GH/key":      "other creel:cred:GH/key", // the value of another host
+	} {
+		if got := m.String(in); got != want {
+			t.Errorf("Mask of %q: %q, want %q", in, got, want)
+		}
+	}
+	if got := m.String(basic("another:real-token-1")); strings.Contains(got, base64.StdEncoding.EncodeToString([]byte("real-tok"))[:8]) || !strings.Contains(got, "creel:cred:GH/key") {
+		t.Errorf("Basic with another user: %q", got)
+	}
+	var none *credential.Set
+	if s.Mask(host(t, "c.example"), req) != nil || none.Mask(host(t, "a.example"), req) != nil {
+		t.Error("a host without a binding has a mask")
+	}
+}

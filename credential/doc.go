@@ -19,6 +19,9 @@
 // body, whose bytes are looked at while they are sent (Scanner). What counts as
 // a placeholder is the prefix that all of them share, whichever Set made it.
 //
+// In the answers of a bound host the values are replaced by their placeholders
+// (Mask), so that an endpoint that gives a request back shows nothing.
+//
 // It may import leaves and audit. A Set is immutable and safe for concurrent
 // use. Errors name the credential, host and header, never a value.
 package credential

@@ -80,15 +80,15 @@ func setKey(h http.Header, p protocol, key secret.Value) {
 	}
 }
 
-// backHeader copies the listed headers of an answer, except values that hold
-// the key.
-func backHeader(to, from http.Header, key secret.Value) {
+// backHeader copies the listed headers of an answer, except names and values
+// that hold the key: the listed prefixes leave a name to the backend.
+func backHeader(to, from http.Header, key *secret.Mask) {
 	for name, values := range from {
-		if !listed(name) {
+		if !listed(name) || key.Holds(name) {
 			continue
 		}
 		for _, v := range values {
-			if key.IsZero() || !strings.Contains(v, key.Reveal()) {
+			if key.String(v) == v {
 				to.Add(name, v)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/policy/target"
+	"github.com/creel-run/creel/secret"
 )
 
 const (
@@ -310,26 +311,26 @@ func (c *exchange) forward() string {
 		c.fail("the inference backend answered with a redirect, which is not followed")
 		return "redirect from the backend"
 	}
-	backHeader(c.w.Header(), resp.Header, c.route.conf.Key)
+	mask := keyMask(c.route.conf.Key)
+	backHeader(c.w.Header(), resp.Header, mask)
 	if resp.ContentLength >= 0 {
 		c.w.Header().Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	}
 	c.status = resp.StatusCode
 	c.w.WriteHeader(resp.StatusCode)
-	return c.stream(ctx, resp.Body)
+	return c.stream(ctx, resp.Body, mask.Stream())
 }
 
 // stream passes each piece on as it comes.
-func (c *exchange) stream(ctx context.Context, from io.Reader) string {
+func (c *exchange) stream(ctx context.Context, from io.Reader, mask *secret.Stream) string {
 	flow := http.NewResponseController(c.w)
-	mask := newMask(c.route.conf.Key)
 	_ = flow.Flush() // the headers, before the first thought
 	piece := make([]byte, copyBytes)
 	for {
 		n, err := from.Read(piece)
-		out := mask.next(piece[:n])
+		out := mask.Next(piece[:n])
 		if err != nil {
-			out = append(out, mask.rest()...)
+			out = append(out[:len(out):len(out)], mask.Rest()...)
 		}
 		if len(out) > 0 {
 			wrote, werr := c.w.Write(out)

@@ -45,7 +45,7 @@ func leaks(s string) bool {
 
 func TestPrintingRedacts(t *testing.T) {
 	v := secret.New(canary)
-	if !leaks("x " + canary) || !leaks(fmt.Sprintf("%x", canary)) {
+	if !leaks("x "+canary) || !leaks(fmt.Sprintf("%x", canary)) {
 		t.Fatal("the oracle finds nothing")
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%t", "%p", "%U", "%20s", "%.3s", "%w", "%b"} {
