@@ -5,7 +5,9 @@ import (
 	"os"
 )
 
-// Caller is the program that opened a connection. The zero value is unknown.
+// Caller is the program that opened a connection. The zero value is unknown. An
+// unknown caller may have a Binary all the same, for the audit: the path of a
+// program that Config.Verify refused. No rule may match it.
 type Caller struct {
 	Known     bool
 	PID       int      // as the host sees it; it may have ended since
@@ -19,6 +21,11 @@ type Config struct {
 	Notify *os.File // seccomp listener of the agent's processes
 	Diag   *os.File // NETLINK_SOCK_DIAG socket that was made in the sandbox's network namespace
 	Init   int      // process 1 of the sandbox, as the host sees it
+
+	// Verify is asked for the executable and each ancestor's, while the caller
+	// waits in its connect; nil accepts all. If it says no, the caller is unknown,
+	// or the ancestor is left out. It is called by several goroutines at once.
+	Verify func(path string, dev, ino uint64) bool
 
 	Log *slog.Logger // nil: nothing is logged
 }

@@ -26,6 +26,11 @@
 // ordinary user's sandbox running a file that its user cannot read), and every
 // process if kernel.yama.ptrace_scope is 3.
 //
+// Config.Verify refuses more: with sandbox.HostFile, a program is known only if
+// it is the host's file of that path. One that the agent made itself in a folder
+// of the sandbox's own (/tmp, the home) is unknown, whatever its path says, and
+// rules that name binaries do not match it.
+//
 // What it cannot see: a socket that is handed to another process after it was
 // connected (SCM_RIGHTS, inheritance). The program that connected is the one
 // that is judged. Two programs that both call connect on one socket make its

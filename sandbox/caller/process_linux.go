@@ -27,8 +27,9 @@ const (
 // processes reads processes through /proc, which is held open so that every path
 // is relative to the same mount.
 type processes struct {
-	proc *os.File
-	init int
+	proc   *os.File
+	init   int
+	verify func(path string, dev, ino uint64) bool // nil accepts all
 
 	// Kernels before 6.9 have no pidfd of a thread, those before 6.13 no
 	// PIDFD_GET_INFO. Tests set them to take the older way.
@@ -151,6 +152,10 @@ func (ps *processes) executable(id int) (path string, dev, ino uint64, err error
 	return path, st.Dev, st.Ino, nil
 }
 
+func (ps *processes) verified(path string, dev, ino uint64) bool {
+	return ps.verify == nil || ps.verify(path, dev, ino)
+}
+
 // caller reads a process and those above it. It does not check that p is alive afterwards.
 func (ps *processes) caller(p process) (Caller, error) {
 	tgid, ppid, err := ps.parents(p)
@@ -160,6 +165,10 @@ func (ps *processes) caller(p process) (Caller, error) {
 	c := Caller{Known: true, PID: tgid}
 	if c.Binary, c.Dev, c.Ino, err = ps.executable(p.id); err != nil {
 		return Caller{}, err
+	}
+	if !ps.verified(c.Binary, c.Dev, c.Ino) {
+		c.Known = false // with its name, for the audit; nothing above it matters
+		return c, nil
 	}
 	if tgid == ps.init {
 		return c, nil
@@ -213,7 +222,10 @@ func (ps *processes) parent(child process, ppid int) (p process, next int, path 
 		p.close()
 		return process{}, 0, "", errors.Join(errors.New("the parent changed"), err)
 	}
-	path, _, _, _ = ps.executable(ppid)
+	path, dev, ino, err := ps.executable(ppid)
+	if err != nil || !ps.verified(path, dev, ino) {
+		path = ""
+	}
 	if _, next, err = ps.parents(p); err != nil {
 		p.close()
 		return process{}, 0, "", err

@@ -83,7 +83,7 @@ func New(c Config) (*Tracker, error) {
 		_ = t.notify.Close()
 		return nil, fmt.Errorf("take diag socket: %w", err)
 	}
-	t.ps.init = c.Init
+	t.ps.init, t.ps.verify = c.Init, c.Verify
 	if t.ps.proc, err = os.OpenFile("/proc", unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
 		t.close()
 		return nil, fmt.Errorf("open process file system: %w", err)
