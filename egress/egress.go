@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"crypto/x509"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/creel-run/creel/egress/ca"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/secret"
 )
 
 // Listeners are the sockets that were made inside the sandbox's network
@@ -81,4 +83,10 @@ type Secrets interface {
 	// Apply is called for every inspected request, bound or not, after hop-by-hop
 	// headers were removed. It may wrap req.Body; nothing is sent after an error.
 	Apply(h netname.Host, req *http.Request) (used []string, err error)
+	// Mask gives what hides the values that Apply put into sent in the answer to
+	// it; nil: it put in none.
+	Mask(h netname.Host, sent *http.Request) *secret.Mask
+	// Scan reads through to r, what a client sends over a connection that is not
+	// inspected, and fails before it gives out a placeholder.
+	Scan(r io.Reader) io.Reader
 }

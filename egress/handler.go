@@ -15,6 +15,7 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/target"
+	"github.com/creel-run/creel/secret"
 )
 
 // nopLog: what net/http would log is in the audit, or is the client's doing.
@@ -106,6 +107,10 @@ func (x *exchange) serve() {
 			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
 	case m == modeReroute:
 		x.reroute()
+	case x.bound() && givesBack(h.verb()):
+		x.deny(&denial{status: http.StatusMethodNotAllowed, code: codeCredential, layer: layerCredential,
+			reason: "a credential is bound to this host, and " + h.verb() + " would give it back",
+			rule:   decision.Rule, method: h.verb(), path: x.request.Target.Path})
 	case h.upgrade != "":
 		status := http.StatusNotImplemented
 		if strings.HasPrefix(strings.ToLower(h.upgrade), "h2c") {
@@ -285,6 +290,11 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 			}
 		}
 	}
+	var mask *secret.Mask
+	if x.bound() {
+		mask = c.s.conf.Secrets.Mask(c.facts.Host, out)
+		wantWhole(out.Header)
+	}
 	var body *watched
 	if in != nil {
 		body = &watched{ReadCloser: out.Body}
@@ -304,7 +314,12 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		return
 	}
 	defer resp.Body.Close()
-	err = x.respond(resp)
+	if x.bound() && hasContent(out.Method, resp) && isEncoded(resp.Header) {
+		fail(http.StatusBadGateway, codeCredential, layerCredential,
+			"the server encoded its answer though it was asked not to, so the credential that it was sent cannot be kept out of it")
+		return
+	}
+	err = x.respond(resp, mask)
 	// A server may answer before it has read the body that is refused.
 	if f := x.g.bodyFault(); f != nil {
 		_ = c.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,
@@ -369,59 +384,6 @@ func (c *conn) dialDenial(err error, method, path string) *denial {
 	}
 	return d
 }
-
-// respond passes the response on as it comes.
-func (x *exchange) respond(resp *http.Response) error {
-	h := x.w.Header()
-	drop := map[string]bool{}
-	for _, v := range resp.Header["Connection"] {
-		for _, name := range strings.Split(v, ",") {
-			drop[http.CanonicalHeaderKey(strings.TrimSpace(name))] = true
-		}
-	}
-	for name, values := range resp.Header {
-		switch name {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-			"Alt-Svc": // other ways to the host are refused anyhow
-			continue
-		}
-		if !drop[name] || name == "Content-Length" {
-			h[name] = values
-		}
-	}
-	for _, name := range []string{"Date", "Content-Type"} {
-		if _, set := h[name]; !set {
-			h[name] = nil // net/http adds none of its own
-		}
-	}
-	x.w.WriteHeader(resp.StatusCode)
-	flush := http.NewResponseController(x.w)
-	buf := pieces.Get().(*[]byte)
-	defer pieces.Put(buf)
-	for first := true; ; first = false {
-		n, err := resp.Body.Read(*buf)
-		if n > 0 {
-			if _, werr := x.w.Write((*buf)[:n]); werr != nil {
-				return werr
-			}
-		}
-		if n > 0 && err == nil || first && err == nil {
-			if ferr := flush.Flush(); ferr != nil {
-				return ferr
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			x.c.end("the server broke the answer off")
-			return err
-		}
-	}
-}
-
-// pieces are the buffers that responses pass through.
-var pieces = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
 // watched remembers the error that ended a body.
 type watched struct {

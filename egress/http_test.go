@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/secret"
 )
 
 // TestSmuggling lets a raw upstream tell what arrived.
@@ -373,12 +375,32 @@ func TestReroute(t *testing.T) {
 // fakeSecrets stands for package credential.
 type fakeSecrets struct {
 	apply func(*http.Request) ([]string, error)
+	value string // that answers of a bound host must not show
 }
 
 func (f *fakeSecrets) Bound(h netname.Host) bool { return h.String() == "bound.test" }
 func (f *fakeSecrets) Apply(_ netname.Host, r *http.Request) ([]string, error) {
 	return f.apply(r)
 }
+
+func (f *fakeSecrets) Mask(h netname.Host, _ *http.Request) *secret.Mask {
+	return secret.NewMask(secret.Cover{Value: secret.New(f.value), With: "PLACEHOLDER"})
+}
+
+// Scan fails before the word forbidden, if that comes in one piece.
+func (f *fakeSecrets) Scan(r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		n, err := r.Read(p)
+		if i := bytes.Index(p[:n], []byte("forbidden")); i >= 0 {
+			return i, errors.New("a placeholder stands in the data")
+		}
+		return n, err
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 type failingBody struct{ io.ReadCloser }
 

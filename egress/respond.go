@@ -1,0 +1,105 @@
+package egress
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/creel-run/creel/secret"
+)
+
+// bound reports whether a credential is bound to the host of the request.
+func (x *exchange) bound() bool {
+	return x.c.s.conf.Secrets != nil && x.c.s.conf.Secrets.Bound(x.c.facts.Host)
+}
+
+// givesBack: methods whose answer is the request (RFC 9110 §9.3.8; TRACK is the
+// same under an old name).
+func givesBack(method string) bool { return method == http.MethodTrace || method == "TRACK" }
+
+// wantWhole asks for an answer in which a credential can be found: not
+// compressed, and not in parts, which would cut it where the agent likes.
+func wantWhole(h http.Header) {
+	h.Set("Accept-Encoding", "identity")
+	h.Del("Range")
+	h.Del("If-Range")
+}
+
+// hasContent reports whether a response has a body (RFC 9112 §6.3).
+func hasContent(method string, resp *http.Response) bool {
+	return method != http.MethodHead && resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusNotModified
+}
+
+func isEncoded(h http.Header) bool {
+	return slices.ContainsFunc(h["Content-Encoding"], func(v string) bool {
+		v = strings.TrimSpace(v)
+		return v != "" && !strings.EqualFold(v, "identity")
+	})
+}
+
+// respond passes the response on as it comes. Trailers are dropped.
+func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
+	h := x.w.Header()
+	drop := map[string]bool{}
+	for _, v := range resp.Header["Connection"] {
+		for _, name := range strings.Split(v, ",") {
+			drop[http.CanonicalHeaderKey(strings.TrimSpace(name))] = true
+		}
+	}
+	for name, values := range resp.Header {
+		switch name {
+		case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+			"Alt-Svc": // other ways to the host are refused anyhow
+			continue
+		}
+		if drop[name] && name != "Content-Length" || mask.Holds(name) { // no placeholder can stand in a name
+			continue
+		}
+		if mask != nil {
+			values = slices.Clone(values)
+			for i, v := range values {
+				values[i] = mask.String(v)
+			}
+		}
+		h[name] = values
+	}
+	if mask != nil && hasContent(x.request.Method, resp) {
+		delete(h, "Content-Length") // a placeholder has another length; chunks tell the end
+	}
+	for _, name := range []string{"Date", "Content-Type"} {
+		if _, set := h[name]; !set {
+			h[name] = nil // net/http adds none of its own
+		}
+	}
+	x.w.WriteHeader(resp.StatusCode)
+	body := mask.Reader(resp.Body)
+	flush := http.NewResponseController(x.w)
+	buf := pieces.Get().(*[]byte)
+	defer pieces.Put(buf)
+	for first := true; ; first = false {
+		n, err := body.Read(*buf)
+		if n > 0 {
+			if _, werr := x.w.Write((*buf)[:n]); werr != nil {
+				return werr
+			}
+		}
+		if n > 0 && err == nil || first && err == nil {
+			if ferr := flush.Flush(); ferr != nil {
+				return ferr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			x.c.end("the server broke the answer off")
+			return err
+		}
+	}
+}
+
+// pieces are the buffers that responses pass through.
+var pieces = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
