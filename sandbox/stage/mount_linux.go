@@ -39,7 +39,9 @@ func buildRoot(s *spec.Spec, blobs []byte) (skipped []string, err error) {
 		return nil, fmt.Errorf("make root: %w", err)
 	}
 	// The new root covers /tmp of this namespace only until the pivot.
-	if err := attach(root, "/tmp"); err != nil {
+	err = attach(root, "/tmp")
+	_ = unix.Close(root)
+	if err != nil {
 		return nil, fmt.Errorf("attach root: %w", err)
 	}
 	if err := unix.Chdir("/tmp"); err != nil {
@@ -374,37 +376,32 @@ func protect(s *spec.Spec) error {
 			return fmt.Errorf("make %s read-only: %w", p, err)
 		}
 	}
-	if len(s.Masked) == 0 {
-		return nil
-	}
-	empty, err := newFS("tmpfs", map[string]string{"mode": "0555", "size": "4k"},
-		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	if err != nil {
-		return fmt.Errorf("make mask: %w", err)
-	}
-	defer unix.Close(empty)
-	used := false
 	for _, p := range s.Masked {
 		fi, err := os.Lstat(p)
 		if err != nil {
 			continue
 		}
-		switch {
-		case !fi.IsDir():
+		if fi.IsDir() {
+			err = maskFolder(p)
+		} else {
 			err = bindReadOnly("/dev/null", p, unix.MOUNT_ATTR_NOEXEC)
-		case !used:
-			used = true
-			err = attach(empty, p)
-			empty, _ = unix.OpenTree(unix.AT_FDCWD, p, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-		default:
-			err = attach(empty, p)
-			empty, _ = unix.OpenTree(unix.AT_FDCWD, p, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 		}
 		if err != nil {
 			return fmt.Errorf("mask %s: %w", p, err)
 		}
 	}
 	return nil
+}
+
+// maskFolder puts an empty folder over one.
+func maskFolder(path string) error {
+	empty, err := newFS("tmpfs", map[string]string{"mode": "0555", "size": "4k", "nr_inodes": "2"},
+		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(empty)
+	return attach(empty, path)
 }
 
 // tidyPath reports whether p is an absolute, clean path.

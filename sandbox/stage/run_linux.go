@@ -94,6 +94,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if ruleset >= 0 {
+		_ = unix.Close(ruleset)
+	}
 	// End of file instead of go: the supervisor died before any agent code ran.
 	if m, err := receive(); err != nil || m.Type != spec.MsgGo {
 		os.Exit(1)
