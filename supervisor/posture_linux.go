@@ -151,6 +151,11 @@ func (s *supervisor) mountLayer(pid int) api.Layer {
 			faults = append(faults, p+" has lost its read-only mount")
 		}
 	}
+	for _, p := range plan.Pins {
+		if !seen[p] {
+			faults = append(faults, p+" can be renamed, with what is mounted below it")
+		}
+	}
 	detail := fmt.Sprintf("%d mounts, root read-only", len(live))
 	if len(faults) > 0 {
 		slices.Sort(faults)
