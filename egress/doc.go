@@ -17,6 +17,12 @@
 // body framing strictly, decides where a message ends, and hands net/http only
 // what it rebuilt itself. What was judged is what is sent.
 //
+// Where a credential is bound, the answer is searched for it, uncompressed and
+// whole, on its way back (respond.go). With secrets configured, what an agent
+// sends over a relayed connection is searched for placeholders (relay.go), at the
+// price of splice in that direction. Events about denials are bounded (limit.go);
+// the denials are not.
+//
 // Sources: RFC 9110, RFC 9112, RFC 8446 §4 (ClientHello), RFC 6066 §3 (SNI),
 // netfilter's SO_ORIGINAL_DST.
 package egress

@@ -43,9 +43,18 @@ func (c *conn) relay(d policy.ConnectDecision) {
 		defer wg.Done()
 		r.finish(r.pipe(c.client, up, &c.in, &r.quietIn), c.client)
 	}()
-	err = r.begin(!d.SkipTLS)
-	if err == nil {
-		err = r.pipe(up, c.client, &c.out, &r.quietOut)
+	first, err := r.begin(!d.SkipTLS)
+	switch {
+	case err != nil:
+	case c.s.conf.Secrets != nil:
+		err = r.scan(first)
+	default:
+		var n int
+		n, err = up.Write(first)
+		c.out.Add(int64(n))
+		if err == nil {
+			err = r.pipe(up, c.client, &c.out, &r.quietOut)
+		}
 	}
 	r.finish(err, up)
 	wg.Wait()
@@ -62,8 +71,8 @@ type relaying struct {
 
 var errIdle = errors.New("idle for too long")
 
-// begin forwards the first bytes of the agent, after it looked for a ClientHello.
-func (r *relaying) begin(look bool) error {
+// begin gives the first bytes of the agent, after it looked for a ClientHello.
+func (r *relaying) begin(look bool) ([]byte, error) {
 	c := r.c
 	buf := c.ahead
 	c.ahead = nil
@@ -71,7 +80,7 @@ func (r *relaying) begin(look bool) error {
 		if len(buf) == 0 {
 			var err error
 			if buf, err = r.first(); len(buf) == 0 {
-				return err
+				return nil, err
 			}
 		}
 		if buf[0] == recordHandshake {
@@ -84,15 +93,13 @@ func (r *relaying) begin(look bool) error {
 				// The upstream has not had a byte of it.
 				abort(r.up)
 				c.refuseTLS(err)
-				return errRefused
+				return nil, errRefused
 			}
 			_ = c.client.SetReadDeadline(time.Time{})
 			buf = all
 		}
 	}
-	n, err := r.up.Write(buf)
-	c.out.Add(int64(n))
-	return err
+	return buf, nil
 }
 
 var errRefused = errors.New("refused")
@@ -126,6 +133,73 @@ func (r *relaying) pipe(dst, src net.Conn, count *atomic.Int64, quiet *atomic.Bo
 		if r.quietIn.Load() && r.quietOut.Load() {
 			return errIdle
 		}
+	}
+}
+
+// scan moves what the agent sends, beginning with first, until a placeholder is
+// found: where nobody reads, none is replaced, and it would be given away as it
+// is. Every byte passes through this process then. What is encrypted by the agent
+// itself cannot be looked into.
+func (r *relaying) scan(first []byte) error {
+	c := r.c
+	from := &agentReader{r: r, first: first}
+	through := c.s.conf.Secrets.Scan(from)
+	buf := pieces.Get().(*[]byte)
+	defer pieces.Put(buf)
+	for {
+		n, err := through.Read(*buf)
+		if n > 0 {
+			n, werr := r.up.Write((*buf)[:n])
+			c.out.Add(int64(n))
+			if werr != nil {
+				return werr
+			}
+		}
+		switch {
+		case err == nil:
+		case from.err != nil:
+			return from.err
+		default: // it was not the reading that failed
+			abort(r.up)
+			abort(c.client)
+			_ = c.recordDenial(&denial{code: codeCredential, layer: layerCredential, reason: err.Error()}, "tcp")
+			c.end("refused")
+			return errRefused
+		}
+	}
+}
+
+// agentReader gives what the agent sends, and waits through silence as long as
+// the other direction is not silent, too.
+type agentReader struct {
+	r     *relaying
+	first []byte
+	err   error // that ended it
+}
+
+func (a *agentReader) Read(p []byte) (int, error) {
+	if len(a.first) > 0 {
+		n := copy(p, a.first)
+		a.first = a.first[n:]
+		return n, nil
+	}
+	for {
+		_ = a.r.c.client.SetReadDeadline(time.Now().Add(relayIdle))
+		n, err := a.r.c.client.Read(p)
+		switch {
+		case n > 0:
+			a.r.quietOut.Store(false)
+			return n, nil // an error comes again: it must not hide what a scanner finds in these bytes
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if a.r.quietOut.Store(true); !a.r.quietIn.Load() {
+				continue
+			}
+			err = errIdle
+		}
+		if err != nil {
+			a.err = err
+		}
+		return n, err
 	}
 }
 
