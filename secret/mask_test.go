@@ -155,3 +155,17 @@ func FuzzMask(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkMask(b *testing.B) {
+	s := mask("ghx_0123456789abcdefghijklmnopqrstuv").Stream()
+	piece := make([]byte, 32<<10)
+	state := uint32(1)
+	for i := range piece { // as a compressed file
+		state = state*1664525 + 1013904223
+		piece[i] = byte(state >> 24)
+	}
+	b.SetBytes(int64(len(piece)))
+	for b.Loop() {
+		s.Next(piece)
+	}
+}
