@@ -197,7 +197,7 @@ func asOrdinaryUser(t *testing.T) {
 	cmd := exec.Command(probePath(), "-test.run", pattern, "-test.v", "-test.timeout=10m")
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "USER=tester", "LANG=C.UTF-8", "TMPDIR=/tmp", "XDG_RUNTIME_DIR=" + home,
-		asUser + "=1", shared + "=" + os.Getenv(shared),
+		quickRace, asUser + "=1", shared + "=" + os.Getenv(shared),
 	}
 	cmd.Env = append(cmd.Env, clientEnv()...)
 	cmd.Dir = "/"

@@ -30,9 +30,6 @@ filesystem_policy:
   read_only:
     - /usr
     - /etc
-    - {path: /bin, optional: true}
-    - {path: /lib, optional: true}
-    - {path: /lib64, optional: true}
     - %s
   read_write: [/tmp]
 `, filepath.Join(os.Getenv(shared), "inside"))
@@ -88,7 +85,7 @@ func (b *box) setup(t *testing.T, argv ...string) (cmd *exec.Cmd, audit, policy 
 		}
 		args = append(args, "--policy", policy)
 	}
-	args = append(append(append(args, b.flags...), "--"), argv...)
+	args = append(append(append(args, b.flags...), "--env", quickRace, "--"), argv...)
 	cmd = exec.Command(creel, args...)
 	cmd.Dir = b.workspace
 	cmd.Env = append(os.Environ(), b.env...)
