@@ -69,8 +69,8 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 		},
 		OnAuditError: s.auditFailed,
 	}
-	if p.secrets != nil {
-		config.Secrets = p.secrets
+	if p.secrets != nil || s.route.load() != nil {
+		config.Secrets = p.secrets // a nil set still refuses the route's placeholder
 	}
 	if s.egress, err = egress.New(config, egress.Listeners{TCP: s.box.Redirect, Proxy: s.box.Proxy}); err != nil {
 		return err
