@@ -180,7 +180,7 @@ func TestJobControl(t *testing.T) {
 		s.see("asleep\r\n")
 		s.key("\x1a")
 		s.see("Stopped")
-		s.key("jobs; kill %1; echo job$((1+1))\r")
+		s.key("jobs; kill -9 %1; wait %1; echo job$((1+1))\r")
 		s.see("job2")
 		if strings.Contains(s.shown(), "no job control") {
 			t.Error("no job control inside")
