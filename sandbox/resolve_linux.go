@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -17,13 +18,14 @@ import (
 // that lies in nothing that a policy lets an agent write.
 type resolver struct {
 	writable []string // the workspace and every read_write path, as spelled and as they lead
+	overflow int      // the id that owners outside of our user namespace are shown as; -1: there are none
 }
 
 // maxLinks is the kernel's own bound (MAXSYMLINKS).
 const maxLinks = 40
 
 func newResolver(c Config) resolver {
-	var r resolver
+	r := resolver{overflow: overflowID()}
 	add := func(path string) {
 		if path == "" {
 			return
@@ -100,12 +102,48 @@ func (r resolver) distrust(dir string) string {
 		return "its folder cannot be read: " + err.Error()
 	}
 	switch {
+	case st.Mode&0o022 != 0:
+		return "others than its owner can write its folder"
+	case int(st.Uid) == r.overflow:
+		// Creel runs in a user namespace: root's folders seem to be nobody's. The
+		// agent is not their owner, whoever that is: its own id is mapped.
 	case st.Uid != 0:
 		return fmt.Sprintf("its folder belongs to uid %d, not to root", st.Uid)
-	case st.Mode&0o022 != 0:
-		return "others than root can write its folder"
 	}
 	return ""
+}
+
+// overflowID reads which id stands for those that our user namespace does not
+// map (user_namespaces(7)); -1 if it maps that id itself.
+func overflowID() int {
+	b, err := os.ReadFile("/proc/sys/kernel/overflowuid")
+	if err != nil {
+		return -1
+	}
+	id, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return -1
+	}
+	maps, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil || mapped(string(maps), id) {
+		return -1
+	}
+	return id
+}
+
+// mapped reports whether the text of a uid_map has an id inside; one that
+// cannot be read has all.
+func mapped(text string, id int) bool {
+	for line := range strings.Lines(text) {
+		var first, outer, count int
+		if n, err := fmt.Sscan(line, &first, &outer, &count); n != 3 || err != nil {
+			return true
+		}
+		if id >= first && id-first < count {
+			return true
+		}
+	}
+	return false
 }
 
 // below reports whether path is dir or lies in it; both are clean.

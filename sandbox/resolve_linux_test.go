@@ -172,3 +172,18 @@ func TestOpenExact(t *testing.T) {
 		}
 	}
 }
+
+func TestMapped(t *testing.T) {
+	for text, want := range map[string]bool{
+		"         0          0 4294967295\n": true,
+		"      1001       1001          1\n": false,
+		"0 1000 1\n1 100000 65536\n":         true,
+		"0 1000 1\n1 100000 65533\n":         false,
+		"":                                   false,
+		"0 zero 1\n":                         true,
+	} {
+		if got := mapped(text, 65534); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
