@@ -251,11 +251,12 @@ func makeTarget(m spec.Mount) error {
 }
 
 // pin makes folders mounts of themselves, with all that is mounted below them
-// and the same attributes and id maps. One that does not exist protects nothing.
+// and the same attributes and id maps. One that does not exist protects nothing;
+// below one that the stage cannot search the agent cannot rename either.
 func pin(folders []string) error {
 	for _, p := range folders {
 		exact, err := openExact(p, false, false)
-		if errors.Is(err, unix.ENOENT) {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) {
 			continue
 		}
 		if err != nil {
