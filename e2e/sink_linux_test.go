@@ -178,15 +178,6 @@ func (c *tappedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// ConnectionState is what net/http asks for to fill Request.TLS.
-func (c *tappedConn) state() *tls.ConnectionState {
-	if tc, ok := c.Conn.(*tls.Conn); ok {
-		st := tc.ConnectionState()
-		return &st
-	}
-	return nil
-}
-
 func (s *sink) serveRaw() {
 	for {
 		c, err := s.raw.Accept()

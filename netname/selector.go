@@ -15,7 +15,7 @@ type Selector struct{ labels []string }
 // ParseSelector checks the shape of a middleware's host pattern.
 func ParseSelector(s string) (Selector, error) {
 	var err error
-	text := strings.ToLower(s)
+	var text string
 	if a, aerr := parseAddr(s); aerr == nil {
 		text = a.String()
 	} else if !strings.ContainsRune(s, '*') {

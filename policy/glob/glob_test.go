@@ -174,7 +174,6 @@ func reference(pattern string) (*regexp.Regexp, bool) {
 		case '?':
 			out = append(out, `[^/]`)
 		case '[':
-			end := strings.IndexByte(pattern[i:], ']')
 			body := i
 			if body < len(pattern) && (pattern[body] == '!' || pattern[body] == '^') {
 				body++
@@ -182,7 +181,7 @@ func reference(pattern string) (*regexp.Regexp, bool) {
 			if body >= len(pattern) {
 				return nil, false
 			}
-			end = strings.IndexByte(pattern[body+1:], ']')
+			end := strings.IndexByte(pattern[body+1:], ']')
 			if end < 0 {
 				return nil, false
 			}

@@ -54,10 +54,11 @@ func Run(ctx context.Context, f *os.File, report func(Packet)) error {
 	defer context.AfterFunc(ctx, func() { _ = own.Close() })()
 	r := &reader{f: own, group: newAggregate(report, time.Now())}
 	defer func() { r.group.finish(time.Now()) }()
-	if err := r.run(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("read refused packets: %w", err)
+	err = r.run() // until the socket is closed or fails
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("read refused packets: %w", err)
 }
 
 // duplicate makes a descriptor for Go's poller.
