@@ -7,6 +7,6 @@
 // is not strictly well formed is an error, and the zero Host matches nothing.
 //
 // Sources: RFC 1034 §3.5 and RFC 1123 §2.1 (names), RFC 6890 and the IANA
-// special-purpose registries (addresses), ../shared/openshell-v1.md §1.5 and
-// §2.4 (host patterns, destination rules).
+// special-purpose registries (addresses), the OpenShell policy schema and its
+// destination rules.
 package netname

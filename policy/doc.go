@@ -28,5 +28,6 @@
 // rules without protocol, tls: skip on an inspected endpoint, deny rules that
 // can never fire, unknown values.
 //
-// Sources: ../shared/design.md §6, ../shared/openshell-v1.md.
+// Sources: the OpenShell policy schema (github.com/NVIDIA/OpenShell, August 2026), whose
+// facts testdata/vectors holds as data.
 package policy

@@ -23,6 +23,6 @@
 // It imports policy/glob alone. Values are immutable once made; the zero
 // Selector and Matcher match nothing, the zero Matchers ask for nothing.
 //
-// Sources: ../shared/openshell-v1.md §1.5 and §2.5, RFC 3986 §3.3 and §5.2.4,
+// Sources: the OpenShell policy schema, RFC 3986 §3.3 and §5.2.4,
 // RFC 9112 §3.2.
 package target
