@@ -41,7 +41,7 @@ func (b *backend) Stop(context.Context) error { close(b.stopped); return nil }
 func runtimeFolder(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() == 0 {
-		t.Skip("root's runtime folder is fixed: covered by TestSocketOfOrdinaryUser") // see rootless_linux_test.go
+		t.Skip("root's runtime folder is fixed: covered by TestSocketOfOrdinaryUser")
 	}
 	dir, err := os.MkdirTemp("", "crl") // short: a socket's path is bounded
 	if err != nil {
