@@ -244,7 +244,7 @@ func TestPolicyEditedInPlace(t *testing.T) {
 		}
 		own := filepath.Join(ws, "creel.yaml")
 		write(t, own, twoHosts(restFull))
-		l := box{workspace: ws, flags: join(s.upstreams("a.test"), []string{"--trust-ca", caFile(t)})}.start(t)
+		l := box{workspace: ws, flags: join(s.upstreams("a.test"), []string{"--trust-ca", caFile(t), "--policy", own})}.start(t)
 		mark := len(l.events())
 		write(t, own, twoHosts(restFull, "a.test"))
 		l.event(mark, "the policy is loaded", func(e audit.Event) bool { return e.Kind == audit.PolicyLoad })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -88,6 +89,12 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 	if err != nil {
 		return same, err
 	}
+	if next.path != s.source.path {
+		next.named = true // by `creel reload --policy`
+	}
+	if err := next.modest(rev.doc); err != nil {
+		return same, err
+	}
 	route, err := s.route.build(rev.doc)
 	if err != nil {
 		return same, err
@@ -98,8 +105,15 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 	if err != nil {
 		return same, fault.Wrap(err, "load policy", fault.Internal)
 	}
+	moved := next.path != s.source.path
 	*s.source = next
 	s.rev.Store(rev)
+	if moved {
+		select {
+		case s.moved <- struct{}{}: // the watcher looks at the new file from now on
+		default:
+		}
+	}
 	s.route.store(route)
 	closed := s.egress.Recheck()
 	if err := s.rememberPolicy(); err != nil {
@@ -117,12 +131,18 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 // rememberPolicy records what the operator trusted, for every folder that the
 // agent can write.
 func (s *supervisor) rememberPolicy() error {
+	home := "" // of a policy that would be found by itself
+	if filepath.Base(s.source.path) == policyName {
+		home = filepath.Dir(s.source.path)
+	}
+	if home != "" && (s.source.named || slices.Contains(s.areas, home)) {
+		if err := s.trust.remember(home, s.source.data, s.source.named); err != nil {
+			return err
+		}
+	}
 	for _, dir := range s.areas {
 		own := filepath.Join(dir, policyName)
-		if s.source.path == own {
-			if err := s.trust.remember(dir, s.source.data); err != nil {
-				return err
-			}
+		if dir == home {
 			continue
 		}
 		if r, err := s.trust.read(dir); err != nil || r != nil {
@@ -135,7 +155,7 @@ func (s *supervisor) rememberPolicy() error {
 		if err != nil {
 			data = nil
 		}
-		if err := s.trust.remember(dir, data); err != nil {
+		if err := s.trust.remember(dir, data, false); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,10 @@ type source struct {
 	// over itself, and a file that replaces it is not taken.
 	exposed bool
 
+	// named: somebody has named this policy with --policy, now or before. One that
+	// only lay in the workspace may have come with the repository.
+	named bool
+
 	workspace string
 }
 
@@ -42,16 +46,18 @@ type revision struct {
 func findPolicy(o Options, t trust) (*source, error) {
 	s := &source{workspace: o.Workspace}
 	if o.Policy == "" {
-		s.data = []byte(policy.Default())
+		s.data, s.named = []byte(policy.Default()), true
 		return s, nil
 	}
 	if err := s.read(o.Policy); err != nil {
 		return nil, err
 	}
 	if !o.PolicyFound {
+		s.named = true
 		return s, nil
 	}
-	ok, err := t.takes(filepath.Dir(s.path), s.data)
+	ok, named, err := t.takes(filepath.Dir(s.path), s.data)
+	s.named = named
 	if err != nil {
 		return nil, fault.Wrap(err, "load policy", fault.General)
 	}
@@ -70,6 +76,41 @@ func (s *source) expose(a areas) error {
 	if st, ok := s.statT(); s.exposed && ok && st.Nlink > 1 {
 		return fault.UsageError("load policy", s.path+" has other names (hard links), and the agent could write through one of them",
 			"copy it: cp "+s.path+" "+s.path+".new && mv "+s.path+".new "+s.path)
+	}
+	return nil
+}
+
+// modest checks what a policy that nobody has named may ask for: hosts and rules,
+// but no secret of the operator, no backend of its own, and no path that the
+// built-in policy does not show.
+func (s *source) modest(doc *policy.Document) error {
+	if s.named {
+		return nil
+	}
+	refuse := func(what string) error {
+		return fault.UsageError("load policy", s.path+" "+what+", and nobody has named it yet: it may have come with the folder",
+			"read it, then once: creel run --policy "+s.path+" -- …")
+	}
+	if d := doc.Inference; d != nil && (d.Backend != "" || d.Key != "") {
+		return refuse("names a model backend or a key")
+	}
+	known, _, err := policy.Parse(builtIn, []byte(policy.Default()))
+	if err != nil {
+		return fault.Wrap(err, "read built-in policy", fault.Internal)
+	}
+	for _, p := range append(append([]policy.Path{}, doc.Filesystem.ReadOnly...), doc.Filesystem.ReadWrite...) {
+		ok := ownByNature(p.Path) || within(s.workspace, realPath(p.Path))
+		for _, k := range known.Filesystem.ReadOnly {
+			ok = ok || within(k.Path, p.Path) && within(realPath(k.Path), realPath(p.Path))
+		}
+		if !ok {
+			return refuse("shows the agent " + p.Path)
+		}
+	}
+	for _, p := range doc.Filesystem.ReadWrite {
+		if !ownByNature(p.Path) && !within(s.workspace, realPath(p.Path)) {
+			return refuse("lets the agent write " + p.Path)
+		}
 	}
 	return nil
 }

@@ -37,7 +37,8 @@ type supervisor struct {
 	trust  trust
 	areas  areas
 	rev    atomic.Pointer[revision]
-	reload sync.Mutex // one reload at a time
+	reload sync.Mutex    // one reload at a time
+	moved  chan struct{} // another file is the policy now
 
 	log    *audit.Log
 	counts counter
@@ -65,7 +66,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.LookupEnv
 	}
-	s := &supervisor{o: o, name: o.Name, started: time.Now(), who: whoAmI()}
+	s := &supervisor{o: o, name: o.Name, started: time.Now(), who: whoAmI(), moved: make(chan struct{}, 1)}
 	if s.name == "" {
 		s.name = makeName(o.Command[0])
 	}
@@ -120,6 +121,9 @@ func (s *supervisor) loadPolicy() error {
 	}
 	rev, warnings, err := s.source.compile(1)
 	if err != nil {
+		return err
+	}
+	if err := s.source.modest(rev.doc); err != nil {
 		return err
 	}
 	s.areas = writableAreas(s.o, rev.doc)

@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/sandbox"
 	"github.com/creel-run/creel/sandbox/spec"
 )
@@ -117,15 +119,20 @@ func (s *supervisor) relay(ctx context.Context) (sandbox.Exit, error) {
 		defer t.restore()
 	}
 	var output sync.WaitGroup
+	var lost atomic.Pointer[error] // output that could not be written
 	copyOut := func(to, from *os.File) {
 		output.Add(1)
 		go func() {
 			defer output.Done()
 			_, err := io.Copy(to, onlyReader{from})
-			if errors.Is(err, syscall.EPIPE) {
+			switch {
+			case err == nil || errors.Is(err, syscall.EIO) && from == s.box.PTY: // the terminal's last user is gone
+			case errors.Is(err, syscall.EPIPE):
 				_ = from.Close() // the agent gets its SIGPIPE
+			default:
+				lost.Store(&err)
+				_ = from.Close()
 			}
-			_, _ = io.Copy(io.Discard, from)
 		}()
 	}
 	if s.box.PTY != nil {
@@ -168,6 +175,9 @@ func (s *supervisor) relay(ctx context.Context) (sandbox.Exit, error) {
 	if !waitFor(&output, drainTime) {
 		s.box.Kill()
 		output.Wait()
+	}
+	if cause := lost.Load(); err == nil && cause != nil {
+		err = fault.Wrap(*cause, "write the command's output", fault.Internal)
 	}
 	return exit, err
 }

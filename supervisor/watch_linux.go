@@ -11,6 +11,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/fault"
 )
 
 // settle is how long a file must be quiet before it is read: editors write in
@@ -20,13 +21,27 @@ const settle = 30 * time.Millisecond
 // watch reloads the policy whenever its file is saved. The folder is watched,
 // because editors replace files.
 func (s *supervisor) watch(ctx context.Context) error {
-	if s.source.path == "" {
-		<-ctx.Done()
-		return nil
+	for ctx.Err() == nil {
+		if err := s.watchOne(ctx); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// watchOne watches the present policy's file until another file takes its place
+// (`creel reload --policy`) or ctx ends.
+func (s *supervisor) watchOne(ctx context.Context) error {
 	s.reload.Lock()
 	path := s.source.path
 	s.reload.Unlock()
+	if path == "" {
+		select {
+		case <-ctx.Done():
+		case <-s.moved:
+		}
+		return nil
+	}
 	w, err := fsnotify.NewWatcher()
 	if err == nil {
 		defer w.Close()
@@ -42,6 +57,8 @@ func (s *supervisor) watch(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			return nil
+		case <-s.moved:
 			return nil
 		case e, ok := <-w.Events:
 			if !ok {
@@ -76,6 +93,8 @@ func (s *supervisor) poll(ctx context.Context, path string) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-s.moved:
+			return nil
 		case <-tick.C:
 		}
 	}
@@ -92,6 +111,12 @@ func (s *supervisor) reloadSaved(ctx context.Context) {
 		}
 	case err != nil:
 		s.o.Notice(err.Error())
+		var f *fault.Error
+		if errors.As(err, &f) {
+			for _, h := range f.Hints {
+				s.o.Notice("hint: " + h)
+			}
+		}
 	case r.Changed:
 		s.o.Notice(fmt.Sprintf("policy revision %d is in force; %d connections closed", r.Revision, r.Closed))
 	}

@@ -84,6 +84,7 @@ type trust struct{ folder string }
 type trustRecord struct {
 	Folder string `json:"folder"`
 	Policy string `json:"policy_sha256"` // empty: there was none
+	Named  bool   `json:"named"`         // somebody named it with --policy
 }
 
 func openTrust() (trust, error) {
@@ -117,26 +118,28 @@ func (t trust) read(dir string) (*trustRecord, error) {
 
 // takes reports whether a policy found in a folder may be taken unasked: it is
 // the one that was trusted there, or no agent could ever write there or above.
-func (t trust) takes(dir string, data []byte) (bool, error) {
+// named says that somebody has named this very policy before.
+func (t trust) takes(dir string, data []byte) (ok, named bool, err error) {
 	r, err := t.read(dir)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	if r != nil {
-		return r.Policy == digest(data), nil
+		ok := r.Policy == digest(data)
+		return ok, ok && r.Named, nil
 	}
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
 		if r, err := t.read(dir); err != nil || r != nil {
-			return false, err
+			return false, false, err
 		}
 	}
-	return true, nil
+	return true, false, nil
 }
 
 // remember records a policy; nil stands for none.
-func (t trust) remember(dir string, data []byte) error {
-	b, err := json.Marshal(trustRecord{Folder: dir, Policy: digest(data)})
+func (t trust) remember(dir string, data []byte, named bool) error {
+	b, err := json.Marshal(trustRecord{Folder: dir, Policy: digest(data), Named: named})
 	if err != nil {
 		return fmt.Errorf("write workspace record: %w", err)
 	}
