@@ -63,6 +63,9 @@ func runAuditVerify(ctx context.Context, what, head string, asJSON bool, streams
 	if err != nil {
 		return fault.Wrap(err, "verify audit log", fault.General)
 	}
+	if rep.Lines == 0 && rep.Torn == nil {
+		return fault.Errorf("verify audit log", "the log is empty: every log begins with the start of a sandbox, so its lines were cut off")
+	}
 	if asJSON {
 		if err := writeJSON(streams.Out, rep); err != nil {
 			return err

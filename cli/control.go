@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -131,11 +132,37 @@ func runStop(ctx context.Context, name string, asJSON bool, streams IO) error {
 	if err := c.Stop(ctx); err != nil {
 		return err
 	}
+	gone := waitGone(ctx, name)
 	if asJSON {
-		return writeJSON(streams.Out, map[string]string{"stopping": name})
+		return writeJSON(streams.Out, map[string]any{"name": name, "stopped": gone})
 	}
-	line(streams.Out, "%s: stopping", name)
+	if !gone {
+		return fault.Errorf("stop sandbox", "%s has not ended within %s", name, stopWait)
+	}
+	line(streams.Out, "%s: stopped", name)
 	return nil
+}
+
+// stopWait is the ten seconds that a sandbox's command has to end by itself, and
+// some for the clean-up.
+const stopWait = 15 * time.Second
+
+// waitGone waits until the name is free again.
+func waitGone(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, stopWait)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := api.Find(name); err != nil {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
 }
 
 // dial finds a sandbox; when there is none of that name, the hint is the

@@ -22,6 +22,7 @@ type box struct {
 	name, log string
 	stopped   atomic.Bool
 	asked     atomic.Value // policy of the last reload
+	end       func()       // gives the name back
 }
 
 func (b *box) Sandbox(context.Context) (api.Sandbox, error) {
@@ -45,7 +46,11 @@ func (b *box) Reload(_ context.Context, policy string) (api.Reloaded, error) {
 	return api.Reloaded{Revision: 4, Closed: 2, Changed: policy != ""}, nil
 }
 
-func (b *box) Stop(context.Context) error { b.stopped.Store(true); return nil }
+func (b *box) Stop(context.Context) error {
+	b.stopped.Store(true)
+	go b.end() // after the answer, as a supervisor does
+	return nil
+}
 
 // start serves a box under a name of this test's own.
 func start(t *testing.T) *box {
@@ -75,6 +80,7 @@ func start(t *testing.T) *box {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	b.end = cancel
 	go func() { done <- api.Serve(ctx, s, b) }()
 	t.Cleanup(func() {
 		cancel()

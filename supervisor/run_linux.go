@@ -322,6 +322,10 @@ func (s *supervisor) suggest(e audit.Entry) string {
 		return ""
 	}
 	c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != ""}
+	if e.Method == "" && (e.Port == 80 || e.Port == 443) {
+		// Most likely HTTP, of which no request was read: propose to read, not everything.
+		return strings.Replace(s.rev.Load().engine.Suggest(c, "GET", "/"), "path: /}", `path: "/**"}`, 1)
+	}
 	return s.rev.Load().engine.Suggest(c, e.Method, e.Path)
 }
 
