@@ -176,7 +176,7 @@ func TestAgentCannotChangePolicy(t *testing.T) {
 		own := filepath.Join(ws, "creel.yaml")
 		before := twoHosts(restFull, "a.test")
 		write(t, own, before)
-		l := box{workspace: ws, flags: flags}.start(t)
+		l := box{workspace: ws, flags: join(flags, []string{"--policy", own})}.start(t)
 		wider := twoHosts(restFull, "a.test", "b.test")
 		write(t, filepath.Join(ws, "wider.yaml"), wider)
 		for _, attack := range []string{
