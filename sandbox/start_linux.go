@@ -244,6 +244,12 @@ func (s *Sandbox) setUp(ctx context.Context, notify bool) error {
 	}
 	_, files, err = s.control.expect(ctx, spec.MsgNotify)
 	if err != nil {
+		// The only reason for EINVAL there is a flag that the kernel does not know
+		// (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV).
+		var c *CommandError
+		if errors.As(err, &c) && c.Step == "install seccomp filter" && syscall.Errno(c.Errno) == syscall.EINVAL {
+			return &NotSupported{Feature: "seccomp user notification with killable waits", MinKernel: "5.19", Err: err, Fix: "boot Linux 5.19 or newer"}
+		}
 		return s.explain(err)
 	}
 	if len(files) != 1 {
