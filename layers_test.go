@@ -60,7 +60,11 @@ var layers = []layer{
 		"the only package that knows all parts; nothing of the command line"},
 	{[]string{"cli"}, []string{"api", "audit", "fault", "inference", "kernel", "netname", "policy", "policy/target", "secret"},
 		"builds on every system: it gets the supervisor as a function; of the parts it may ask inference which hosts are models'"},
-	{[]string{"cmd/creel"}, []string{"api", "audit", "cli", "fault", "kernel", "supervisor"},
+	{[]string{"selftest/probe"}, nil,
+		"attempts that run inside a sandbox, as a hostile program would make them: they know nothing of Creel"},
+	{[]string{"selftest"}, []string{"selftest/probe", "api", "audit", "fault", "supervisor"},
+		"attacks a sandbox of the user's own from both sides, through what every run goes through"},
+	{[]string{"cmd/creel"}, []string{"api", "audit", "cli", "fault", "kernel", "selftest", "supervisor"},
 		"joins the command line and the supervisor"},
 	{[]string{"cmd/creel-stage"}, []string{"sandbox/stage"},
 		"becomes process 1 of a sandbox"},
@@ -70,7 +74,7 @@ var layers = []layer{
 		"help for tests; what is shipped must not depend on it"},
 	{[]string{"bench", "bench/...", "demo", "demo/..."}, []string{"bench/...", "demo/...", "internal/..."},
 		"measure and show the built program from outside"},
-	{[]string{"e2e", "e2e/..."}, []string{"internal/...", "audit"},
+	{[]string{"e2e", "e2e/..."}, []string{"internal/...", "audit", "selftest/probe"},
 		"tests of the built program from outside"},
 }
 

@@ -32,7 +32,7 @@ var creel string
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "probe" {
-		os.Exit(probe(os.Args[2:]))
+		os.Exit(runProbe(os.Args[2:]))
 	}
 	code, err := testMain(m)
 	if err != nil {

@@ -35,7 +35,7 @@ type answer struct {
 // probes are what the test binary does inside a sandbox.
 var probes = map[string]func(args []string) error{}
 
-func probe(args []string) int {
+func runProbe(args []string) int {
 	run := probes[args[0]]
 	if run == nil {
 		fmt.Fprintln(os.Stderr, "no such probe:", args[0])

@@ -30,7 +30,6 @@ func readFile(t *testing.T, path string) string {
 func init() {
 	probes["dns"] = func(args []string) error { return askDNS(args[0], args[1]) }
 	probes["sweep"] = func(args []string) error { return sweep(args[0], args[1]) }
-	probes["sockets"] = func([]string) error { return oddSockets() }
 	probes["udp"] = func(args []string) error {
 		c, err := net.Dial("udp", args[0])
 		if err != nil {
@@ -145,38 +144,5 @@ func sweep(host, mark string) error {
 		}()
 	}
 	wg.Wait()
-	return nil
-}
-
-// oddSockets fails if a socket of another kind than the allowed ones opens.
-func oddSockets() error {
-	var opened []string
-	for family := 0; family < 50; family++ {
-		for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_RAW, unix.SOCK_SEQPACKET, unix.SOCK_RDM, unix.SOCK_PACKET} {
-			for _, proto := range []int{0, 1, 58, 132, 255} {
-				fd, err := unix.Socket(family, typ, proto)
-				if err != nil {
-					continue
-				}
-				_ = unix.Close(fd)
-				switch family {
-				case unix.AF_UNIX:
-					continue
-				case unix.AF_INET, unix.AF_INET6:
-					if (typ == unix.SOCK_STREAM || typ == unix.SOCK_DGRAM) && proto == 0 {
-						continue
-					}
-				case unix.AF_NETLINK:
-					if proto == unix.NETLINK_ROUTE {
-						continue
-					}
-				}
-				opened = append(opened, fmt.Sprintf("family %d type %d protocol %d", family, typ, proto))
-			}
-		}
-	}
-	if len(opened) > 0 {
-		return fmt.Errorf("opened: %s", strings.Join(opened, "; "))
-	}
 	return nil
 }
