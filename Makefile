@@ -63,6 +63,10 @@ cross: ## vet and compile the portable packages for other systems (not run there
 deps: ## write cmd/creel/deps.txt, the list of modules in the binary
 	@./tools/deps > cmd/creel/deps.txt
 
+.PHONY: attacks
+attacks: stage ## try every line of the attack catalogue and print the results (ARGS=-json)
+	@$(GO) run ./internal/attacks $(ARGS)
+
 .PHONY: bench
 bench: build ## measure against the peers and write docs/BENCHMARKS.md
 	./bench/run

