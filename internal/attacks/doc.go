@@ -1,4 +1,4 @@
-// Attacks prints what came of every line of the attack catalogue
+// Command attacks prints what came of every line of the attack catalogue
 // (testdata/attacks.txt): it runs the tests of package e2e that are named
 // escape_<ID>, as root and as an ordinary user, and joins them with
 // docs/THREATS.md. It fails if a line has neither a test that passed nor a
