@@ -43,7 +43,7 @@ const namePoolSize = 16384
 // startNetwork starts all that serves the sandbox's network, before the agent
 // runs.
 func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.Context) error)) error {
-	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID, Verify: s.box.HostFile})
+	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID, UID: s.box.UID, GID: s.box.GID, Verify: s.box.HostFile})
 	s.box.Notify, s.box.Diag = nil, nil // the tracker's now
 	if err != nil {
 		return err

@@ -22,9 +22,13 @@ type Config struct {
 	Diag   *os.File // NETLINK_SOCK_DIAG socket that was made in the sandbox's network namespace
 	Init   int      // process 1 of the sandbox, as the host sees it
 
+	// UID and GID are the agent's ids on the host: under root, unix sockets are
+	// connected to as they. An ordinary user's agent has that user's own.
+	UID, GID int
+
 	// Verify is asked for the executable and each ancestor's, while the caller
 	// waits in its connect; nil accepts all. If it says no, the caller is unknown,
-	// or the ancestor is left out. It is called by several goroutines at once.
+	// or the ancestor is left out. It must be safe for concurrent use.
 	Verify func(path string, dev, ino uint64) bool
 
 	Log *slog.Logger // nil: nothing is logged

@@ -14,12 +14,21 @@ const (
 	diagRequest  = 8 + diagSockID
 	diagResponse = 4 + diagSockID + 20 // struct inet_diag_msg
 
-	nlmsgError       = 2  // NLMSG_ERROR
-	nlmRequest       = 1  // NLM_F_REQUEST
-	sockDiagByFamily = 20 // SOCK_DIAG_BY_FAMILY
+	unixRequest  = 24 // struct unix_diag_req
+	unixResponse = 16 // struct unix_diag_msg
+
+	nlmsgError       = 2     // NLMSG_ERROR
+	nlmsgDone        = 3     // NLMSG_DONE
+	nlmRequest       = 1     // NLM_F_REQUEST
+	nlmDump          = 0x300 // NLM_F_DUMP
+	sockDiagByFamily = 20    // SOCK_DIAG_BY_FAMILY
+	familyUnix       = 1
 	familyInet       = 2
 	familyInet6      = 10
 	protocolTCP      = 6
+	stateListen      = 10 // TCP_LISTEN, for unix sockets as well
+	showVFS          = 2  // UDIAG_SHOW_VFS
+	attrVFS          = 1  // UNIX_DIAG_VFS
 )
 
 var errNoSocket = errors.New("no such socket")
@@ -82,4 +91,63 @@ func parseAnswer(b []byte, seq uint32, local, remote netip.AddrPort) (cookie uin
 		return 0, false, errNoSocket
 	}
 	return uint64(ne.Uint32(id[40:])) | uint64(ne.Uint32(id[44:]))<<32, false, nil
+}
+
+// appendUnixQuery asks for all unix sockets that listen, with the inode to which
+// each is bound (linux/unix_diag.h).
+func appendUnixQuery(b []byte, seq uint32) []byte {
+	ne := binary.NativeEndian
+	b = ne.AppendUint32(b, nlmsgHeader+unixRequest)
+	b = ne.AppendUint16(b, sockDiagByFamily)
+	b = ne.AppendUint16(b, nlmRequest|nlmDump)
+	b = ne.AppendUint32(b, seq)
+	b = ne.AppendUint32(b, 0)
+	b = append(b, familyUnix, 0, 0, 0)
+	b = ne.AppendUint32(b, 1<<stateListen)
+	b = ne.AppendUint32(b, 0) // any inode
+	b = ne.AppendUint32(b, showVFS)
+	b = ne.AppendUint32(b, ^uint32(0)) // INET_DIAG_NOCOOKIE
+	return ne.AppendUint32(b, ^uint32(0))
+}
+
+// findUnix looks for an inode in one datagram of the answer. The kernel gives 32
+// bits of its number. done means that no further datagram comes.
+func findUnix(b []byte, seq, dev, ino uint32) (found, done bool, err error) {
+	ne := binary.NativeEndian
+	for len(b) > 0 {
+		if len(b) < nlmsgHeader || int(ne.Uint32(b)) > len(b) || ne.Uint32(b) < nlmsgHeader {
+			return false, false, errors.New("short message")
+		}
+		size := int(ne.Uint32(b))
+		kind, body := ne.Uint16(b[4:]), b[nlmsgHeader:size]
+		switch {
+		case ne.Uint32(b[8:]) != seq: // an answer that nobody waited for
+		case kind == nlmsgDone:
+			return found, true, nil
+		case kind == nlmsgError:
+			return false, true, errors.New("the kernel lists no unix sockets (CONFIG_UNIX_DIAG)")
+		case kind != sockDiagByFamily || len(body) < unixResponse:
+			return false, false, errors.New("unexpected message")
+		case boundTo(body[unixResponse:], dev, ino):
+			found = true
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return found, false, nil
+}
+
+// boundTo looks through the attributes of one socket.
+func boundTo(attrs []byte, dev, ino uint32) bool {
+	ne := binary.NativeEndian
+	for len(attrs) >= 4 {
+		size := int(ne.Uint16(attrs))
+		if size < 4 || size > len(attrs) {
+			return false
+		}
+		if ne.Uint16(attrs[2:]) == attrVFS && size >= 12 {
+			return ne.Uint32(attrs[4:]) == ino && ne.Uint32(attrs[8:]) == dev
+		}
+		attrs = attrs[min((size+3)&^3, len(attrs)):]
+	}
+	return false
 }

@@ -236,6 +236,10 @@ func agent(mode string, args []string) error {
 		return plain(netip.AddrPortFrom(netip.AddrFrom16(a.Addr().As16()), a.Port()).String())
 	case "other": // sockets that are no concern of ours
 		return otherSockets(addr)
+	case "unix":
+		return unixSockets(args[0], args[1])
+	case "unix-race":
+		return unixRace(args[0], args[1])
 	case "again": // the same program asks twice
 		fd, err := open(addr)
 		if err != nil {

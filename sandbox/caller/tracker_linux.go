@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,9 +18,9 @@ import (
 )
 
 const (
-	// workers answer notifications at the same time. One takes the next while
-	// others read; the reading is short and mostly system calls.
-	workers = 4
+	// maxPending bounds the connects that the kernel has not finished, each of
+	// which holds a thread; a further one gets EAGAIN.
+	maxPending = 128
 
 	// maxLingering bounds goroutines that close a socket for which the agent
 	// asked the kernel to wait (SO_LINGER).
@@ -48,15 +49,18 @@ type response struct {
 // errGone means that no process is left that the listener could hear of.
 var errGone = errors.New("no process is left under the filter")
 
-// Tracker remembers who connects. Run does the work; without it every caller is
-// unknown and the agent's connects wait.
+// Tracker makes the agent's connects, and remembers who asked for them. Run does
+// the work; without it every caller is unknown and the agent's connects wait.
 type Tracker struct {
-	notify *os.File
-	diag   diag
-	ps     processes
-	log    *slog.Logger
-	table  table
-	linger chan struct{}
+	notify  *os.File
+	wake    int // eventfd: readable when Run ends
+	diag    diag
+	ps      processes
+	as      identity
+	log     *slog.Logger
+	table   table
+	linger  chan struct{}
+	pending chan struct{}
 }
 
 // New makes a Tracker.
@@ -71,10 +75,19 @@ func New(c Config) (*Tracker, error) {
 	if c.Notify == nil || c.Diag == nil || c.Init <= 1 {
 		return nil, errors.New("make caller tracker: listener, diag socket or init is missing")
 	}
+	if b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && strings.TrimSpace(string(b)) == "3" {
+		return nil, errors.New("make caller tracker: kernel.yama.ptrace_scope is 3, so that no process may look at another: boot with 2 or less")
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tracker{log: c.Log, linger: make(chan struct{}, maxLingering)}
+	t := &Tracker{log: c.Log, linger: make(chan struct{}, maxLingering), pending: make(chan struct{}, maxPending), wake: -1}
+	if os.Geteuid() == 0 {
+		if c.UID <= 0 || c.GID <= 0 {
+			return nil, errors.New("make caller tracker: the agent's ids must not be 0")
+		}
+		t.as = identity{uid: c.UID, gid: c.GID}
+	}
 	var err error
 	if t.notify, err = own(c.Notify); err != nil {
 		return nil, fmt.Errorf("take seccomp listener: %w", err)
@@ -88,16 +101,17 @@ func New(c Config) (*Tracker, error) {
 		t.close()
 		return nil, fmt.Errorf("open process file system: %w", err)
 	}
+	if t.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		t.close()
+		return nil, fmt.Errorf("make event: %w", err)
+	}
 	// Wakes the reader on the processor that the agent is about to give up. Only
 	// faster, so kernels before 6.6 may refuse.
-	_ = control(t.notify, func(fd uintptr) error {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
-		return nonzero(errno)
-	})
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, t.notify.Fd(), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 	return t, nil
 }
 
-// own duplicates a descriptor of which others may hold copies, for Go's poller.
+// own duplicates a descriptor of which others may hold copies.
 func own(f *os.File) (own *os.File, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -105,14 +119,9 @@ func own(f *os.File) (own *os.File, err error) {
 	}
 	cerr := raw.Control(func(fd uintptr) {
 		var n int
-		if n, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
-			return
+		if n, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			own = os.NewFile(uintptr(n), f.Name())
 		}
-		if err = unix.SetNonblock(n, true); err != nil {
-			_ = unix.Close(n)
-			return
-		}
-		own = os.NewFile(uintptr(n), f.Name())
 	})
 	return own, errors.Join(err, cerr)
 }
@@ -123,6 +132,9 @@ func (t *Tracker) close() {
 	if t.ps.proc != nil {
 		_ = t.ps.proc.Close()
 	}
+	if t.wake >= 0 {
+		_ = unix.Close(t.wake)
+	}
 }
 
 // Run answers notifications until ctx ends or the last process under the filter
@@ -132,63 +144,64 @@ func (t *Tracker) Run(parent context.Context) error {
 	defer t.close()
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() { _ = t.notify.Close() })()
+	woken := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		_, _ = unix.Write(t.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		close(woken)
+	})
 	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() { cancel(t.work()) })
-	}
+	wg.Go(func() { cancel(t.work(ctx, &wg)) })
 	wg.Wait()
+	<-woken
 	if err := context.Cause(ctx); parent.Err() == nil && !errors.Is(err, errGone) {
 		return err
 	}
 	return nil
 }
 
-// work answers one notification after the other.
-func (t *Tracker) work() error {
-	raw, err := t.notify.SyscallConn()
-	if err != nil {
+// work answers one notification after the other, on a thread of its own: the
+// kernel wakes it without the detour of Go's poller, and its ids change. One is
+// enough: the work is short, and the answers to one sandbox may come in turn.
+func (t *Tracker) work(ctx context.Context, wg *sync.WaitGroup) error {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := t.as.prepare(); err != nil {
 		return err
 	}
 	for {
 		var n notification
-		var rerr error
-		// One worker at a time is inside Read; it waits in the poller.
-		if err := raw.Read(func(fd uintptr) (done bool) {
-			done, rerr = receive(fd, &n)
-			return done
-		}); err != nil {
+		done, err := t.receive(&n)
+		if done || err != nil {
 			return err
 		}
-		if rerr != nil {
-			return rerr
+		if err := t.handle(ctx, wg, &n); err != nil {
+			return err
 		}
-		t.handle(&n)
 	}
 }
 
-// receive takes a notification if there is one. RECV would block, whatever the
-// flags of the descriptor, so it is asked only when there is something to take.
-func receive(fd uintptr, n *notification) (done bool, err error) {
+// receive waits for the next notification. RECV would block whatever the flags
+// of the descriptor, so it is asked only when there is something to take.
+func (t *Tracker) receive(n *notification) (done bool, err error) {
+	fd := int32(t.notify.Fd())
 	for {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, 0); errors.Is(err, unix.EINTR) {
+		fds := []unix.PollFd{{Fd: fd, Events: unix.POLLIN}, {Fd: int32(t.wake), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); errors.Is(err, unix.EINTR) {
 			continue
 		} else if err != nil {
 			return true, fmt.Errorf("poll seccomp listener: %w", err)
 		}
 		switch ready := fds[0].Revents; {
+		case fds[1].Revents != 0:
+			return true, nil
 		case ready&unix.POLLIN != 0:
-		case ready&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0:
+		case ready != 0:
 			return true, errGone
-		default:
-			return false, nil
 		}
 		*n = notification{} // the kernel insists
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(n)))
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(n)))
 		switch errno {
 		case 0:
-			return true, nil
+			return false, nil
 		case unix.EINTR, unix.ENOENT: // the thread was killed meanwhile
 		default:
 			return true, fmt.Errorf("receive notification: %w", errno)
@@ -196,90 +209,17 @@ func receive(fd uintptr, n *notification) (done bool, err error) {
 	}
 }
 
-// handle notes the caller, if it can be told, and lets the call go on.
-func (t *Tracker) handle(n *notification) {
-	sock, cookie, err := t.note(n)
-	if err != nil {
-		t.log.Debug("caller unknown", "tid", n.pid, "error", err)
-	}
-	err = control(t.notify, func(fd uintptr) error {
-		r := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&r)))
-		runtime.KeepAlive(&r)
-		return nonzero(errno)
-	})
-	if err != nil && cookie != 0 {
-		t.table.drop(cookie)
-	}
-	if sock >= 0 {
-		t.closeSocket(sock)
-	}
-}
-
-// note remembers the caller of a TCP socket. What is returned with a nil error
-// and no cookie is no concern of ours. The socket, if not -1, is to be closed.
-func (t *Tracker) note(n *notification) (sock int, cookie uint64, err error) {
-	if n.pid == 0 {
-		return -1, 0, errors.New("thread is in no namespace that we see")
-	}
-	p, err := t.ps.open(int(n.pid))
-	if err != nil {
-		return -1, 0, fmt.Errorf("open thread: %w", err)
-	}
-	defer p.close()
-	if err := t.valid(n.id); err != nil {
-		return -1, 0, err
-	}
-	// The first argument of connect, sendto, sendmsg and sendmmsg.
-	sock, err = unix.PidfdGetfd(p.pidfd, int(int32(n.args[0])), 0)
-	if errors.Is(err, unix.EBADF) {
-		return -1, 0, nil // the call will fail
-	}
-	if err != nil {
-		return -1, 0, fmt.Errorf("take socket: %w", err)
-	}
-	if tcp, err := isTCP(sock); !tcp {
-		return sock, 0, err
-	}
-	if cookie, err = unix.GetsockoptUint64(sock, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
-		return sock, 0, fmt.Errorf("read socket cookie: %w", err)
-	}
-	c, err := t.ps.caller(p)
-	// A socket whose caller is unknown is noted too if the thread is still there,
-	// so that a second program with a known name cannot claim it.
-	if verr := t.valid(n.id); verr != nil {
-		return sock, 0, errors.Join(err, verr)
-	}
-	t.table.put(cookie, c, time.Now())
-	return sock, cookie, err
-}
-
-// isTCP reports whether a descriptor is a TCP socket; only those come in as
-// connections. MPTCP has a protocol number of its own.
-func isTCP(fd int) (bool, error) {
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if errors.Is(err, unix.ENOTSOCK) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read socket domain: %w", err)
-	}
-	if domain != unix.AF_INET && domain != unix.AF_INET6 {
-		return false, nil
-	}
-	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	if err != nil {
-		return false, fmt.Errorf("read socket protocol: %w", err)
-	}
-	return protocol == unix.IPPROTO_TCP, nil
+// answer ends a notification: errno 0 is success. It fails if the thread is gone.
+func (t *Tracker) answer(id uint64, errno syscall.Errno) error {
+	r := response{id: id, err: -int32(errno)}
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, t.notify.Fd(), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&r)))
+	return nonzero(e)
 }
 
 // valid is nil while the thread of a notification still waits in its call.
 func (t *Tracker) valid(id uint64) error {
-	return control(t.notify, func(fd uintptr) error {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, uintptr(unsafe.Pointer(&id)))
-		return nonzero(errno)
-	})
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, t.notify.Fd(), unix.SECCOMP_IOCTL_NOTIF_ID_VALID, uintptr(unsafe.Pointer(&id)))
+	return nonzero(e)
 }
 
 // closeSocket closes our copy of an agent's socket. It may be the last one, and
@@ -326,18 +266,6 @@ func (t *Tracker) Lookup(client, original netip.AddrPort) Caller {
 		return Caller{}
 	}
 	return t.table.take(cookie, time.Now())
-}
-
-// control runs a system call on a file that may be closed meanwhile.
-func control(f *os.File, call func(fd uintptr) error) (err error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if cerr := raw.Control(func(fd uintptr) { err = call(fd) }); cerr != nil {
-		return cerr
-	}
-	return err
 }
 
 func nonzero(errno syscall.Errno) error {

@@ -342,7 +342,7 @@ var allowed = []group{
 		{"sendmsg", 46, 211, sendFlags2},
 		{"sendmmsg", 307, 269, sendFlags3},
 	}},
-	{"a new connection; the supervisor notes which program asks for it", Notify, []call{
+	{"a new connection; the supervisor makes it, and notes which program asks for it", Notify, []call{
 		{"connect", 42, 203, nil},
 	}},
 	{"devices and terminals, but for what reaches out of the sandbox's terminal", byCheck, []call{

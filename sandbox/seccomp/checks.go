@@ -97,9 +97,12 @@ const (
 // What the redirect can carry, and no more. AF_VSOCK is not bound to a network
 // namespace at all; the other families are old kernel code. Multipath TCP is
 // answered as by a kernel without it, after which Go and others take TCP. Of
-// netlink there is routes and addresses (protocol 0), which libc reads.
+// netlink there is routes and addresses (protocol 0), which libc reads. Unix
+// datagrams name their receiver in every message, and in memory (sendmsg): the
+// supervisor, which connects unix sockets, could not keep them from the host's.
 var socketKinds = &check{[]rule{
-	{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockStream, sockDgram, sockSeqpacket}}}, Allow},
+	{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockStream, sockSeqpacket}}}, Allow},
+	{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockDgram}}}, refuseProtocol},
 	{[]cond{{arg: 0, in: []uint32{afInet, afInet6}}, {arg: 1, mask: sockMask, in: []uint32{sockStream}}, {arg: 2, in: []uint32{0, protoTCP}}}, Allow},
 	{[]cond{{arg: 0, in: []uint32{afInet, afInet6}}, {arg: 1, mask: sockMask, in: []uint32{sockDgram}}, {arg: 2, in: []uint32{0, protoUDP}}}, Allow},
 	{[]cond{{arg: 0, in: []uint32{afNetlink}}, {arg: 1, mask: sockMask, in: []uint32{sockRaw, sockDgram}}, {arg: 2, in: []uint32{0}}}, Allow},
@@ -108,7 +111,8 @@ var socketKinds = &check{[]rule{
 }, refuseFamily}
 
 var socketpairKinds = &check{[]rule{
-	{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockStream, sockDgram, sockSeqpacket}}}, Allow},
+	{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockStream, sockSeqpacket}}}, Allow},
+	{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockDgram}}}, refuseProtocol},
 }, refuseFamily}
 
 // TCP fast open connects by sending, where connect, and with it the note of

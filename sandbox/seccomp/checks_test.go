@@ -58,7 +58,8 @@ func TestArguments(t *testing.T) {
 		{"clone", []uint64{0x2000000 | 17}, refuse},         // cgroup
 
 		{"socket", []uint64{1, 1, 0}, Allow},
-		{"socket", []uint64{1, 2 | 0x80000, 0}, Allow},
+		{"socket", []uint64{1, 5 | 0x80000, 0}, Allow},
+		{"socket", []uint64{1, 2 | 0x80000, 0}, refuseProtocol}, // a unix datagram could go to the host
 		{"socket", []uint64{1, 5 | 0x800, 0}, Allow},
 		{"socket", []uint64{1, 3, 0}, refuseFamily},
 		{"socket", []uint64{2, 1, 0}, Allow},
@@ -97,6 +98,7 @@ func TestArguments(t *testing.T) {
 		{"socket", []uint64{1<<32 + 40, 1, 0}, refuseFamily},
 		{"socketpair", []uint64{1, 1, 0}, Allow},
 		{"socketpair", []uint64{1, 5 | 0x80800, 0}, Allow},
+		{"socketpair", []uint64{1, 2, 0}, refuseProtocol},
 		{"socketpair", []uint64{30, 1, 0}, refuseFamily},
 		{"socketpair", []uint64{2, 1, 0}, refuseFamily},
 
