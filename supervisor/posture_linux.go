@@ -29,7 +29,7 @@ func (s *supervisor) Posture(context.Context) (api.Posture, error) {
 		seccompLayer(status), s.networkLayer(pid), coreLayer(pid),
 		// What this build does not have yet is said, not left out.
 		{Name: "resources", State: api.Absent, Detail: "no limits of the sandbox's own: the user's limits hold", Want: "cgroup limits"},
-{Name: "unix sockets", State: api.Enforced, Detail: "the supervisor makes the agent's connects: only to sockets that were bound inside; no unix datagrams"},
+		{Name: "unix sockets", State: api.Enforced, Detail: "the supervisor makes the agent's connects: only to sockets that were bound inside; no unix datagrams"},
 	}}
 	if s.groupsKept(status) {
 		p.Layers = append(p.Layers, api.Layer{Name: "groups", State: api.Degraded,
