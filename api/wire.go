@@ -40,12 +40,14 @@ type Posture struct {
 	Layers []Layer `json:"layers"`
 }
 
-// Layer is one wall. Want says what would make it enforced when it is not.
+// Layer is one wall. When it is not enforced, Want says what would be, and Fix is
+// a command to type.
 type Layer struct {
 	Name   string `json:"name"`
 	State  State  `json:"state"`
 	Detail string `json:"detail,omitempty"`
 	Want   string `json:"want,omitempty"`
+	Fix    string `json:"fix,omitempty"`
 }
 
 // Enforced reports that every layer holds; false when there is none.

@@ -52,8 +52,14 @@ func runPosture(ctx context.Context, name string, asJSON bool, streams IO) error
 		return err
 	}
 	for _, l := range p.Layers {
-		if l.State != api.Enforced && l.Want != "" {
-			line(streams.Out, "hint: %s: %s", l.Name, l.Want)
+		if l.State == api.Enforced {
+			continue
+		}
+		if l.Want != "" {
+			line(streams.Out, "%s wants: %s", l.Name, l.Want)
+		}
+		if l.Fix != "" {
+			line(streams.Out, "hint: %s", l.Fix)
 		}
 	}
 	return nil

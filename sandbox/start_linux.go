@@ -42,11 +42,15 @@ type Sandbox struct {
 	UID, GID int      // the agent's ids on the host
 	Degraded []string // what was accepted
 	Plan     spec.Spec
+	Ruleset  Ruleset // as it was before the agent existed
 
 	control *control
 	done    chan struct{} // closed by Close; ends the forking thread
 	process *os.Process
 	stderr  *os.File
+	reading sync.Mutex // of the netfilter socket
+	text    *os.File   // the sealed spec with the supplied files behind it
+	blobs   int64      // where in text they begin
 	once    sync.Once
 }
 
@@ -88,24 +92,32 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		if err := json.NewEncoder(f).Encode(&p.spec); err != nil { // ends with a line feed
 			return err
 		}
-		_, err := f.Write(p.blobs)
+		n, err := f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		s.blobs = n
+		_, err = f.Write(p.blobs)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer text.Close()
+	s.text = text
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
+		_ = text.Close()
 		return nil, fmt.Errorf("make control socket: %w", err)
 	}
 	outer, inner := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
 	defer inner.Close()
 	if s.control, err = newControl(outer); err != nil {
+		_ = text.Close()
 		return nil, err
 	}
 	if err := s.fork(id, program, append([]*os.File{inner, text}, sources...)); err != nil {
 		_ = s.control.Close()
+		_ = text.Close()
 		return nil, err
 	}
 	_ = inner.Close()
@@ -234,6 +246,9 @@ func (s *Sandbox) setUp(ctx context.Context, notify bool) error {
 		return s.explain(err)
 	}
 	if err := s.take(ready.Names, files); err != nil {
+		return err
+	}
+	if s.Ruleset, err = s.ReadRuleset(); err != nil {
 		return err
 	}
 	for _, p := range ready.Skipped {
@@ -388,7 +403,7 @@ func (s *Sandbox) Close() {
 		for _, pc := range s.DNS {
 			_ = pc.Close()
 		}
-		for _, f := range []*os.File{s.Notify, s.Diag, s.Refused, s.Netfilter, s.PTY, s.Stdin, s.Stdout, s.Stderr, s.stderr} {
+		for _, f := range []*os.File{s.Notify, s.Diag, s.Refused, s.Netfilter, s.PTY, s.Stdin, s.Stdout, s.Stderr, s.stderr, s.text} {
 			if f != nil {
 				_ = f.Close()
 			}

@@ -48,6 +48,7 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 	if err != nil {
 		return err
 	}
+	s.callers.Store(tracker)
 	pool := dns.NewPool(namePoolSize)
 	names, err := dns.New(dns.Config{Pool: pool, Audit: s.log}, s.box.DNS, s.box.DNSTCP)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/sandbox"
+	"github.com/creel-run/creel/sandbox/caller"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,6 +47,8 @@ type supervisor struct {
 	box    *sandbox.Sandbox
 	egress *egress.Server
 	route  *route
+
+	callers atomic.Pointer[caller.Tracker] // for the posture
 
 	terminal *terminal
 	stop     context.CancelCauseFunc
