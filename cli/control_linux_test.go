@@ -33,7 +33,7 @@ func (b *box) Sandbox(context.Context) (api.Sandbox, error) {
 func (b *box) Posture(context.Context) (api.Posture, error) {
 	return api.Posture{Layers: []api.Layer{
 		{Name: "user", State: api.Enforced, Detail: "uid 1000"},
-		{Name: "landlock", State: api.Degraded, Detail: "ABI 3", Want: "Linux 6.12"},
+		{Name: "landlock", State: api.Degraded, Detail: "ABI 3", Want: "Linux 6.12", Fix: "creel doctor"},
 		{Name: "odd", State: "wonderful"},
 	}}, nil
 }
@@ -115,7 +115,7 @@ func TestControlOfARunningSandbox(t *testing.T) {
 	}
 
 	code, out, _ = command(t, "posture", b.name)
-	for _, want := range []string{"user      enforced  uid 1000", "landlock  degraded  ABI 3", "odd       absent", "hint: landlock: Linux 6.12"} {
+	for _, want := range []string{"user      enforced  uid 1000", "landlock  degraded  ABI 3", "odd       absent", "landlock wants: Linux 6.12", "hint: creel doctor"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("posture: %d, no %q in\n%s", code, want, out)
 		}

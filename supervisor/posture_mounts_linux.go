@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,18 +122,19 @@ func (v mountView) compare(m sandbox.MountPoint, w spec.Mount) (faults []string)
 	return faults
 }
 
-// unplanned judges a mount that is in no list: the host's mounts below a declared
-// folder come with it.
+// unplanned judges a mount that is in no list: a folder that was pinned is the
+// one that was there, and the host's mounts below a declared folder come with it.
 func (v mountView) unplanned(m sandbox.MountPoint) []string {
+	if slices.Contains(v.plan.Pins, m.Path) {
+		return v.pinned(m)
+	}
 	for _, w := range v.plan.Mounts {
 		if w.Kind != spec.MountBind || !within(w.Target, m.Path) {
 			continue
 		}
 		outside, ok := v.host[w.Source+strings.TrimPrefix(m.Path, w.Target)]
-		pinned := slices.Contains(v.plan.Pins, m.Path)
 		switch {
-		case !ok && !pinned:
-		case ok && (outside.Device != m.Device || outside.Root != m.Root) && !pinned:
+		case !ok || outside.Device != m.Device || outside.Root != m.Root:
 		case !w.Write && !m.Options["ro"]:
 			return []string{m.Path + " is writable"}
 		case !m.Options["nodev"] && !w.Device:
@@ -142,6 +144,25 @@ func (v mountView) unplanned(m sandbox.MountPoint) []string {
 		}
 	}
 	return []string{m.Path + " is mounted and was not asked for"}
+}
+
+// pinned judges a folder that is mounted over itself: the same as around it.
+func (v mountView) pinned(m sandbox.MountPoint) []string {
+	for dir := filepath.Dir(m.Path); ; dir = filepath.Dir(dir) {
+		around, ok := v.live[dir]
+		if !ok && dir != "/" {
+			continue
+		}
+		if around.Device != m.Device || filepath.Join(around.Root, strings.TrimPrefix(m.Path, dir)) != m.Root {
+			return []string{m.Path + " is not the folder that was pinned"}
+		}
+		for _, flag := range []string{"ro", "nodev", "noexec"} {
+			if around.Options[flag] && !m.Options[flag] {
+				return []string{m.Path + " is not " + flag + ", as around it"}
+			}
+		}
+		return nil
+	}
 }
 
 // supplied: one of Creel's small files; what they hold is the row "files".
