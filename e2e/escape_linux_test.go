@@ -9,6 +9,11 @@ import (
 	"github.com/creel-run/creel/audit"
 )
 
+// event and policyLoaded spare a test the import.
+type event = audit.Event
+
+const policyLoaded = audit.PolicyLoad
+
 // The ways in by which attacks are tried, beside those of wire.
 const (
 	cleared = "cleared" // a child that cleared its environment

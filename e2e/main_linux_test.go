@@ -43,6 +43,20 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) (int, error) {
+	if os.Getenv(shared) == "" {
+		dir, err := os.MkdirTemp("/tmp", "creel-e2e-")
+		if err != nil {
+			return 1, err
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return 1, err
+		}
+		if err := fill(dir); err != nil { // before: a build may need the network
+			return 1, err
+		}
+		os.Setenv(shared, dir)
+	}
 	if os.Geteuid() == 0 && os.Getenv(inNamespace) == "" {
 		return ownNamespace()
 	}
@@ -56,31 +70,21 @@ func testMain(m *testing.M) (int, error) {
 				return 1, fmt.Errorf("mount over %s: %w", dir, err)
 			}
 		}
-	}
-	if os.Getenv(shared) == "" {
-		dir, err := os.MkdirTemp("/tmp", "creel-e2e-")
-		if err != nil {
-			return 1, err
+		if err := makeWorld(); err != nil {
+			return 1, fmt.Errorf("make a network namespace for the tests: %w", err)
 		}
-		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return 1, err
-		}
-		if err := fill(dir); err != nil {
-			return 1, err
-		}
-		os.Setenv(shared, dir)
 	}
 	creel = filepath.Join(os.Getenv(shared), "creel")
 	return m.Run(), nil
 }
 
-// ownNamespace runs the tests once more, in a mount namespace of their own.
+// ownNamespace runs the tests once more, in a mount and a network namespace of
+// their own (see makeWorld).
 func ownNamespace() (int, error) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
 	if cmd.ProcessState != nil {
 		return max(cmd.ProcessState.ExitCode(), 0), nil

@@ -29,6 +29,7 @@ func readFile(t *testing.T, path string) string {
 
 func init() {
 	probes["dns"] = func(args []string) error { return askDNS(args[0], args[1]) }
+	probes["tunnel"] = func(args []string) error { return tunnel(args[0], args[1]) }
 	probes["sweep"] = func(args []string) error { return sweep(args[0], args[1]) }
 	probes["udp"] = func(args []string) error {
 		c, err := net.Dial("udp", args[0])
@@ -121,6 +122,31 @@ func exchange(network, server string, query []byte) ([]byte, error) {
 	}
 	n, err := c.Read(buf)
 	return buf[:n], err
+}
+
+// tunnel does what a tunnel over DNS does: long labels out, text back.
+func tunnel(server, zone string) error {
+	for i := range 300 {
+		label := strings.Repeat(fmt.Sprintf("%02x", i%256), 30)
+		name := label + "." + label + "." + label + "." + zone + "."
+		for _, typ := range []dnsmessage.Type{dnsmessage.TypeTXT, 10, dnsmessage.TypeCNAME, dnsmessage.TypeMX, dnsmessage.TypeSRV} {
+			m := dnsmessage.Message{Header: dnsmessage.Header{ID: uint16(i), RecursionDesired: true},
+				Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: typ, Class: dnsmessage.ClassINET}}}
+			query, err := m.Pack()
+			if err != nil {
+				return err
+			}
+			answer, err := exchange("udp", server+":53", query)
+			if err != nil {
+				continue // dropped, which is an answer, too
+			}
+			var r dnsmessage.Message
+			if err := r.Unpack(answer); err != nil || len(r.Answers) > 0 {
+				return fmt.Errorf("%v: %d answers, %v", typ, len(r.Answers), err)
+			}
+		}
+	}
+	return nil
 }
 
 // sweep sends a mark to many ports of a host.

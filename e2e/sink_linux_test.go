@@ -98,6 +98,7 @@ func caFile(t *testing.T) string {
 // seen is a request as it arrived at the sink.
 type seen struct {
 	Method, URI, Host string
+	At                string // the address of ours where it arrived
 	TLS               bool
 	SNI               string
 	Header            http.Header
@@ -114,6 +115,10 @@ type sink struct {
 	bytes bytes.Buffer // all that arrived, TLS taken off
 	conns int
 
+	datagrams int            // of a worldSink
+	extras    []net.Listener // of a worldSink, closed at the end
+	server    *http.Server
+
 	extra http.Handler // for paths below /x/
 	wg    sync.WaitGroup
 }
@@ -129,23 +134,31 @@ func newSink(t *testing.T) *sink {
 		return l
 	}
 	s.http, s.https, s.raw = listen(), listen(), listen()
-	server := &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)}
-	serve := func(l net.Listener) {
-		s.wg.Add(1)
-		go func() { defer s.wg.Done(); _ = server.Serve(l) }()
-	}
-	serve(&tapped{s.http, s})
-	config := testCA().config()
-	config.NextProtos = []string{"http/1.1"}
-	serve(&tapped{tls.NewListener(s.https, config), s})
+	s.server = &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)}
+	s.serveHTTP(s.http, false)
+	s.serveHTTP(s.https, true)
 	s.wg.Add(1)
-	go func() { defer s.wg.Done(); s.serveRaw() }()
+	go func() { defer s.wg.Done(); s.serveRaw(s.raw) }()
 	t.Cleanup(func() {
-		_ = server.Close()
+		_ = s.server.Close()
 		_ = s.raw.Close()
+		for _, l := range s.extras {
+			_ = l.Close()
+		}
 		s.wg.Wait()
 	})
 	return s
+}
+
+// serveHTTP serves a listener; the server closes it at the end.
+func (s *sink) serveHTTP(l net.Listener, secure bool) {
+	if secure {
+		config := testCA().config()
+		config.NextProtos = []string{"http/1.1"}
+		l = tls.NewListener(l, config)
+	}
+	s.wg.Add(1)
+	go func() { defer s.wg.Done(); _ = s.server.Serve(&tapped{l, s}) }()
 }
 
 // tapped keeps what is read from connections.
@@ -178,9 +191,9 @@ func (c *tappedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (s *sink) serveRaw() {
+func (s *sink) serveRaw(l net.Listener) {
 	for {
-		c, err := s.raw.Accept()
+		c, err := l.Accept()
 		if err != nil {
 			return
 		}
@@ -203,7 +216,8 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	req := seen{Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Body: body}
+	at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	req := seen{At: fmt.Sprint(at), Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Body: body}
 	s.mu.Lock()
 	s.reqs = append(s.reqs, req)
 	s.mu.Unlock()
@@ -243,6 +257,13 @@ func (s *sink) holds(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return bytes.Contains(s.bytes.Bytes(), []byte(text))
+}
+
+// packets are the datagrams that arrived at a worldSink.
+func (s *sink) packets() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.datagrams
 }
 
 func (s *sink) connections() int {
