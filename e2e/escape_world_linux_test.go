@@ -76,7 +76,7 @@ func toHost(hosts ...string) (all []attack) {
 // TestEscapeDNS: no name goes out, whatever server is asked, and no answer of a
 // name server opens an address.
 func TestEscapeDNS(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
+	inWorld(t, func(t *testing.T) {
 		a, z := newWorldArena(t)
 		never := func(list []attack) []attack { // the name itself must not be asked for
 			for i := range list {
@@ -178,7 +178,7 @@ func TestEscapeDNS(t *testing.T) {
 
 // TestEscapeAddresses: IP.
 func TestEscapeAddresses(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
+	inWorld(t, func(t *testing.T) {
 		a, _ := newWorldArena(t)
 		// Spellings of loopback and metadata that a resolver folds. Those that the
 		// C library folds to the sandbox's own loopback end there.
@@ -240,7 +240,7 @@ func TestEscapeAddresses(t *testing.T) {
 
 // TestEscapeDefaults: what nothing was said about is denied.
 func TestEscapeDefaults(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
+	inWorld(t, func(t *testing.T) {
 		s := worldSink(t)
 		newZone(t, worldAnswer)
 		for i, policy := range []string{"network_policies: {}\n", "", "network_policies:\n  none:\n    endpoints: []\n    binaries: any\n"} {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -19,8 +20,8 @@ import (
 // resolverAddr is the name server of the tests' own world.
 const resolverAddr = "127.0.0.53:53"
 
-// makeWorld makes the network namespace that the tests of root have for
-// themselves into a world: every address there is, metadata services and public
+// makeWorld makes the network namespace that some tests have for themselves
+// (see inWorld) into a world: every address there is, metadata services and public
 // ones included, is this machine, where a sink can listen. What gets out of a
 // sandbox is seen, wherever it goes, and nothing leaves. The resolver is the test's.
 func makeWorld() error {
@@ -50,15 +51,27 @@ func makeWorld() error {
 	return unix.Mount(conf, at, "", unix.MS_BIND, "")
 }
 
-// inWorld reports whether these tests have a world of their own.
-func inWorld() bool { return os.Getenv(inNamespace) != "" || os.Getenv(asUser) != "" }
+// ownWorld tells a re-executed test binary that its network namespace is a world.
+const ownWorld = "CREEL_E2E_WORLD"
 
-// needWorld: an ordinary user cannot make one.
-func needWorld(t *testing.T) {
+// inWorld runs a test as both users in a world of its own.
+func inWorld(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
-	if !inWorld() {
+	if os.Getenv(ownWorld) != "" {
+		bothUsers(t, test)
+		return
+	}
+	if os.Geteuid() != 0 {
 		t.Skip("needs a network namespace with a resolver of the test's: run it as root, which runs it as an ordinary user, too")
 	}
+	pattern := "^" + t.Name() + "$"
+	if _, rest, ok := strings.Cut(runPattern(), "/"); ok {
+		pattern += "/" + rest
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run", pattern, "-test.v", "-test.timeout=10m")
+	cmd.Env = append(os.Environ(), inNamespace+"=1", ownWorld+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	rerun(t, "in a world of its own", cmd)
 }
 
 // zone is the name server of a test. It answers what the test says, and keeps
@@ -82,7 +95,6 @@ type record struct {
 
 func newZone(t *testing.T, answer func(name string, nth int) record) *zone {
 	t.Helper()
-	needWorld(t)
 	z := &zone{answer: answer, count: map[string]int{}}
 	var err error
 	if z.pc, err = net.ListenPacket("udp", resolverAddr); err != nil {
@@ -174,7 +186,6 @@ func (z *zone) wasAsked(text string) bool {
 // of HTTP and HTTPS, of the other ways to ask for names, and of databases.
 func worldSink(t *testing.T) *sink {
 	t.Helper()
-	needWorld(t)
 	s := newSink(t)
 	for _, port := range []string{"80", "8080", "3000"} {
 		s.also(t, port, func(l net.Listener) { s.serveHTTP(l, false) })
