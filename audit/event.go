@@ -52,7 +52,12 @@ type Event struct {
 	Port     uint16 `json:"port,omitempty"`
 	Addr     string `json:"addr,omitempty"`     // the address that was dialled
 	Protocol string `json:"protocol,omitempty"` // tcp, tls, http, https, udp, dns …
-	Binary   string `json:"binary,omitempty"`
+	// Binary is the calling program, from the kernel. Unverified: it is no file of
+	// the host (the agent's own, deleted, or in memory alone), and no rule matches it.
+	Binary     string `json:"binary,omitempty"`
+	Unverified bool   `json:"unverified,omitempty"`
+	// Script is what an interpreter says that it runs: a claim of the agent's.
+	Script   string `json:"script,omitempty"`
 	PID      int    `json:"pid,omitempty"` // as the host sees it
 	Method   string `json:"method,omitempty"`
 	Path     string `json:"path,omitempty"` // canonical, without query

@@ -83,7 +83,7 @@ func bound(e Event) Event {
 	}
 	for _, s := range []*string{
 		&e.Verdict, &e.Reason, &e.Rule, &e.RuleAt, &e.Host, &e.Addr, &e.Protocol,
-		&e.Binary, &e.Method, &e.Path, &e.Model, (*string)(&e.Kind), (*string)(&e.Via),
+		&e.Binary, &e.Script, &e.Method, &e.Path, &e.Model, (*string)(&e.Kind), (*string)(&e.Via),
 	} {
 		*s = clip(*s)
 	}

@@ -25,13 +25,16 @@ type Entry struct {
 	Port    uint16 `json:"port,omitempty"`
 	// Protocol is set where it decides: packets that are neither TCP nor DNS.
 	Protocol string `json:"protocol,omitempty"`
-	Binary   string `json:"binary,omitempty"`
-	Method   string `json:"method,omitempty"`
-	Path     string `json:"path,omitempty"`
-	Model    string `json:"model,omitempty"`
-	Rule     string `json:"rule,omitempty"`
-	RuleAt   string `json:"rule_at,omitempty"`
-	Audited  bool   `json:"audited,omitempty"`
+	// Binary, Unverified and Script are those of Event.
+	Binary     string `json:"binary,omitempty"`
+	Unverified bool   `json:"unverified,omitempty"`
+	Script     string `json:"script,omitempty"`
+	Method     string `json:"method,omitempty"`
+	Path       string `json:"path,omitempty"`
+	Model      string `json:"model,omitempty"`
+	Rule       string `json:"rule,omitempty"`
+	RuleAt     string `json:"rule_at,omitempty"`
+	Audited    bool   `json:"audited,omitempty"`
 	// Layer is which check denied, and Addr the address that address rules refused.
 	Layer  string `json:"layer,omitempty"`
 	Addr   string `json:"addr,omitempty"`
@@ -105,7 +108,7 @@ func (s *Summary) Add(e Event) {
 		return
 	}
 	entry := Entry{
-		Host: shorten(e.Host), Port: e.Port, Binary: shorten(e.Binary), Method: shorten(e.Method),
+		Host: shorten(e.Host), Port: e.Port, Binary: shorten(e.Binary), Unverified: e.Unverified, Script: shorten(e.Script), Method: shorten(e.Method),
 		Path: shorten(e.Path), Model: shorten(e.Model), Rule: e.Rule, RuleAt: e.RuleAt, Audited: e.Audited,
 	}
 	switch {
@@ -293,7 +296,7 @@ func (e Entry) String() string {
 		b.WriteString(" model " + e.Model)
 	}
 	if e.Binary != "" {
-		b.WriteString(" by " + e.Binary)
+		b.WriteString(" by " + caller(e.Binary, e.Unverified, e.Script))
 	}
 	switch {
 	case e.Rule != "":

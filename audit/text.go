@@ -7,6 +7,17 @@ import (
 	"strings"
 )
 
+// caller names a program, and keeps the kernel's word apart from the agent's.
+func caller(binary string, unverified bool, script string) string {
+	if unverified {
+		binary += " (unverified)"
+	}
+	if script != "" {
+		binary += " (script, by its own word: " + script + ")"
+	}
+	return binary
+}
+
 // Text is the event on one line for people, escaped.
 func (e Event) Text() string {
 	var b strings.Builder
@@ -28,7 +39,7 @@ func (e Event) Text() string {
 		add("", fmt.Sprint(e.Status))
 	}
 	add("model ", e.Model)
-	add("by ", e.Binary)
+	add("by ", caller(e.Binary, e.Unverified, e.Script))
 	if e.BytesIn != 0 || e.BytesOut != 0 {
 		add("", size(e.BytesIn)+" in, "+size(e.BytesOut)+" out")
 	}

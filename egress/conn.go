@@ -35,7 +35,7 @@ type conn struct {
 	cancel context.CancelFunc
 
 	facts   policy.Connection
-	pid     int
+	who     Caller
 	release func() // of the name
 
 	waiting bool    // a CONNECT waits for its answer
@@ -227,7 +227,7 @@ func (c *conn) event(k audit.Kind) audit.Event {
 	return audit.Event{
 		Kind: k, Conn: c.id, Via: c.via, Protocol: "tcp",
 		Host: c.facts.Host.String(), Port: c.facts.Port,
-		Binary: c.facts.Binary, PID: c.pid,
+		Binary: c.who.Binary, Unverified: c.who.Binary != "" && !c.who.Known, Script: c.who.Script, PID: c.who.PID,
 	}
 }
 

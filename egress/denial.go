@@ -64,6 +64,8 @@ type denialBody struct {
 	Host        string       `json:"host"`
 	Port        uint16       `json:"port"`
 	Binary      string       `json:"binary"`
+	Unverified  bool         `json:"unverified,omitempty"` // the binary is no file of the host: no rule matches it
+	Script      string       `json:"script,omitempty"`     // by the program's own word
 	RuleMissing *ruleMissing `json:"rule_missing"`
 	NextSteps   []string     `json:"next_steps"`
 	Guidance    string       `json:"agent_guidance"`
@@ -84,8 +86,9 @@ func (c *conn) denialBody(d *denial) []byte {
 	b := denialBody{
 		Error: d.code, Reason: d.reason, Policy: d.rule.Policy, Layer: d.layer,
 		Method: d.method, Path: d.path,
-		Host: c.facts.Host.String(), Port: c.facts.Port, Binary: c.facts.Binary,
-		Guidance: guidance, NextSteps: []string{},
+		Host: c.facts.Host.String(), Port: c.facts.Port, Binary: c.who.Binary, Script: c.who.Script,
+		Unverified: c.who.Binary != "" && !c.who.Known,
+		Guidance:   guidance, NextSteps: []string{},
 	}
 	if d.rule.At.Line > 0 {
 		b.RuleAt = d.rule.At.String()

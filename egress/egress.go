@@ -26,8 +26,9 @@ type Listeners struct {
 // Caller is the program that owns a connection.
 type Caller struct {
 	Known     bool
-	PID       int // as the host sees it
-	Binary    string
+	PID       int      // as the host sees it
+	Binary    string   // of an unknown caller too, if anything is known: for the record alone
+	Script    string   // what an interpreter says that it runs; never matched
 	Ancestors []string // nearest first
 }
 

@@ -216,7 +216,8 @@ func (x *exchange) reroute() {
 	inf.Serve(x.w, x.r, func(ev audit.Event) error {
 		have := x.event(ev.Kind)
 		ev.Conn, ev.Via, ev.Protocol = have.Conn, have.Via, have.Protocol
-		ev.Host, ev.Port, ev.Binary, ev.PID = have.Host, have.Port, have.Binary, have.PID
+		ev.Host, ev.Port, ev.PID = have.Host, have.Port, have.PID
+		ev.Binary, ev.Unverified, ev.Script = have.Binary, have.Unverified, have.Script
 		if ev.Method == "" {
 			ev.Method = have.Method
 		}

@@ -53,11 +53,10 @@ func (c *conn) destination(a authority) *denial {
 // identify asks who opened the connection.
 func (c *conn) identify(client, original netip.AddrPort) {
 	who := c.s.conf.Callers.Lookup(client, original)
-	if !who.Known {
-		return
+	c.who = who
+	if who.Known { // the policy sees nothing else
+		c.facts.KnownCaller, c.facts.Binary, c.facts.Ancestors = true, who.Binary, who.Ancestors
 	}
-	c.facts.KnownCaller, c.facts.Binary, c.facts.Ancestors = true, who.Binary, who.Ancestors
-	c.pid = who.PID
 }
 
 // proxy serves a client of the proxy listener.

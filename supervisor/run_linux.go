@@ -324,7 +324,7 @@ func (s *supervisor) suggest(e audit.Entry) string {
 	if err != nil || e.Port == 0 {
 		return ""
 	}
-	c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != ""}
+	c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != "" && !e.Unverified}
 	if e.Method == "" && (e.Port == 80 || e.Port == 443) {
 		// Most likely HTTP, of which no request was read: propose to read, not everything.
 		return strings.Replace(s.rev.Load().engine.Suggest(c, "GET", "/"), "path: /}", `path: "/**"}`, 1)

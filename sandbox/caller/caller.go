@@ -6,12 +6,14 @@ import (
 )
 
 // Caller is the program that opened a connection. The zero value is unknown. An
-// unknown caller may have a Binary all the same, for the audit: the path of a
-// program that Config.Verify refused. No rule may match it.
+// unknown caller may have a Binary all the same, for the record: the path of a
+// program that Config.Verify refused, or that has no name any more. No rule may
+// match it.
 type Caller struct {
 	Known     bool
 	PID       int      // as the host sees it; it may have ended since
 	Binary    string   // path of the executable as the sandbox sees it; hostile text
+	Script    string   // what an interpreter says that it runs: a claim of the agent's, for the record alone
 	Ancestors []string // of the processes above, nearest first, up to the sandbox's init, not included
 	Dev, Ino  uint64   // of the executable
 }

@@ -124,6 +124,9 @@ func parseStatus(b []byte) (tgid, ppid int, err error) {
 	return 0, 0, errors.New("read process status: ids are missing")
 }
 
+// errNoName means that a program was deleted, or never had a name (memfd).
+var errNoName = errors.New("name executable: it has no name")
+
 // executable gives path and inode of a process's program, from one descriptor,
 // so that they belong together. The caller checks that the process is still the same.
 func (ps *processes) executable(id int) (path string, dev, ino uint64, err error) {
@@ -147,7 +150,7 @@ func (ps *processes) executable(id int) (path string, dev, ino uint64, err error
 	case n == len(buf) || !strings.HasPrefix(path, "/"):
 		return "", 0, 0, errors.New("name executable: not a whole path")
 	case st.Nlink == 0 || strings.HasSuffix(path, deletedSuffix):
-		return "", 0, 0, errors.New("name executable: it was deleted")
+		return path, 0, 0, errNoName
 	}
 	return path, st.Dev, st.Ino, nil
 }
@@ -163,11 +166,16 @@ func (ps *processes) caller(p process) (Caller, error) {
 		return Caller{}, fmt.Errorf("read process: %w", err)
 	}
 	c := Caller{Known: true, PID: tgid}
-	if c.Binary, c.Dev, c.Ino, err = ps.executable(p.id); err != nil {
+	c.Binary, c.Dev, c.Ino, err = ps.executable(p.id)
+	switch {
+	case errors.Is(err, errNoName):
+		return Caller{PID: tgid, Binary: c.Binary}, nil
+	case err != nil:
 		return Caller{}, err
 	}
+	c.Script = ps.script(p.id, c.Binary)
 	if !ps.verified(c.Binary, c.Dev, c.Ino) {
-		c.Known = false // with its name, for the audit; nothing above it matters
+		c.Known = false // with its name, for the record; nothing above it matters
 		return c, nil
 	}
 	if tgid == ps.init {

@@ -46,7 +46,7 @@ func (t *table) put(cookie uint64, c Caller, now time.Time) {
 		}
 		t.remove(e)
 	}
-	e := &entry{cookie: cookie, caller: c, text: len(c.Binary), until: now.Add(entryLife)}
+	e := &entry{cookie: cookie, caller: c, text: len(c.Binary) + len(c.Script), until: now.Add(entryLife)}
 	for _, a := range c.Ancestors {
 		e.text += len(a)
 	}
