@@ -15,6 +15,8 @@ func main() {
 			os.Exit(bulkSend(os.Args[2:]))
 		case roleHold:
 			os.Exit(hold())
+		case roleCall:
+			os.Exit(callConnect())
 		}
 	}
 	creel := flag.String("creel", "bin/creel", "the program to measure")
@@ -46,6 +48,12 @@ func run(creel, tools, out string, rounds int) error {
 	c, stop := b.bulk()
 	c.run(9, 2*time.Minute)
 	stop()
+	c.print(os.Stdout)
+	done = append(done, c)
+
+	fmt.Println("B12 the caller …")
+	c = b.caller()
+	c.run(9, 2*time.Minute)
 	c.print(os.Stdout)
 	done = append(done, c)
 

@@ -103,9 +103,6 @@ func (t *Tracker) take(n *notification, r *request) error {
 		return fmt.Errorf("open thread: %w", unix.EPERM)
 	}
 	r.p = p
-	if err := t.valid(n.id); err != nil {
-		return err
-	}
 	if r.sock, err = unix.PidfdGetfd(p.pidfd, int(int32(n.args[0])), 0); err != nil {
 		r.sock = -1
 		if errors.Is(err, unix.EBADF) {
@@ -130,7 +127,7 @@ func (t *Tracker) take(n *notification, r *request) error {
 			return unix.EFAULT
 		}
 	}
-	// The number named this thread all the time.
+	// The number named this thread all the time; until here nothing was changed.
 	if err := t.valid(n.id); err != nil {
 		return err
 	}
