@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,6 +59,32 @@ func (d *decoder) filesystem(v value, landlock Compatibility) Filesystem {
 		d.fault(v, TooMuch, fmt.Sprintf("%d paths", n), fmt.Sprintf("at most %d in both lists", maxPaths), "name their common parent")
 	}
 	return fs
+}
+
+// openByDefault are the switches that a policy closes instead of opening.
+var openByDefault = []string{"memfd_exec"}
+
+func (d *decoder) syscalls(v value) Syscalls {
+	y := Syscalls{At: d.at(v.n)}
+	s, ok := d.section(v, "syscalls", syscallWords)
+	if !ok {
+		return y
+	}
+	for _, w := range syscallWords {
+		at, ok := s.get(w.name)
+		if !ok {
+			continue
+		}
+		switch open := d.boolean(at); {
+		case open == slices.Contains(openByDefault, w.name):
+		case open:
+			y.Open = append(y.Open, w.name)
+		default:
+			y.Closed = append(y.Closed, w.name)
+		}
+	}
+	slices.Sort(y.Open)
+	return y
 }
 
 func (d *decoder) paths(v value, landlock Compatibility) []Path {

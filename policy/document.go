@@ -14,6 +14,7 @@ type Document struct {
 	Filesystem Filesystem
 	Landlock   Landlock
 	Process    Process
+	Syscalls   Syscalls   // version 2
 	Networks   []Network  // sorted by Key
 	Inference  *Inference // version 2; nil: the stanza is absent
 }
@@ -62,6 +63,14 @@ type Landlock struct {
 type Process struct {
 	RunAsUser, RunAsGroup string // "sandbox" or a decimal id of 1..4294967294
 	At                    Position
+}
+
+// Syscalls are the switches of the system call filter that differ from its
+// defaults: all are closed, but memfd_exec.
+type Syscalls struct {
+	Open   []string // sorted
+	Closed []string
+	At     Position
 }
 
 // Network is one entry of network_policies.

@@ -78,6 +78,9 @@ func (d *decoder) document(root value, doc *Document) {
 	if v, ok := s.get("process"); ok {
 		doc.Process = d.process(v)
 	}
+	if v, ok := s.get("syscalls"); ok {
+		doc.Syscalls = d.syscalls(v)
+	}
 	if v, ok := s.get("network_policies"); ok {
 		doc.Networks = d.networks(v)
 	}

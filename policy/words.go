@@ -28,7 +28,7 @@ var (
 		{"noexec", 2, false},
 		{"workspace", 2, false},
 		{"resources", 2, false},
-		{"syscalls", 2, false},
+		{"syscalls", 2, true},
 		{"dns", 2, false},
 	}
 	filesystemWords = []word{
@@ -49,6 +49,17 @@ var (
 	processWords = []word{
 		{"run_as_user", 1, true},
 		{"run_as_group", 1, true},
+	}
+	// The switches of the system call filter (sandbox/seccomp, Switches).
+	syscallWords = []word{
+		{"nested_namespaces", 2, true},
+		{"io_uring", 2, true},
+		{"ptrace_children", 2, true},
+		{"perf", 2, true},
+		{"userfaultfd", 2, true},
+		{"keyrings", 2, true},
+		{"unix_datagrams", 2, true},
+		{"memfd_exec", 2, true},
 	}
 	networkWords = []word{
 		{"name", 1, true},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/creel-run/creel/sandbox/seccomp"
 	"github.com/creel-run/creel/sandbox/spec"
 )
 
@@ -34,7 +35,8 @@ type Config struct {
 	// or for root the dedicated one.
 	RunAsUser, RunAsGroup int
 
-	Notify bool // connect(2) is reported to Sandbox.Notify; the agent waits for the answer
+	Syscalls []seccomp.Switch // open ones; those that are open by default have to be named
+	Notify   bool             // connect(2) is reported to Sandbox.Notify; the agent waits for the answer
 
 	Stage *os.File // from OpenStage, the caller's to close; nil: Start opens it
 

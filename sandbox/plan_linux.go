@@ -90,7 +90,7 @@ func buildPlan(c Config) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.spec.Seccomp, err = filter(c.Notify); err != nil {
+	if p.spec.Seccomp, err = filter(c.Notify, c.Syscalls); err != nil {
 		return nil, err
 	}
 	p.files(c.Files)
@@ -312,8 +312,8 @@ func landlockABI() (int, error) {
 }
 
 // filter is the agent's seccomp program as the kernel takes it.
-func filter(notify bool) ([]byte, error) {
-	program, err := seccomp.Program(seccomp.Spec{Arch: runtime.GOARCH, Notify: notify})
+func filter(notify bool, open []seccomp.Switch) ([]byte, error) {
+	program, err := seccomp.Program(seccomp.Spec{Arch: runtime.GOARCH, Notify: notify, Open: open})
 	if err != nil {
 		return nil, &NotSupported{Feature: "a system call filter for " + runtime.GOARCH, Err: err}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/creel-run/creel/sandbox/seccomp"
 	"github.com/creel-run/creel/sandbox/spec"
 	"github.com/creel-run/creel/sandbox/stage/embedded"
 )
@@ -38,9 +39,10 @@ type Sandbox struct {
 	PTY                   *os.File // nil without a terminal
 	Stdin, Stdout, Stderr *os.File // nil where the stream is a terminal or absent
 
-	InitPID  int      // process 1 of the sandbox, as the host sees it
-	UID, GID int      // the agent's ids on the host
-	Degraded []string // what was accepted
+	InitPID  int              // process 1 of the sandbox, as the host sees it
+	UID, GID int              // the agent's ids on the host
+	Degraded []string         // what was accepted
+	Syscalls []seccomp.Switch // that are open
 	Plan     spec.Spec
 	Ruleset  Ruleset // as it was before the agent existed
 
@@ -68,7 +70,7 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 	id := identify(c)
 	p.spec.UID, p.spec.GID = id.insideUID, id.insideGID
 
-	s := &Sandbox{done: make(chan struct{}), UID: id.hostUID, GID: id.hostGID, Degraded: p.degraded}
+	s := &Sandbox{done: make(chan struct{}), UID: id.hostUID, GID: id.hostGID, Degraded: p.degraded, Syscalls: c.Syscalls}
 	var sources []*os.File
 	defer func() {
 		for _, f := range sources {

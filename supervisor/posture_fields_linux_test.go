@@ -84,6 +84,7 @@ var fieldRows = map[string]string{
 	"Config.WithoutLandlock":    "landlock",
 	"Config.RunAsUser":          "user",
 	"Config.RunAsGroup":         "user",
+	"Config.Syscalls":           "seccomp",
 	"Config.Notify":             "seccomp",
 	"Config.Stage":              "- the program of init; it is embedded and sealed",
 	"Config.Streams":            "terminal",

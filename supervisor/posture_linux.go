@@ -107,5 +107,10 @@ func (s *supervisor) socketLayer() api.Layer {
 	if t := s.callers.Load(); t != nil {
 		ok = t.Listening() == nil
 	}
+	for _, w := range openSwitches(s.box.Syscalls) {
+		if w.Sockets {
+			return api.Layer{Name: "unix sockets", State: api.Degraded, Detail: "syscalls." + string(w.Name) + " is open: " + w.Cost, Want: "the switch closed", Fix: closeFix}
+		}
+	}
 	return layer("unix sockets", ok, "the supervisor makes the agent's connects: only to sockets that were bound inside; no unix datagrams", "connects on the agent's behalf")
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/sandbox/seccomp"
 )
 
 // userLayer: one id that is not 0, in all four places, and the map of the agent's
@@ -177,7 +178,29 @@ func (s *supervisor) seccompLayer(r reading) api.Layer {
 	} else if err := tracker.Listening(); err != nil {
 		faults = append(faults, "connects are not reported: "+err.Error())
 	}
-	return judged("seccomp", faults, fmt.Sprintf("mode 2, %d filter of creel's; connects are reported", filters-inherited), "mode 2 (filter), with its listener")
+	fix := ""
+	if open := openSwitches(s.box.Syscalls); len(open) > 0 && len(faults) == 0 {
+		fix = closeFix
+		for _, w := range open {
+			faults = append(faults, "syscalls."+string(w.Name)+" is open: "+w.Cost)
+		}
+	}
+	l := judged("seccomp", faults, fmt.Sprintf("mode 2, %d filter of creel's; connects are reported", filters-inherited), "mode 2 (filter), with its listener, and no switch open")
+	l.Fix = fix
+	return l
+}
+
+// closeFix is how a switch is closed.
+const closeFix = "take it out of syscalls: in the policy, then start the sandbox again (docs/syscalls.md)"
+
+// openSwitches are those that the policy has opened.
+func openSwitches(open []seccomp.Switch) (all []seccomp.SwitchLine) {
+	for _, w := range seccomp.Switches() {
+		if !w.Open && slices.Contains(open, w.Name) {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // terminalLayer: a session of its own, so that the operator's terminal is not the

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/sandbox"
+	"github.com/creel-run/creel/sandbox/seccomp"
 	"github.com/creel-run/creel/sandbox/spec"
 	"github.com/creel-run/creel/secret"
 )
@@ -167,6 +169,16 @@ func parseUpstreams(flags []string) (map[endpoint]netip.AddrPort, error) {
 	return all, nil
 }
 
+// switches are those of the system call filter that are open.
+func switches(y policy.Syscalls) (open []seccomp.Switch) {
+	for _, w := range seccomp.Switches() {
+		if w.Open && !slices.Contains(y.Closed, string(w.Name)) || slices.Contains(y.Open, string(w.Name)) {
+			open = append(open, w.Name)
+		}
+	}
+	return open
+}
+
 // sandboxConfig is the sandbox that policy and flags ask for.
 func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	doc := s.rev.Load().doc
@@ -175,6 +187,7 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: !s.o.ReadOnly},
 		WithoutLandlock: doc.Landlock.Compatibility == policy.BestEffort,
 		Network:         spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
+		Syscalls:        switches(doc.Syscalls),
 		Streams:         s.terminal.kinds(),
 	}
 	c.Rows, c.Cols = s.terminal.size()

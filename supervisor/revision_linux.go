@@ -94,6 +94,9 @@ func (s *source) modest(doc *policy.Document) error {
 	if d := doc.Inference; d != nil && (d.Backend != "" || d.Key != "") {
 		return refuse("names a model backend or a key")
 	}
+	if len(doc.Syscalls.Open) > 0 {
+		return refuse("opens system calls (" + strings.Join(doc.Syscalls.Open, ", ") + ")")
+	}
 	known, _, err := policy.Parse(builtIn, []byte(policy.Default()))
 	if err != nil {
 		return fault.Wrap(err, "read built-in policy", fault.Internal)
@@ -230,6 +233,9 @@ func static(old, new *policy.Document) (parts []string) {
 	}
 	if old.Process.RunAsUser != new.Process.RunAsUser || old.Process.RunAsGroup != new.Process.RunAsGroup {
 		parts = append(parts, "process")
+	}
+	if !slices.Equal(old.Syscalls.Open, new.Syscalls.Open) || !slices.Equal(old.Syscalls.Closed, new.Syscalls.Closed) {
+		parts = append(parts, "syscalls")
 	}
 	return parts
 }

@@ -19,6 +19,7 @@ const (
 const (
 	refuse          = retErrno | 1  // EPERM
 	refuseValue     = retErrno | 22 // EINVAL
+	refuseAccess    = retErrno | 13 // EACCES
 	absent          = retErrno | 38 // ENOSYS
 	refuseProtocol  = retErrno | 93 // EPROTONOSUPPORT
 	refuseOperation = retErrno | 95 // EOPNOTSUPP
@@ -40,6 +41,8 @@ func (a Action) String() string {
 		return "kill process"
 	case refuse:
 		return "EPERM"
+	case refuseAccess:
+		return "EACCES"
 	case refuseValue:
 		return "EINVAL"
 	case absent:

@@ -167,13 +167,15 @@ var allowed = []group{
 		{"munlock", 150, 229, nil},
 		{"mlockall", 151, 230, nil},
 		{"munlockall", 152, 231, nil},
-		{"memfd_create", 319, 279, nil},
 		{"membarrier", 324, 283, nil},
 		{"pkey_mprotect", 329, 288, nil},
 		{"pkey_alloc", 330, 289, nil},
 		{"pkey_free", 331, 290, nil},
 		{"mseal", 462, 462, nil},
 		{"map_shadow_stack", 453, 453, nil},
+	}},
+	{"files in memory: not executable ones, unless the switch is open, as it is by default", byCheck, []call{
+		{"memfd_create", 319, 279, memfdFlags},
 	}},
 	{"System V and POSIX queues, in the sandbox's own ipc namespace", Allow, []call{
 		{"shmget", 29, 194, nil},

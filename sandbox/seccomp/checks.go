@@ -115,6 +115,23 @@ var socketpairKinds = &check{[]rule{
 	{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockDgram}}}, refuseProtocol},
 }, refuseFamily}
 
+// With the switch unix_datagrams.
+var (
+	socketKindsDatagram = &check{append([]rule{
+		{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockDgram}}}, Allow},
+	}, socketKinds.rules...), socketKinds.otherwise}
+	socketpairDatagram = &check{append([]rule{
+		{[]cond{{arg: 0, in: []uint32{afUnix}}, {arg: 1, mask: sockMask, in: []uint32{sockDgram}}}, Allow},
+	}, socketpairKinds.rules...), socketpairKinds.otherwise}
+)
+
+// Without the switch memfd_exec a file in memory has to be born without the
+// right to be executed, and sealed so (Linux 6.3). The kernel's own setting for
+// that, vm.memfd_noexec, is the host's root's alone to make for a pid namespace.
+const mfdNoExecSeal = 8 // MFD_NOEXEC_SEAL; the kernel takes no MFD_EXEC beside it
+
+var memfdFlags = &check{[]rule{{[]cond{{arg: 1, bits: mfdNoExecSeal}}, Allow}}, refuseAccess}
+
 // TCP fast open connects by sending, where connect, and with it the note of
 // who called, is never reached. Every user of it falls back to connect.
 const msgFastOpen = 0x20000000

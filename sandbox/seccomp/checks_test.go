@@ -96,6 +96,10 @@ func TestArguments(t *testing.T) {
 		{"socket", []uint64{15, 3, 2}, refuseFamily},  // AF_KEY
 		{"socket", []uint64{0, 1, 0}, refuseFamily},
 		{"socket", []uint64{1<<32 + 40, 1, 0}, refuseFamily},
+		{"memfd_create", []uint64{0, 0}, refuseAccess},
+		{"memfd_create", []uint64{0, 1 | 2}, refuseAccess},
+		{"memfd_create", []uint64{0, 0x10}, refuseAccess},
+		{"memfd_create", []uint64{0, 8 | 1}, Allow},
 		{"socketpair", []uint64{1, 1, 0}, Allow},
 		{"socketpair", []uint64{1, 5 | 0x80800, 0}, Allow},
 		{"socketpair", []uint64{1, 2, 0}, refuseProtocol},

@@ -7,6 +7,8 @@ type Line struct {
 	Action  Action // without a check
 	Checked bool   // its arguments decide
 	Why     string
+
+	check *check
 }
 
 // Explain says what becomes of a call, for the posture and for doctor. A number
@@ -22,7 +24,8 @@ func Explain(s Spec, number uint32) Line {
 		for _, g := range table {
 			for i := range g.calls {
 				if c := &g.calls[i]; int64(c.number(s.Arch)) == int64(number) {
-					l := Line{Name: c.name, Number: number, Action: s.fit(g.verdict), Checked: c.check != nil, Why: g.why}
+					action, check := s.decide(&g, c)
+					l := Line{Name: c.name, Number: number, Action: action, Checked: check != nil, Why: g.why, check: check}
 					if l.Checked {
 						l.Action = 0
 					}

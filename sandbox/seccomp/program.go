@@ -14,6 +14,10 @@ type Spec struct {
 	// Notify hands connect to the listener of whoever installs the program
 	// (SECCOMP_FILTER_FLAG_NEW_LISTENER). Without it, connect is allowed.
 	Notify bool
+
+	// Open are the switches of the policy that are open. Those that are open by
+	// default have to be named, too.
+	Open []Switch
 }
 
 // Instruction is one instruction of the kernel's classic BPF, laid out as
@@ -105,7 +109,8 @@ func lower(s Spec) ([]span, error) {
 			for i := range g.calls {
 				c := &g.calls[i]
 				if nr := c.number(s.Arch); nr != none {
-					entries = append(entries, span{uint32(nr), s.fit(g.verdict), c.check})
+					action, check := s.decide(&g, c)
+					entries = append(entries, span{uint32(nr), action, check})
 				}
 			}
 		}
@@ -135,14 +140,6 @@ func lower(s Spec) ([]span, error) {
 	}
 	add(span{first: next, action: absent})
 	return spans, nil
-}
-
-// fit turns the table's verdict into the one of this filter.
-func (s Spec) fit(a Action) Action {
-	if a == Notify && !s.Notify {
-		return Allow
-	}
-	return a
 }
 
 func tables() [3][]group { return [3][]group{allowed, refused, missing} }
