@@ -25,11 +25,11 @@ type layer struct {
 // .depguard.yaml. A package that no row names is a fault: its place has to be
 // decided before it has users.
 var layers = []layer{
-	{[]string{"netname", "secret", "fault", "kernel", "policy/glob"}, nil,
+	{[]string{"netname", "secret", "fault", "kernel", "policy/glob", "protected"}, nil,
 		"leaves: everybody builds on them, so they know nobody"},
 	{[]string{"policy/target"}, []string{"policy/glob"},
 		"canonical targets and their selectors, which are globs"},
-	{[]string{"policy"}, []string{"netname", "policy/glob", "policy/target"},
+	{[]string{"policy"}, []string{"netname", "policy/glob", "policy/target", "protected"},
 		"a verdict follows from the document and the request alone, not from sockets, files or secrets"},
 	{[]string{"audit"}, []string{"netname", "policy", "secret", "fault", "kernel"},
 		"audit is told facts by those above it"},
@@ -55,7 +55,7 @@ var layers = []layer{
 	{[]string{"credential", "credential/..."}, []string{"credential/...", "audit", "netname", "policy", "policy/target", "secret", "fault"},
 		"one part does not know the other; the supervisor joins them"},
 
-	{[]string{"supervisor", "supervisor/..."}, []string{"supervisor/...", "api", "audit", "credential/...", "egress/...", "fault", "inference/...", "kernel",
+	{[]string{"supervisor", "supervisor/..."}, []string{"supervisor/...", "api", "audit", "credential/...", "egress/...", "fault", "inference/...", "kernel", "protected",
 		"netname", "policy", "policy/...", "sandbox", "sandbox/...", "secret", "credential", "egress", "inference"},
 		"the only package that knows all parts; nothing of the command line"},
 	{[]string{"cli"}, []string{"api", "audit", "fault", "inference", "kernel", "netname", "policy", "policy/target", "secret"},

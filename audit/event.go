@@ -19,6 +19,7 @@ const (
 	Refused       Kind = "net.refused" // a packet that no rule lets out (UDP, ICMP, …)
 	Credential    Kind = "credential.use"
 	Operator      Kind = "operator.command" // reload, stop, …
+	Protected     Kind = "file.protected"   // the agent made or changed what host tools trust
 )
 
 // Via is the way a connection came in.

@@ -224,6 +224,9 @@ func (d *decoder) unknown(k value, name, what string, words []word) {
 	if near := nearest(name, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
+	if k.path == name && slices.ContainsFunc(filesystemWords, func(w word) bool { return w.name == name }) {
+		hint = strconv.Quote(name) + " belongs into filesystem_policy"
+	}
 	d.fault(k, UnknownKey, show(name)+" of "+what, "", hint)
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/creel-run/creel/protected"
 )
 
 // findVersion reads the version alone; 0 after a fault.
@@ -50,6 +52,15 @@ func (d *decoder) filesystem(v value, landlock Compatibility) Filesystem {
 	if l, ok := s.get("read_write"); ok {
 		fs.ReadWrite = d.paths(l, landlock)
 	}
+	if l, ok := s.get("hidden"); ok {
+		fs.Hidden = d.parts(l, true)
+	}
+	if l, ok := s.get("noexec"); ok {
+		fs.NoExec = d.parts(l, false)
+	}
+	if w, ok := s.get("workspace"); ok {
+		fs.Workspace = d.workspace(w)
+	}
 	for _, p := range fs.ReadWrite {
 		if p.Path == "/" {
 			d.faultAt(p.At, "filesystem_policy.read_write", BadValue, "the root of the file system", "paths below it", "name the folders that the agent has to write to")
@@ -57,6 +68,9 @@ func (d *decoder) filesystem(v value, landlock Compatibility) Filesystem {
 	}
 	if n := len(fs.ReadOnly) + len(fs.ReadWrite); n > maxPaths {
 		d.fault(v, TooMuch, fmt.Sprintf("%d paths", n), fmt.Sprintf("at most %d in both lists", maxPaths), "name their common parent")
+	}
+	if n := len(fs.Hidden) + len(fs.NoExec); n > maxPaths {
+		d.fault(v, TooMuch, fmt.Sprintf("%d paths", n), fmt.Sprintf("at most %d in hidden and noexec", maxPaths), "name their common parent")
 	}
 	return fs
 }
@@ -85,6 +99,114 @@ func (d *decoder) syscalls(v value) Syscalls {
 	}
 	slices.Sort(y.Open)
 	return y
+}
+
+// parts decodes a list of paths that take something away from what others show:
+// absolute, or relative to the workspace.
+func (d *decoder) parts(v value, optional bool) []Path {
+	const want = "an absolute path, or one below the workspace"
+	var paths []Path
+	d.list(v, "paths", func(_ int, item value) {
+		p := Path{At: d.at(item.n)}
+		at := item
+		if item.n.Kind == yaml.MappingNode && optional {
+			s, ok := d.section(item, "a path", pathWords)
+			if !ok {
+				return
+			}
+			if o, ok := s.get("optional"); ok {
+				p.Optional = d.boolean(o)
+			}
+			if at, ok = s.get("path"); !ok {
+				d.fault(value{item.n, item.path + ".path"}, Missing, "", "the path", "")
+				return
+			}
+		}
+		text, ok := d.text(at, want)
+		if !ok {
+			return
+		}
+		switch {
+		case strings.ContainsAny(text, "*?"):
+			d.fault(at, BadValue, show(text), want, "patterns are not taken here, because what appears later would not be covered: name the folder")
+		case strings.HasPrefix(text, "~"), strings.HasPrefix(text, "$"):
+			d.fault(at, BadValue, show(text), want, "write the path out; nothing is expanded")
+		case strings.HasPrefix(text, "/"):
+			if p.Path, ok = d.cleanPath(at, text); !ok {
+				return
+			}
+			if p.Path == "/" {
+				d.fault(at, BadValue, "the root of the file system", "a path below it", "")
+				return
+			}
+			paths = append(paths, p)
+		case text == "" || slices.Contains(strings.Split(text, "/"), ".."):
+			d.fault(at, BadValue, show(text), want, "")
+		case path.Clean(text) == "." && optional:
+			d.fault(at, BadValue, "the workspace itself", want, "write include_workdir: false")
+		default:
+			p.Path = path.Clean(text)
+			paths = append(paths, p)
+		}
+	})
+	return paths
+}
+
+// workspace decodes a mode alone, or a mapping.
+func (d *decoder) workspace(v value) Workspace {
+	w := Workspace{At: d.at(v.n)}
+	if v.n.Kind == yaml.ScalarNode && !isNull(v.n) {
+		w.Mode = d.workspaceMode(v)
+		return w
+	}
+	s, ok := d.section(v, "workspace", workspaceWords)
+	if !ok {
+		return w
+	}
+	if m, ok := s.get("mode"); ok {
+		w.Mode = d.workspaceMode(m)
+	}
+	if l, ok := s.get("writable_protected"); ok {
+		d.list(l, "protected paths", func(_ int, item value) {
+			text, ok := d.text(item, "a protected path")
+			if !ok {
+				return
+			}
+			if !protected.Known(text) {
+				d.fault(item, BadValue, show(text), "an entry of the list of protected paths, a folder of entries, or all",
+					didYouMean(text, protectedPaths()...))
+				return
+			}
+			if text == protected.All {
+				d.warn(item, Weak, "all protected paths are writable: what the agent leaves there runs when host tools use the folder", "name the paths that it needs")
+			}
+			w.WritableProtected = append(w.WritableProtected, text)
+		})
+	}
+	return w
+}
+
+func protectedPaths() []string {
+	names := []string{protected.All}
+	for _, e := range protected.List() {
+		names = append(names, e.Path)
+	}
+	return names
+}
+
+func (d *decoder) workspaceMode(v value) WorkspaceMode {
+	const want = "read-write, copy-on-write or read-only"
+	text, ok := d.text(v, want)
+	if !ok {
+		return ReadOnly
+	}
+	for m, name := range workspaceModes {
+		if name == text && name != "" {
+			return WorkspaceMode(m)
+		}
+	}
+	d.fault(v, BadValue, show(text), want, didYouMean(text, workspaceModes[1:]...))
+	return ReadOnly
 }
 
 func (d *decoder) paths(v value, landlock Compatibility) []Path {

@@ -23,10 +23,45 @@ type Document struct {
 type Filesystem struct {
 	IncludeWorkdir      bool // the workspace is readable and writable
 	ReadOnly, ReadWrite []Path
-	At                  Position // zero: the section is absent
+	// Hidden paths do not exist inside, whatever shows them; in NoExec paths nothing
+	// is executed. Version 2. Relative ones lie in the workspace.
+	Hidden, NoExec []Path
+	Workspace      Workspace
+	At             Position // zero: the section is absent
 }
 
-// Path is one entry of a path list, lexically clean and absolute.
+// Workspace is version 2's filesystem_policy.workspace.
+type Workspace struct {
+	Mode WorkspaceMode
+	// WritableProtected names entries of the list of protected paths (package
+	// protected) that the agent may write: an entry, a folder of entries, or "all".
+	WritableProtected []string
+	At                Position // zero: not written
+}
+
+// WorkspaceMode is what becomes of the agent's changes to the workspace. The
+// modes are ordered: a greater one lets less reach the host. The zero value
+// leaves it to the command line.
+type WorkspaceMode uint8
+
+const (
+	WorkspaceUnset WorkspaceMode = iota
+	ReadWrite
+	CopyOnWrite // kept apart until the operator applies them
+	ReadOnly
+)
+
+var workspaceModes = []string{ReadWrite: "read-write", CopyOnWrite: "copy-on-write", ReadOnly: "read-only"}
+
+func (m WorkspaceMode) String() string {
+	if int(m) < len(workspaceModes) {
+		return workspaceModes[m]
+	}
+	return ""
+}
+
+// Path is one entry of a path list, lexically clean, and absolute but where a
+// list says otherwise.
 type Path struct {
 	Path string
 	// Optional: its absence is no fault. Version 2 says so for each path

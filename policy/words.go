@@ -24,9 +24,6 @@ var (
 		{"extends", 2, false},
 		{"unmatched", 2, false},
 		{"limits", 2, false},
-		{"hidden", 2, false},
-		{"noexec", 2, false},
-		{"workspace", 2, false},
 		{"resources", 2, false},
 		{"syscalls", 2, true},
 		{"dns", 2, false},
@@ -35,9 +32,13 @@ var (
 		{"include_workdir", 1, true},
 		{"read_only", 1, true},
 		{"read_write", 1, true},
-		{"hidden", 2, false},
-		{"noexec", 2, false},
-		{"workspace", 2, false},
+		{"hidden", 2, true},
+		{"noexec", 2, true},
+		{"workspace", 2, true},
+	}
+	workspaceWords = []word{
+		{"mode", 2, true},
+		{"writable_protected", 2, true},
 	}
 	pathWords = []word{
 		{"path", 2, true},

@@ -23,8 +23,10 @@ type Config struct {
 	ReadOnly  []Declared
 	ReadWrite []Declared
 	Workspace Workspace
-	Protect   []string // host paths without links, inside what is writable, that stay read-only (the policy file)
-	Home      string   // the agent's home; an empty folder of its own unless a declared path covers it
+	Protect   []string   // host paths without links, inside what is writable, that stay read-only (the policy file, settings)
+	Hidden    []Declared // host paths that do not exist inside, whatever shows them
+	NoExec    []string   // host paths in which nothing can be executed
+	Home      string     // the agent's home; an empty folder of its own unless a declared path covers it
 	Files     []File
 
 	// WithoutLandlock is the operator's written acceptance (landlock
@@ -61,6 +63,8 @@ type File struct {
 type Workspace struct {
 	Path  string
 	Write bool
+	// Apart: it is not mounted for being the workspace; a declared path may show it.
+	Apart bool
 }
 
 // Exit is how the agent ended. Signal is 0 unless a signal ended it.
@@ -172,3 +176,11 @@ func identify(c Config) identity {
 	}
 	return id
 }
+
+// HiddenError says that a path cannot be hidden for sure.
+type HiddenError struct {
+	Path, Why string
+	Fix       string
+}
+
+func (e *HiddenError) Error() string { return "hide " + e.Path + ": " + e.Why }

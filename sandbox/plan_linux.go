@@ -117,8 +117,15 @@ func buildPlan(c Config) (*plan, error) {
 			links = append(links, more...)
 		}
 	}
-	if c.Workspace.Path != "" {
-		ws := c.Workspace.Path
+	if ws := c.Workspace.Path; ws != "" && c.Workspace.Apart {
+		if m, ok := mounts[ws]; ok && !c.Workspace.Write {
+			m.Write = false
+			mounts[ws] = m
+		}
+		if p.spec.Dir == "" && covered(mounts, ws) {
+			p.spec.Dir = ws
+		}
+	} else if ws != "" {
 		mounts[ws] = spec.Mount{Kind: spec.MountBind, Target: ws, Source: ws, Write: c.Workspace.Write, Owned: true}
 		if p.spec.Dir == "" {
 			p.spec.Dir = ws
@@ -129,6 +136,9 @@ func buildPlan(c Config) (*plan, error) {
 	}
 	if p.spec.Dir == "" {
 		p.spec.Dir = "/"
+		if c.Home != "" {
+			p.spec.Dir = c.Home
+		}
 	}
 	links = append(links, mergedUsr(mounts)...)
 	p.spec.Links = links
@@ -141,8 +151,9 @@ func buildPlan(c Config) (*plan, error) {
 		}
 		return strings.Compare(a.Target, b.Target)
 	})
-	p.spec.Pins = pins(p.spec.Mounts, c.Protect)
-	p.spec.ReadOnly = append(p.spec.ReadOnly, c.Protect...)
+	if err := p.cover(c); err != nil {
+		return nil, err
+	}
 	return p, p.landlock(c)
 }
 

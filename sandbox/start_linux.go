@@ -54,6 +54,7 @@ type Sandbox struct {
 	text    *os.File   // the sealed spec with the supplied files behind it
 	blobs   int64      // where in text they begin
 	once    sync.Once
+	reaped  sync.Once
 }
 
 // startTimeout bounds the set-up of a sandbox. It takes milliseconds; a stage
@@ -392,12 +393,18 @@ func (s *Sandbox) Signal(sig syscall.Signal) error {
 // Kill ends every process of the sandbox; its streams then reach their end.
 func (s *Sandbox) Kill() { _ = s.process.Kill() }
 
+// End ends every process of the sandbox and returns when none is left.
+func (s *Sandbox) End() {
+	_ = s.process.Kill()
+	s.reaped.Do(func() { _, _ = s.process.Wait() })
+}
+
 // Close ends everything in the sandbox and waits for its init. It is idempotent.
 func (s *Sandbox) Close() {
 	s.once.Do(func() {
 		_ = s.process.Kill()
 		_ = s.control.Close()
-		_, _ = s.process.Wait()
+		s.End()
 		close(s.done)
 		for _, l := range append(append(append([]net.Listener{}, s.Redirect...), s.Proxy...), s.DNSTCP...) {
 			_ = l.Close()

@@ -34,7 +34,7 @@ func (s *supervisor) Posture(context.Context) (api.Posture, error) {
 	}
 	p := api.Posture{Layers: []api.Layer{
 		s.userLayer(r), s.groupLayer(r), privilegeLayer(r), namespaceLayer(r), initLayer(r),
-		s.mountLayer(r), s.maskLayer(r), s.fileLayer(), s.landlockLayer(), s.seccompLayer(r),
+		s.mountLayer(r), s.maskLayer(r), s.coverLayer(r), s.fileLayer(), s.landlockLayer(), s.seccompLayer(r),
 		s.networkLayer(r), s.listenerLayer(r), s.terminalLayer(r), coreLayer(r.agent), s.auditLayer(),
 		// What this build does not have yet is said, not left out.
 		{Name: "resources", State: api.Absent, Detail: "no limits of the sandbox's own: the user's limits hold", Want: "cgroup limits", Fix: "ulimit -v KILOBYTES -u PROCESSES  (before creel run)"},

@@ -73,6 +73,7 @@ func (v mountView) faults() (faults []string) {
 				add("%s is writable", path)
 			}
 		case slices.Contains(v.plan.Masked, path): // the row "masks"
+		case v.covered(path): // the row "protected"
 		case ok:
 			faults = append(faults, v.compare(m, w)...)
 		default:

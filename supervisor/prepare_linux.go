@@ -184,7 +184,7 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	doc := s.rev.Load().doc
 	c := sandbox.Config{
 		Name: s.name, Command: s.o.Command, Home: s.who.home, Notify: true,
-		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: !s.o.ReadOnly},
+		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: s.mode != policy.ReadOnly, Apart: !doc.Filesystem.IncludeWorkdir},
 		WithoutLandlock: doc.Landlock.Compatibility == policy.BestEffort,
 		Network:         spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
 		Syscalls:        switches(doc.Syscalls),
@@ -197,9 +197,11 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	for _, d := range doc.Filesystem.ReadWrite {
 		c.ReadWrite = append(c.ReadWrite, sandbox.Declared{Path: d.Path, Optional: d.Optional})
 	}
-	if !doc.Filesystem.IncludeWorkdir {
-		// The workspace is where the agent starts; without include_workdir it may only read it.
-		c.Workspace.Write = false
+	for _, p := range doc.Filesystem.Hidden {
+		c.Hidden = append(c.Hidden, sandbox.Declared{Path: s.inWorkspace(p.Path), Optional: p.Optional})
+	}
+	for _, p := range doc.Filesystem.NoExec {
+		c.NoExec = append(c.NoExec, s.inWorkspace(p.Path))
 	}
 	var err error
 	if c.RunAsUser, err = runAs(doc.Process.RunAsUser); err != nil {
@@ -208,11 +210,10 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	if c.RunAsGroup, err = runAs(doc.Process.RunAsGroup); err != nil {
 		return c, err
 	}
-	if own := filepath.Join(s.o.Workspace, policyName); c.Workspace.Write && own != s.source.path {
-		if _, err := os.Lstat(own); err == nil {
-			c.Protect = append(c.Protect, own)
-		}
+	if err := s.findProtected(doc); err != nil {
+		return c, err
 	}
+	c.Protect = s.protectedPaths()
 	if s.source.exposed {
 		c.Protect = append(c.Protect, s.source.path)
 	}
@@ -235,7 +236,10 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 
 // visible gives a test whether a host path can be seen inside.
 func (s *supervisor) visible(doc *policy.Document) func(string) bool {
-	dirs := []string{s.o.Workspace}
+	var dirs []string
+	if doc.Filesystem.IncludeWorkdir {
+		dirs = append(dirs, s.o.Workspace)
+	}
 	for _, list := range [][]policy.Path{doc.Filesystem.ReadOnly, doc.Filesystem.ReadWrite} {
 		for _, p := range list {
 			if !ownByNature(p.Path) {
@@ -244,6 +248,11 @@ func (s *supervisor) visible(doc *policy.Document) func(string) bool {
 		}
 	}
 	return func(path string) bool {
+		for _, h := range doc.Filesystem.Hidden {
+			if h := s.inWorkspace(h.Path); within(h, path) || within(realPath(h), path) {
+				return false
+			}
+		}
 		for _, d := range dirs {
 			if within(d, path) {
 				return true

@@ -97,6 +97,9 @@ func (s *source) modest(doc *policy.Document) error {
 	if len(doc.Syscalls.Open) > 0 {
 		return refuse("opens system calls (" + strings.Join(doc.Syscalls.Open, ", ") + ")")
 	}
+	if len(doc.Filesystem.Workspace.WritableProtected) > 0 {
+		return refuse("lets the agent write files that host tools run")
+	}
 	known, _, err := policy.Parse(builtIn, []byte(policy.Default()))
 	if err != nil {
 		return fault.Wrap(err, "read built-in policy", fault.Internal)
@@ -225,6 +228,10 @@ func static(old, new *policy.Document) (parts []string) {
 	}
 	if old.Filesystem.IncludeWorkdir != new.Filesystem.IncludeWorkdir ||
 		!slices.Equal(paths(old.Filesystem.ReadOnly), paths(new.Filesystem.ReadOnly)) ||
+		!slices.Equal(paths(old.Filesystem.Hidden), paths(new.Filesystem.Hidden)) ||
+		!slices.Equal(paths(old.Filesystem.NoExec), paths(new.Filesystem.NoExec)) ||
+		old.Filesystem.Workspace.Mode != new.Filesystem.Workspace.Mode ||
+		!slices.Equal(old.Filesystem.Workspace.WritableProtected, new.Filesystem.Workspace.WritableProtected) ||
 		!slices.Equal(paths(old.Filesystem.ReadWrite), paths(new.Filesystem.ReadWrite)) {
 		parts = append(parts, "filesystem_policy")
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/protected"
 	"github.com/creel-run/creel/sandbox"
 	"github.com/creel-run/creel/sandbox/caller"
 	"golang.org/x/sys/unix"
@@ -34,12 +35,15 @@ type supervisor struct {
 	name    string
 	started time.Time
 
-	source *source
-	trust  trust
-	areas  areas
-	rev    atomic.Pointer[revision]
-	reload sync.Mutex    // one reload at a time
-	moved  chan struct{} // another file is the policy now
+	source  *source
+	trust   trust
+	areas   areas
+	mode    policy.WorkspaceMode
+	found   protected.Found // what of the workspace's protected paths there is
+	watched *pending
+	rev     atomic.Pointer[revision]
+	reload  sync.Mutex    // one reload at a time
+	moved   chan struct{} // another file is the policy now
 
 	log    *audit.Log
 	counts counter
@@ -100,6 +104,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer s.log.Close()
+	s.catchUp() // before the files that an agent left are taken for the operator's
 
 	ctx, s.stop = context.WithCancelCause(ctx)
 	defer s.stop(nil)
@@ -129,7 +134,10 @@ func (s *supervisor) loadPolicy() error {
 	if err := s.source.modest(rev.doc); err != nil {
 		return err
 	}
-	s.areas = writableAreas(s.o, rev.doc)
+	s.areas, s.mode = writableAreas(s.o, rev.doc), workspaceMode(s.o, rev.doc)
+	if s.mode == policy.CopyOnWrite {
+		return fault.UsageError("start sandbox", "this build has no copy-on-write workspace yet", "creel run --workspace "+s.o.Workspace+":ro -- …")
+	}
 	if err := s.source.expose(s.areas); err != nil {
 		return err
 	}
@@ -248,8 +256,13 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if err := s.rememberPolicy(); err != nil {
 		return fault.Internal, err
 	}
+	if err := s.promise(); err != nil {
+		return fault.Internal, err
+	}
 	if err := s.box.Release(ctx); err != nil {
 		code, err := commandError(err)
+		s.box.End()
+		s.sweep()
 		_ = s.recordExit(code, err.Error())
 		return code, err
 	}
@@ -263,6 +276,8 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if s.egress != nil {
 		s.egress.Abort()
 	}
+	s.box.End()
+	s.sweep()
 	reason := ""
 	if s.stopping.Load() {
 		reason, err = errStopped.Error(), nil
@@ -284,8 +299,14 @@ func (s *supervisor) recordStart() error {
 		"command": strings.Join(s.o.Command, " "), "workspace": s.o.Workspace, "policy": s.policyName(),
 		"policy_sha256": digest(s.source.data), "uid": strconv.Itoa(s.box.UID),
 	}
-	if s.o.ReadOnly {
-		detail["workspace_mode"] = "ro"
+	if s.mode != policy.ReadWrite {
+		detail["workspace_mode"] = s.mode.String()
+	}
+	if n := len(s.protectedPaths()); n > 0 {
+		detail["protected"] = strconv.Itoa(n)
+	}
+	if opened := s.rev.Load().doc.Filesystem.Workspace.WritableProtected; len(opened) > 0 {
+		detail["writable_protected"] = strings.Join(opened, " ")
 	}
 	if len(s.box.Degraded) > 0 {
 		detail["degraded"] = strings.Join(s.box.Degraded, "; ")
@@ -337,6 +358,10 @@ func hostError(err error) error {
 	var planted *sandbox.LinkError
 	if errors.As(err, &planted) {
 		return fault.Wrap(err, "start sandbox", fault.Usage, planted.Hint())
+	}
+	var shown *sandbox.HiddenError
+	if errors.As(err, &shown) {
+		return fault.Wrap(err, "start sandbox", fault.Usage, shown.Fix)
 	}
 	var missing *sandbox.NotSupported
 	if errors.As(err, &missing) {

@@ -43,15 +43,26 @@ type areas []string
 // writableAreas lists them for a run.
 func writableAreas(o Options, doc *policy.Document) areas {
 	var a areas
-	if !o.ReadOnly && doc.Filesystem.IncludeWorkdir {
-		a = append(a, realPath(o.Workspace))
+	workspace := realPath(o.Workspace)
+	writes := workspaceMode(o, doc) == policy.ReadWrite
+	if writes && doc.Filesystem.IncludeWorkdir {
+		a = append(a, workspace)
 	}
 	for _, p := range doc.Filesystem.ReadWrite {
-		if !ownByNature(p.Path) {
+		if !ownByNature(p.Path) && (writes || realPath(p.Path) != workspace) {
 			a = append(a, realPath(p.Path))
 		}
 	}
 	return a
+}
+
+// workspaceMode is the stricter of what the command line and the policy say.
+func workspaceMode(o Options, doc *policy.Document) policy.WorkspaceMode {
+	mode := policy.ReadWrite
+	if o.ReadOnly {
+		mode = policy.ReadOnly
+	}
+	return max(mode, doc.Filesystem.Workspace.Mode)
 }
 
 // holding returns the area that a path really lies in, or "".

@@ -40,6 +40,7 @@ type Spec struct {
 	Masked   []string `json:"masked"`    // made empty and unwritable if they exist
 	Pins     []string `json:"pins"`      // folders bound over themselves as they are, so that none can be renamed
 	ReadOnly []string `json:"read_only"` // bound over themselves, read-only, if they exist
+	Covers   []Cover  `json:"covers"`    // parents before children; what cannot be covered stops the start
 
 	Landlock Landlock `json:"landlock"`
 	Seccomp  []byte   `json:"seccomp"` // struct sock_filter array, native byte order
@@ -89,6 +90,23 @@ type Mount struct {
 	Inodes uint64 `json:"inodes,omitempty"` // of a tmpfs
 
 	Optional bool `json:"optional,omitempty"` // skipped if the source is absent, and reported
+}
+
+// CoverKind says what lies over a path of the host's that is shown inside. The
+// zero value is none.
+type CoverKind string
+
+const (
+	CoverHidden   CoverKind = "hidden"    // an empty folder, or a file that cannot be opened
+	CoverReadOnly CoverKind = "read-only" // the path itself, read-only
+	CoverNoExec   CoverKind = "noexec"    // the path itself, nothing in it can be executed
+)
+
+// Cover takes something away from what the mounts show.
+type Cover struct {
+	Path string    `json:"path"` // without links
+	Kind CoverKind `json:"kind"`
+	File bool      `json:"file,omitempty"`
 }
 
 // File is a small file that Creel supplies, read-only. Its content follows the

@@ -94,6 +94,9 @@ func buildRoot(s *spec.Spec, blobs []byte) (skipped []string, err error) {
 	if err := protect(s); err != nil {
 		return nil, err
 	}
+	if err := cover(s.Covers); err != nil {
+		return nil, err
+	}
 	if err := setAttr("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, false); err != nil {
 		return nil, fmt.Errorf("make root read-only: %w", err)
 	}

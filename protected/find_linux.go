@@ -1,0 +1,237 @@
+package protected
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Found is what of the list a workspace has.
+type Found struct {
+	Here   []string // relative paths of files and folders: to be mounted read-only
+	Absent []string // nothing is there
+	// Linked: a symbolic link stands there or on the way, which no mount can hold.
+	// Its place is looked at after the run like an absent one's. The values are
+	// where the links lead, empty for one on the way.
+	Linked map[string]string
+}
+
+// Bounds of what is read of a workspace before a start.
+const (
+	maxConfig  = 1 << 20 // bytes of a git configuration
+	maxModules = 256     // repositories of submodules and worktrees
+)
+
+// Find looks for the list's paths in a workspace, and for what a repository's own
+// settings add to it: the folder of core.hooksPath, the configuration of
+// submodules. open holds a policy's words for what is not protected.
+func Find(root string, open []string) (Found, error) {
+	f := Found{Linked: map[string]string{}}
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return f, fmt.Errorf("look for protected files in %s: %w", root, err)
+	}
+	defer unix.Close(fd)
+	opened := func(rel string) bool {
+		return slices.ContainsFunc(open, func(word string) bool { return Opens(word, rel) })
+	}
+	paths := place{fd, filepath.Clean(root)}.gitPaths()
+	for _, e := range List() {
+		paths = append(paths, e.Path)
+	}
+	slices.Sort(paths)
+	for _, rel := range slices.Compact(paths) {
+		if opened(rel) {
+			continue
+		}
+		if err := f.look(fd, rel); err != nil {
+			return f, fmt.Errorf("look for protected files in %s: %w", root, err)
+		}
+	}
+	return f, nil
+}
+
+func (f *Found) look(root int, rel string) error {
+	fd, err := beneath(root, rel, unix.O_PATH)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		f.Absent = append(f.Absent, rel)
+		return nil
+	case errors.Is(err, unix.ELOOP):
+		f.Linked[rel] = linkAt(root, rel)
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", rel, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("%s: %w", rel, err)
+	}
+	switch mode := st.Mode & unix.S_IFMT; {
+	case rel == gitDir && mode == unix.S_IFDIR: // its parts are entries of their own
+	case mode == unix.S_IFREG, mode == unix.S_IFDIR:
+		f.Here = append(f.Here, rel)
+	default: // a pipe or a socket is no setting
+		f.Absent = append(f.Absent, rel)
+	}
+	return nil
+}
+
+// beneath opens a path below a folder, following no link.
+func beneath(root int, rel string, flags uint64) (int, error) {
+	return unix.Openat2(root, rel, &unix.OpenHow{Flags: flags | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+}
+
+// linkAt reads the link at a path; empty if it is none, or one on the way.
+func linkAt(root int, rel string) string {
+	dir, err := beneath(root, path.Dir(rel), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(dir)
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, path.Base(rel), buf)
+	if err != nil {
+		return ""
+	}
+	return string(buf[:n])
+}
+
+// readSmall reads a regular file below a folder; nil for anything else.
+func readSmall(root int, rel string) []byte {
+	fd, err := beneath(root, rel, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil
+	}
+	file := os.NewFile(uintptr(fd), rel)
+	defer file.Close()
+	if fi, err := file.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	if err != nil || len(text) > maxConfig {
+		return nil
+	}
+	return text
+}
+
+// place is a workspace: its root's descriptor and path.
+type place struct {
+	root int
+	path string
+}
+
+// inside gives a path that a repository names, from base, as a clean path
+// relative to the workspace; empty if it leaves it.
+func (p place) inside(base, name string) string {
+	rel := path.Join(base, name)
+	if path.IsAbs(name) {
+		var ok bool
+		if rel, ok = strings.CutPrefix(path.Clean(name), p.path+"/"); !ok {
+			return ""
+		}
+	}
+	if rel == "." || rel == ".." || strings.HasPrefix(rel, "../") {
+		return ""
+	}
+	return rel
+}
+
+// gitPaths are what the repository at a workspace's root adds to the list.
+func (p place) gitPaths() []string {
+	var all []string
+	dir := gitDir
+	if text := readSmall(p.root, ".git"); text != nil { // a worktree, a submodule, or beside a bare repository
+		to, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "gitdir:")
+		if dir = p.inside("", strings.TrimSpace(to)); !ok || dir == "" {
+			return all // its repository is not in the workspace
+		}
+		all = append(all, repository(dir)...)
+		if common := readSmall(p.root, dir+"/commondir"); common != nil {
+			if dir = p.inside(dir, strings.TrimSpace(string(common))); dir == "" {
+				return all
+			}
+			all = append(all, repository(dir)...)
+		}
+	}
+	all = append(all, p.hooksPath(dir+"/config")...)
+	for _, name := range folders(p.root, dir+"/worktrees") {
+		all = append(all, dir+"/worktrees/"+name+"/config.worktree")
+	}
+	left := maxModules
+	return append(all, p.modules(dir+"/modules", &left)...)
+}
+
+func repository(dir string) []string {
+	return []string{dir + "/hooks", dir + "/config", dir + "/config.worktree", dir + "/commondir"}
+}
+
+// modules are the repositories of submodules, whose names may hold slashes, and
+// the files that tie their worktrees to them.
+func (p place) modules(dir string, left *int) []string {
+	var all []string
+	for _, name := range folders(p.root, dir) {
+		if *left--; *left < 0 {
+			return all
+		}
+		sub := dir + "/" + name
+		if readSmall(p.root, sub+"/HEAD") == nil {
+			all = append(all, p.modules(sub, left)...)
+			continue
+		}
+		all = append(all, repository(sub)...)
+		config, _ := parseConfig(readSmall(p.root, sub+"/config"))
+		for _, s := range config {
+			if s.section == "core" && s.key == "worktree" && s.sub == "" {
+				if tree := p.inside(sub, s.value); tree != "" && readSmall(p.root, tree+"/.git") != nil {
+					all = append(all, tree+"/.git")
+				}
+			}
+		}
+		all = append(all, p.modules(sub+"/modules", left)...)
+	}
+	return all
+}
+
+// hooksPath is the folder of a configuration's core.hooksPath, if the workspace has it.
+func (p place) hooksPath(config string) []string {
+	all, _ := parseConfig(readSmall(p.root, config))
+	for _, s := range slices.Backward(all) {
+		if s.section == "core" && s.key == "hookspath" {
+			if dir := p.inside("", s.value); dir != "" {
+				return []string{dir}
+			}
+		}
+	}
+	return nil
+}
+
+func folders(root int, rel string) []string {
+	fd, err := beneath(root, rel, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil
+	}
+	dir := os.NewFile(uintptr(fd), rel)
+	defer dir.Close()
+	entries, err := dir.ReadDir(maxModules)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names
+}

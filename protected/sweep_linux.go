@@ -1,0 +1,358 @@
+package protected
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Watch is what has to be looked at after a run: plain data, kept in a file
+// until it was done.
+type Watch struct {
+	Root    string
+	Started time.Time
+	Found   Found
+	Open    []string // a policy's words for what is not protected
+}
+
+// Finding is something that an agent made or changed where host tools trust it.
+type Finding struct {
+	Path  string // below Root, hostile
+	Entry string // of the list
+	Why   string
+	Moved string // where it is now, below Root; empty: it was left
+	Err   error  // it should have been moved
+}
+
+// Report is what a sweep found. Unseen: the workspace has more than is looked at.
+type Report struct {
+	Findings []Finding
+	Unseen   bool
+}
+
+// Suffix is appended to the name of what is moved aside.
+const Suffix = ".by-agent"
+
+// Reason is the finding in a few words.
+func (f Finding) Reason() string {
+	switch {
+	case f.Err != nil:
+		return "made while the sandbox ran, and could not be moved aside: " + f.Err.Error()
+	case f.Moved != "":
+		return "made while the sandbox ran, moved aside"
+	}
+	return "changed while the sandbox ran"
+}
+
+// Detail says more of it for a log.
+func (f Finding) Detail() map[string]string {
+	d := map[string]string{"entry": f.Entry}
+	if f.Moved != "" {
+		d["moved"] = f.Moved
+	}
+	return d
+}
+
+// String is the finding for the operator; whoever prints it escapes it.
+func (f Finding) String() string {
+	switch {
+	case f.Err != nil:
+		return fmt.Sprintf("%s was made while the sandbox ran and could not be moved aside (%v): look at it before you use the folder (%s)", f.Path, f.Err, f.Why)
+	case f.Moved != "":
+		return fmt.Sprintf("%s was made while the sandbox ran and is now %s (%s); look at it, then: mv %s %s", f.Path, f.Moved, f.Why, quote(f.Moved), quote(f.Path))
+	}
+	return fmt.Sprintf("%s was changed while the sandbox ran: look at it before you use its folder (%s)", f.Path, f.Why)
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// Bounds of the walk below a workspace. 100,000 names take about a tenth of a
+// second; what is deeper than anybody's tree is not walked.
+const (
+	maxNames = 100_000
+	maxDepth = 64
+)
+
+// Sweep looks for protected paths that were absent and are there now, and moves
+// them aside by renaming: at the workspace's root all of them, in repositories
+// below it what git would execute. Other protected names below the root that
+// changed are reported. The agent must have ended.
+func (w Watch) Sweep() (Report, error) {
+	root, err := unix.Open(w.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return Report{}, fmt.Errorf("look for what the agent made in %s: %w", w.Root, err)
+	}
+	defer unix.Close(root)
+	s := &sweep{Watch: w, root: root, left: maxNames, seen: map[string]bool{}}
+	for _, rel := range w.Found.Absent {
+		s.absent(rel, "")
+	}
+	for rel, link := range w.Found.Linked {
+		s.absent(rel, link)
+	}
+	if err := s.walk("."); err != nil {
+		return s.report, fmt.Errorf("look for what the agent made in %s: %w", w.Root, err)
+	}
+	slices.SortFunc(s.report.Findings, func(a, b Finding) int { return strings.Compare(a.Path, b.Path) })
+	return s.report, nil
+}
+
+type sweep struct {
+	Watch
+	root   int
+	left   int
+	seen   map[string]bool
+	report Report
+}
+
+// absent looks at a place where nothing was, or a link with this target.
+func (s *sweep) absent(rel, link string) {
+	if s.seen[rel] {
+		return
+	}
+	st, ok := s.stat(rel)
+	if !ok || link != "" && st.Mode&unix.S_IFMT == unix.S_IFLNK && linkAt(s.root, rel) == link {
+		return
+	}
+	entry := Entry{Path: rel, Why: "a repository's own settings name it"}
+	if e, _, ok := Match(rel); ok {
+		entry = e
+	}
+	if !s.mayStay(rel, entry, st) {
+		s.moveAside(rel, entry)
+	}
+}
+
+func (s *sweep) stat(rel string) (unix.Stat_t, bool) {
+	var st unix.Stat_t
+	dir, err := beneath(s.root, path.Dir(rel), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return st, false
+	}
+	defer unix.Close(dir)
+	return st, unix.Fstatat(dir, path.Base(rel), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// mayStay judges what stands at a protected path.
+func (s *sweep) mayStay(rel string, e Entry, st unix.Stat_t) bool {
+	if e.Path == gitDir { // a folder is a new repository, whose parts are entries of their own
+		return st.Mode&unix.S_IFMT == unix.S_IFDIR || s.ofOurs(rel)
+	}
+	switch e.judge {
+	case plainConfig:
+		text := readSmall(s.root, rel)
+		return text != nil && harmlessConfig(text)
+	case samplesAlone:
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return false
+		}
+		names, err := list(s.root, rel, maxModules+1)
+		return err == nil && len(names) <= maxModules && !slices.ContainsFunc(names, func(n name) bool { return !strings.HasSuffix(n.text, ".sample") })
+	}
+	return false
+}
+
+// ofOurs: a submodule's or worktree's file, whose repository is looked at with
+// the workspace's own.
+func (s *sweep) ofOurs(rel string) bool {
+	to, ok := strings.CutPrefix(strings.TrimSpace(string(readSmall(s.root, rel))), "gitdir:")
+	dir := place{s.root, filepath.Clean(s.Root)}.inside(path.Dir(rel), strings.TrimSpace(to))
+	return ok && (strings.HasPrefix(dir, gitDir+"/modules/") || strings.HasPrefix(dir, gitDir+"/worktrees/"))
+}
+
+// moveAside renames a path so that no tool takes it for what it was.
+func (s *sweep) moveAside(rel string, e Entry) {
+	s.seen[rel] = true
+	f := Finding{Path: rel, Entry: e.Path, Why: e.Why}
+	f.Moved, f.Err = rename(s.root, rel)
+	s.report.Findings = append(s.report.Findings, f)
+}
+
+func rename(root int, rel string) (string, error) {
+	dir, err := beneath(root, path.Dir(rel), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(dir)
+	for i := 1; i <= 100; i++ {
+		to := path.Base(rel) + Suffix
+		if i > 1 {
+			to += fmt.Sprint("-", i)
+		}
+		err = unix.Renameat2(dir, path.Base(rel), dir, to, unix.RENAME_NOREPLACE)
+		if err == nil {
+			return path.Join(path.Dir(rel), to), nil
+		}
+		if !errors.Is(err, unix.EEXIST) {
+			break
+		}
+	}
+	return "", err
+}
+
+// walk looks below the root for repositories and for names of the list.
+func (s *sweep) walk(rel string) error {
+	if strings.Count(rel, "/") > maxDepth {
+		s.report.Unseen = true
+		return nil
+	}
+	names, err := list(s.root, rel, s.left+1)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return nil // what we cannot enter, a tool of ours does not read either
+	}
+	if err != nil {
+		return err
+	}
+	if Fold(path.Base(rel)) == gitDir {
+		s.repository(rel)
+		return nil
+	}
+	for _, n := range names {
+		if s.left--; s.left < 0 {
+			s.report.Unseen = true
+			return nil
+		}
+		at := path.Join(rel, n.text)
+		if s.visit(at) || !n.dir {
+			continue
+		}
+		if err := s.walk(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// visit looks at one name; true: what lies below it needs no look.
+func (s *sweep) visit(rel string) bool {
+	if slices.Contains(s.Found.Here, rel) || s.seen[rel] || strings.Contains(path.Base(rel), Suffix) {
+		return true // it was mounted read-only, or is dealt with
+	}
+	e, nested, ok := Match(rel)
+	if !ok {
+		return false
+	}
+	if slices.ContainsFunc(s.Open, func(word string) bool { return Opens(word, e.Path) }) {
+		return true
+	}
+	if !nested && rel == gitDir {
+		return false // modules are made in it
+	}
+	if !nested && (rel == e.Path || strings.HasPrefix(rel, e.Path+"/")) {
+		return true // looked at by name
+	}
+	st, there := s.stat(rel)
+	if !there || !s.changed(st) {
+		return false // what lies in it may have changed
+	}
+	top := topOf(rel, e)
+	if s.seen[top] {
+		return true
+	}
+	switch {
+	case s.mayStay(top, e, st):
+		return false
+	case !nested, e.Path == gitDir: // another spelling; a repository somewhere else
+		s.moveAside(top, e)
+	default:
+		s.seen[top] = true
+		s.report.Findings = append(s.report.Findings, Finding{Path: top, Entry: e.Path, Why: e.Why})
+	}
+	return true
+}
+
+// repository looks at what git would execute of a repository's folder.
+func (s *sweep) repository(dir string) {
+	for _, rel := range repository(dir) {
+		st, there := s.stat(rel)
+		if !there || s.seen[rel] || slices.Contains(s.Found.Here, rel) {
+			continue
+		}
+		e, _, ok := Match(gitDir + "/" + path.Base(rel))
+		if !ok || slices.ContainsFunc(s.Open, func(word string) bool { return Opens(word, e.Path) }) {
+			continue
+		}
+		changed := s.changed(st)
+		if e.judge == samplesAlone {
+			hooks, _ := list(s.root, rel, maxModules)
+			for _, h := range hooks {
+				st, there := s.stat(rel + "/" + h.text)
+				changed = changed || there && s.changed(st)
+			}
+		}
+		if changed && !s.mayStay(rel, e, st) {
+			s.moveAside(rel, e)
+		}
+	}
+	for _, name := range folders(s.root, dir+"/worktrees") {
+		s.repository(dir + "/worktrees/" + name)
+	}
+	s.modules(dir+"/modules", 0)
+}
+
+func (s *sweep) modules(dir string, depth int) {
+	for _, name := range folders(s.root, dir) {
+		switch sub := dir + "/" + name; {
+		case depth > maxDepth:
+			s.report.Unseen = true
+			return
+		case readSmall(s.root, sub+"/HEAD") != nil:
+			s.repository(sub)
+		default:
+			s.modules(sub, depth+1)
+		}
+	}
+}
+
+// topOf is the part of a path that is the entry itself.
+func topOf(rel string, e Entry) string {
+	parts := strings.Split(rel, "/")
+	n := strings.Count(e.Path, "/") + 1
+	for i := range parts {
+		if i+n > len(parts) {
+			break
+		}
+		if m, _, ok := Match(strings.Join(parts[i:i+n], "/")); ok && m.Path == e.Path {
+			return strings.Join(parts[:i+n], "/")
+		}
+	}
+	return rel
+}
+
+// changed: the kernel sets the change time; no program can (utimensat(2) sets the others).
+func (s *sweep) changed(st unix.Stat_t) bool {
+	return !time.Unix(st.Ctim.Unix()).Before(s.Started)
+}
+
+type name struct {
+	text string
+	dir  bool
+}
+
+// list reads the names in a folder, at most max of them, sorted.
+func list(root int, rel string, max int) ([]name, error) {
+	fd, err := beneath(root, rel, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	dir := os.NewFile(uintptr(fd), filepath.Base(rel))
+	defer dir.Close()
+	entries, err := dir.ReadDir(max)
+	var names []name
+	for _, e := range entries {
+		names = append(names, name{e.Name(), e.IsDir()})
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	slices.SortFunc(names, func(a, b name) int { return strings.Compare(a.text, b.text) })
+	return names, err
+}

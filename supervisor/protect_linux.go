@@ -1,0 +1,172 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/protected"
+)
+
+// inWorkspace is a path of the policy that may be relative to the workspace.
+func (s *supervisor) inWorkspace(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(s.o.Workspace, path)
+}
+
+// findProtected looks what of the list the workspace has, if the agent can write there.
+func (s *supervisor) findProtected(doc *policy.Document) error {
+	if s.areas.holding(s.o.Workspace) == "" {
+		return nil
+	}
+	found, err := protected.Find(s.o.Workspace, doc.Filesystem.Workspace.WritableProtected)
+	if err != nil {
+		return fault.Wrap(err, "start sandbox", fault.Usage, "creel run --workspace "+s.o.Workspace+":ro -- …")
+	}
+	// A path that the policy itself lets the agent write is its operator's word.
+	declared := func(rel string) bool {
+		return slices.ContainsFunc(doc.Filesystem.ReadWrite, func(p policy.Path) bool {
+			return p.Path == filepath.Join(s.o.Workspace, rel)
+		})
+	}
+	found.Here = slices.DeleteFunc(found.Here, declared)
+	found.Absent = slices.DeleteFunc(found.Absent, declared)
+	s.found = found
+	var linked []string
+	for rel := range found.Linked {
+		linked = append(linked, rel)
+	}
+	if len(linked) > 0 {
+		slices.Sort(linked)
+		s.o.Notice("symbolic links cannot be mounted read-only; what replaces them is looked for at the end: " + strings.Join(linked, ", "))
+	}
+	return nil
+}
+
+// protectedPaths are the workspace's protected paths and the policy, where they
+// lie in reach of the agent.
+func (s *supervisor) protectedPaths() []string {
+	var all []string
+	for _, rel := range s.found.Here {
+		all = append(all, filepath.Join(s.o.Workspace, rel))
+	}
+	if s.source.exposed && !slices.Contains(all, s.source.path) {
+		all = append(all, s.source.path)
+	}
+	return all
+}
+
+// watch of the workspace for the sweep.
+func (s *supervisor) workspaceWatch() protected.Watch {
+	return protected.Watch{Root: s.o.Workspace, Started: s.started, Found: s.found, Open: s.rev.Load().doc.Filesystem.Workspace.WritableProtected}
+}
+
+// sweep looks, when no process of the agent lives any more, for protected paths
+// that it made where nothing was, and moves them aside.
+func (s *supervisor) sweep() {
+	if s.watched == nil {
+		return
+	}
+	defer s.watched.done()
+	report, err := s.workspaceWatch().Sweep()
+	if err != nil {
+		s.o.Notice(err.Error())
+	}
+	s.tellSwept(s.o.Workspace, report)
+}
+
+func (s *supervisor) tellSwept(root string, report protected.Report) {
+	for _, f := range report.Findings {
+		s.o.Notice("in " + root + ": " + f.String())
+		if err := s.log.Record(audit.Event{Kind: audit.Protected, Path: f.Path, Reason: f.Reason(), Detail: f.Detail()}); err != nil {
+			s.o.Notice(err.Error())
+		}
+	}
+	if report.Unseen {
+		s.o.Notice(root + " is too large to look for what the agent made in all of its folders")
+	}
+}
+
+// pending is a sweep that has to be made, on disk: its file is locked by the
+// supervisor that will make it. When that dies the lock goes, and the next
+// start makes it.
+type pending struct{ file *os.File }
+
+func pendingFolder() (string, error) {
+	state, err := api.StateDir()
+	return filepath.Join(state, "sweeps"), err
+}
+
+// promise writes the sweep of this run down before the agent begins.
+func (s *supervisor) promise() error {
+	if s.areas.holding(s.o.Workspace) == "" {
+		return nil
+	}
+	dir, err := pendingFolder()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fault.Wrap(err, "start sandbox", fault.Internal)
+	}
+	f, err := os.CreateTemp(dir, s.name+"-*.json")
+	if err == nil {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			err = json.NewEncoder(f).Encode(s.workspaceWatch())
+		}
+	}
+	if err != nil {
+		return fault.Wrap(err, "start sandbox", fault.Internal)
+	}
+	s.watched = &pending{f}
+	return nil
+}
+
+func (p *pending) done() {
+	_ = os.Remove(p.file.Name())
+	_ = p.file.Close()
+}
+
+// catchUp makes the sweeps that killed supervisors left.
+func (s *supervisor) catchUp() {
+	dir, err := pendingFolder()
+	if err != nil {
+		return
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		f, err := os.OpenFile(filepath.Join(dir, e.Name()), os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		p := &pending{f}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			_ = f.Close()
+			continue
+		}
+		var w protected.Watch
+		if err := json.NewDecoder(io.LimitReader(f, policy.MaxBytes)).Decode(&w); err == nil {
+			report, err := w.Sweep()
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				s.o.Notice(err.Error())
+			}
+			s.tellSwept(w.Root, report)
+		}
+		p.done() // a half-written one is of a start that never let its agent go
+	}
+}
