@@ -177,10 +177,10 @@ func identify(c Config) identity {
 	return id
 }
 
-// HiddenError says that a path cannot be hidden for sure.
-type HiddenError struct {
-	Path, Why string
-	Fix       string
+// CoverError says that a path cannot be covered for sure.
+type CoverError struct {
+	Op, Path, Why string
+	Fix           string
 }
 
-func (e *HiddenError) Error() string { return "hide " + e.Path + ": " + e.Why }
+func (e *CoverError) Error() string { return e.Op + " " + e.Path + ": " + e.Why }

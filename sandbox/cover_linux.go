@@ -96,13 +96,13 @@ func (p *plan) noExec(path string) ([]spec.Cover, error) {
 	}
 	m := mountOf(p.spec.Mounts, path)
 	if m == nil {
-		return nil, fmt.Errorf("make %s noexec: %w", path, errNotShown)
+		return nil, &CoverError{Op: "forbid execution in", Path: path, Why: "no declared path shows it", Fix: "remove it from filesystem_policy.noexec, or correct the path"}
 	}
 	if m.NoExec {
 		return nil, nil
 	}
 	if m.Kind != spec.MountBind {
-		return nil, fmt.Errorf("make %s noexec: %w", path, os.ErrNotExist)
+		return nil, &CoverError{Op: "forbid execution in", Path: path, Why: "it does not exist", Fix: "name the folder above it: " + m.Target}
 	}
 	real, fi, err := p.paths.resolve(path)
 	if err != nil {
@@ -110,8 +110,6 @@ func (p *plan) noExec(path string) ([]spec.Cover, error) {
 	}
 	return []spec.Cover{{Path: real, Kind: spec.CoverNoExec, File: !fi.IsDir()}}, nil
 }
-
-var errNotShown = errors.New("no declared path shows it")
 
 // hide plans the cover of a hidden path; nil when nothing shows it.
 func (p *plan) hide(h Declared, c Config) (*spec.Cover, error) {
@@ -130,7 +128,7 @@ func (p *plan) hide(h Declared, c Config) (*spec.Cover, error) {
 		case !shown(real):
 			return nil, nil
 		case !h.Optional:
-			return nil, &HiddenError{Path: path, Why: "it does not exist, so nothing can lie over it; whoever makes it would show it",
+			return nil, &CoverError{Op: "hide", Path: path, Why: "it does not exist, so nothing can lie over it; whoever makes it would show it",
 				Fix: "correct the path, or accept it: {path: " + path + ", optional: true}"}
 		}
 		p.degraded = append(p.degraded, "hidden path "+path+" does not exist; if it is made while the sandbox runs, the agent sees it")
@@ -140,14 +138,14 @@ func (p *plan) hide(h Declared, c Config) (*spec.Cover, error) {
 	case !shown(real):
 		return nil, nil
 	case below(real, c.Workspace.Path) && c.Workspace.Path != "":
-		return nil, &HiddenError{Path: path, Why: "the workspace lies in it", Fix: "choose another workspace, or hide the folders beside it"}
+		return nil, &CoverError{Op: "hide", Path: path, Why: "the workspace lies in it", Fix: "choose another workspace, or hide the folders beside it"}
 	}
 	var st unix.Stat_t
 	if err := unix.Lstat(real, &st); err != nil {
 		return nil, fmt.Errorf("hide %s: %w", path, err)
 	}
 	if !fi.IsDir() && st.Nlink > 1 {
-		return nil, &HiddenError{Path: path, Why: "the file has other names (hard links), which would show it",
+		return nil, &CoverError{Op: "hide", Path: path, Why: "the file has other names (hard links), which would show it",
 			Fix: "copy it: cp -p " + path + " " + path + ".new && mv " + path + ".new " + path}
 	}
 	return &spec.Cover{Path: real, Kind: spec.CoverHidden, File: !fi.IsDir()}, nil

@@ -93,7 +93,7 @@ func TestCoversThatCannotBe(t *testing.T) {
 				s.Close()
 				t.Errorf("%s: started", name)
 			}
-			var h *HiddenError
+			var h *CoverError
 			if errors.As(err, &h) && h.Fix == "" {
 				t.Errorf("%s: no word of what to do", name)
 			}

@@ -185,7 +185,9 @@ func (p *plan) declare(mounts map[string]spec.Mount, path string, write, optiona
 		return nil, nil
 	}
 	if fi, err := os.Lstat(path); write && err == nil && fi.Mode()&os.ModeSymlink != 0 {
-		return nil, fmt.Errorf("open declared path %s: a writable path must not be a symbolic link", path)
+		target, _ := os.Readlink(path)
+		real, _ := filepath.EvalSymlinks(path)
+		return nil, &LinkError{Path: path, Link: path, Target: target, Real: real, Why: "a writable path must not be one"}
 	}
 	real, fi, err := p.paths.resolve(path)
 	var links []spec.Link

@@ -28,6 +28,9 @@ func (s *supervisor) inWorkspace(path string) string {
 
 // findProtected looks what of the list the workspace has, if the agent can write there.
 func (s *supervisor) findProtected(doc *policy.Document) error {
+	if !doc.Filesystem.IncludeWorkdir && !s.visible(doc)(s.o.Workspace) {
+		s.o.Notice("the workspace " + s.o.Workspace + " does not exist inside: the policy says no include_workdir: true, and no path shows it")
+	}
 	if s.areas.holding(s.o.Workspace) == "" {
 		return nil
 	}

@@ -359,7 +359,7 @@ func hostError(err error) error {
 	if errors.As(err, &planted) {
 		return fault.Wrap(err, "start sandbox", fault.Usage, planted.Hint())
 	}
-	var shown *sandbox.HiddenError
+	var shown *sandbox.CoverError
 	if errors.As(err, &shown) {
 		return fault.Wrap(err, "start sandbox", fault.Usage, shown.Fix)
 	}
