@@ -34,6 +34,7 @@ var wanted = []row{
 	{"init", "enforced", "a child of the supervisor, without capabilities", "", ""},
 	{"mounts", "enforced", "# mounts, the declared ones alone; nosuid, nodev, root read-only", "", ""},
 	{"masks", "enforced", "# paths covered, kernel settings read-only", "", ""},
+	{"protected", "enforced", "# protected paths read-only, # hidden, # noexec; # absent names looked for at the end", "", ""},
 	{"files", "enforced", "# files of creel's (names, accounts, certificates), as supplied", "", ""},
 	{"landlock", "enforced", "ABI #, files, signals and abstract sockets scoped; as entered at the start", "", ""},
 	{"seccomp", "enforced", "mode #, # filter of creel's; connects are reported", "", ""},

@@ -98,6 +98,14 @@ func (w Watch) Sweep() (Report, error) {
 	for rel, link := range w.Found.Linked {
 		s.absent(rel, link)
 	}
+	for _, rel := range w.Found.Here {
+		// Its mount held the agent off, unless somebody on the host replaced the file.
+		if st, ok := s.stat(rel); ok && s.changed(st) {
+			e, _, _ := Match(rel)
+			s.seen[rel] = true
+			s.report.Findings = append(s.report.Findings, Finding{Path: rel, Entry: e.Path, Why: e.Why})
+		}
+	}
 	if err := s.walk("."); err != nil {
 		return s.report, fmt.Errorf("look for what the agent made in %s: %w", w.Root, err)
 	}

@@ -103,6 +103,7 @@ func TestSweep(t *testing.T) {
 		"settings below the root":    {made: map[string]string{"sub/.vscode/tasks.json": "x", "sub/.envrc": "x"}, told: []string{"sub/.envrc", "sub/.vscode"}},
 		"changed below the root":     {before: map[string]string{"sub/.vscode/old": "x"}, made: map[string]string{"sub/.vscode/tasks.json": "x"}, told: []string{"sub/.vscode"}},
 		"a link is replaced":         {before: map[string]string{".vscode": "-> /etc", ".idea": "-> /etc"}, made: map[string]string{".vscode/tasks.json": "x"}, moved: []string{".vscode"}},
+		"replaced on the host":       {before: map[string]string{".git/HEAD": "x", ".git/config": ""}, made: map[string]string{".git/config": "[core]\nfsmonitor=x\n"}, told: []string{".git/config"}},
 		"names are taken":            {before: map[string]string{".envrc.by-agent": "old"}, made: map[string]string{".envrc": "new"}, moved: []string{".envrc"}},
 		"hooks of an opened setting": {made: map[string]string{".git/HEAD": "x", ".git/hooks/pre-commit": "x", "n/.git/hooks/x": "x"}, open: []string{".git"}},
 	} {

@@ -15,6 +15,13 @@ func (v mountView) covered(path string) bool {
 	return slices.ContainsFunc(v.plan.Covers, func(c spec.Cover) bool { return c.Path == path })
 }
 
+// hidden reports whether a path lies below a hidden one.
+func (v mountView) hidden(path string) bool {
+	return slices.ContainsFunc(v.plan.Covers, func(c spec.Cover) bool {
+		return c.Kind == spec.CoverHidden && within(c.Path, path)
+	})
+}
+
 // coverLayer: hidden, protected and noexec paths are covered by what the plan says.
 func (s *supervisor) coverLayer(r reading) api.Layer {
 	const name, want = "protected", "every hidden, protected and noexec path covered"
@@ -28,9 +35,7 @@ func (s *supervisor) coverLayer(r reading) api.Layer {
 	}
 	v := mountView{plan: &s.box.Plan, live: sandbox.Visible(live), host: sandbox.Visible(host)}
 	detail := fmt.Sprintf("%d protected paths read-only, %d hidden, %d noexec", v.count(spec.CoverReadOnly), v.count(spec.CoverHidden), v.count(spec.CoverNoExec))
-	if n := len(s.found.Absent) + len(s.found.Linked); n > 0 {
-		detail += fmt.Sprintf("; %d names that are absent are looked for at the end", n)
-	}
+	detail += fmt.Sprintf("; %d absent names looked for at the end", len(s.found.Absent)+len(s.found.Linked))
 	if opened := s.rev.Load().doc.Filesystem.Workspace.WritableProtected; len(opened) > 0 {
 		detail += "; writable by the policy: " + strings.Join(opened, " ")
 	}

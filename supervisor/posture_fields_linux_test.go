@@ -48,6 +48,10 @@ var fieldRows = map[string]string{
 	"Spec.Links.Target":       "- as Links",
 	"Spec.Masked":             "masks",
 	"Spec.Pins":               "mounts",
+	"Spec.Covers":             "protected",
+	"Spec.Covers.Path":        "protected",
+	"Spec.Covers.Kind":        "protected",
+	"Spec.Covers.File":        "- which kind of mount covers it",
 	"Spec.ReadOnly":           "mounts",
 	"Spec.Landlock":           "landlock",
 	"Spec.Landlock.ABI":       "landlock",
@@ -76,7 +80,12 @@ var fieldRows = map[string]string{
 	"Config.Workspace":          "mounts",
 	"Config.Workspace.Path":     "mounts",
 	"Config.Workspace.Write":    "mounts",
-	"Config.Protect":            "mounts",
+	"Config.Workspace.Apart":    "mounts",
+	"Config.Protect":            "protected",
+	"Config.Hidden":             "protected",
+	"Config.Hidden.Path":        "protected",
+	"Config.Hidden.Optional":    "- an absent path: accepted in the policy, told at the start",
+	"Config.NoExec":             "protected",
 	"Config.Home":               "mounts",
 	"Config.Files":              "files",
 	"Config.Files.Path":         "files",
@@ -98,7 +107,7 @@ var fieldRows = map[string]string{
 
 // rowNames are the layers of a posture, in order; e2e TestPostureOfEveryKind
 // compares them with live sandboxes.
-var rowNames = []string{"user", "groups", "privileges", "namespaces", "init", "mounts", "masks", "files", "landlock", "seccomp",
+var rowNames = []string{"user", "groups", "privileges", "namespaces", "init", "mounts", "masks", "protected", "files", "landlock", "seccomp",
 	"network", "listeners", "terminal", "core dumps", "audit", "resources", "unix sockets"}
 
 // TestEveryFieldHasARow: what a sandbox can be asked for has a row that reads it

@@ -43,7 +43,7 @@ func (v mountView) faults() (faults []string) {
 	planned := map[string]spec.Mount{}
 	for _, m := range v.plan.Mounts {
 		planned[m.Target] = m
-		if _, ok := v.live[m.Target]; !ok && !m.Optional {
+		if _, ok := v.live[m.Target]; !ok && !m.Optional && !v.hidden(m.Target) {
 			add("%s is not mounted", m.Target)
 		}
 	}
