@@ -37,8 +37,12 @@ func countFaults(n int) string {
 }
 
 // Serve answers on l until ctx ends, then closes it and waits for the answers
-// under way (bounded). It returns nil after ctx ended or l was closed.
+// under way (bounded). A Socket keeps its name. Serve returns nil after ctx ended
+// or l was closed.
 func Serve(ctx context.Context, l net.Listener, b Backend) error {
+	if s, ok := l.(*Socket); ok {
+		l = hushed{s}
+	}
 	srv := &http.Server{
 		Handler: Handler(b),
 		// A peer is this user's own tool; the bounds are against a stuck one.
@@ -99,6 +103,11 @@ func Handler(b Backend) http.Handler {
 	})
 	return mux
 }
+
+// hushed is a Socket whose Close does not give the name back.
+type hushed struct{ *Socket }
+
+func (h hushed) Close() error { return h.Hush() }
 
 func decodeBody(r io.Reader, v any) error {
 	b, err := io.ReadAll(io.LimitReader(r, maxBody+1))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -24,6 +25,10 @@ const (
 	// dialTime bounds a connect to a control socket: it is local, and a listener
 	// accepts in microseconds.
 	dialTime = 2 * time.Second
+	// claimTries and claimPause are how long a claim waits for a lock that is not
+	// held for long.
+	claimTries = 5
+	claimPause = 2 * time.Millisecond
 )
 
 // Socket is the control socket of one sandbox, with the folder that it owns.
@@ -89,6 +94,9 @@ func (s *Socket) Accept() (net.Conn, error) {
 	}
 }
 
+// Hush stops listening and keeps the name.
+func (s *Socket) Hush() error { return s.Listener.Close() }
+
 // Close stops listening and gives the name back. It may be called again.
 func (s *Socket) Close() error {
 	err := s.Listener.Close() // removes the socket file too
@@ -102,7 +110,7 @@ func (s *Socket) Close() error {
 // claim makes dir and takes its lock, which says that its owner lives: it ends
 // with the process, whatever way that dies.
 func claim(dir string) (*os.File, error) {
-	for {
+	for tries := 0; ; {
 		if err := privateDir(dir); err != nil {
 			return nil, fault.Wrap(err, "claim sandbox name", fault.General)
 		}
@@ -117,6 +125,13 @@ func claim(dir string) (*os.File, error) {
 		if err != nil {
 			_ = lock.Close()
 			return nil, fault.Wrap(err, "claim sandbox name", fault.General)
+		}
+		if !got && tries < claimTries {
+			// Who lists sandboxes holds a lock for a moment, to see whether its owner is dead.
+			tries++
+			_ = lock.Close()
+			time.Sleep(claimPause)
+			continue
 		}
 		if !got {
 			_ = lock.Close()
@@ -194,6 +209,79 @@ func Names() ([]string, error) {
 	}
 	sort.Strings(names)
 	return names, nil
+}
+
+// Left is told the folder of each dead sandbox that holds more than Creel's own
+// lock and socket, while nobody else can claim it. What it does not remove stays.
+func Left(clean func(dir string) error) error {
+	var failed error
+	for _, root := range runtimeDirs() {
+		entries, err := listRoot(root)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			dir := filepath.Join(root, e.Name())
+			if !e.IsDir() || CheckName(e.Name()) != nil || !leftover(dir) {
+				continue
+			}
+			lock, err := claim(dir)
+			if err != nil {
+				continue // it lives
+			}
+			failed = errors.Join(failed, clean(dir))
+			release(dir, lock)
+		}
+	}
+	return failed
+}
+
+// leftover reports whether a folder holds more than lock and socket.
+func leftover(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if err == nil && e.Name() != lockName && e.Name() != socketName {
+			return true
+		}
+	}
+	return false
+}
+
+// Leftovers names the dead sandboxes that the next start has to clean up after.
+func Leftovers() ([]string, error) {
+	live, err := Names()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, root := range runtimeDirs() {
+		entries, err := listRoot(root)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.IsDir() && CheckName(e.Name()) == nil && !slices.Contains(live, e.Name()) && leftover(filepath.Join(root, e.Name())) {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	return names, nil
+}
+
+// Lives reports whether a sandbox's supervisor holds its name still.
+func Lives(name string) bool {
+	for _, root := range runtimeDirs() {
+		lock, err := os.OpenFile(filepath.Join(root, name, lockName), os.O_RDWR|lockFlags, 0)
+		if err != nil {
+			continue
+		}
+		got, err := tryLock(lock)
+		_ = lock.Close()
+		if err != nil || !got {
+			return true
+		}
+	}
+	return false
 }
 
 func listRoot(root string) ([]fs.DirEntry, error) {

@@ -160,7 +160,7 @@ func waitGone(ctx context.Context, name string) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := api.Find(name); err != nil {
+		if !api.Lives(name) {
 			return true
 		}
 		select {

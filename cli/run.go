@@ -25,6 +25,7 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 		Example: `  creel run -- bash
   creel run --policy agent.yaml --workspace ~/src/project:rw -- claude
   creel run --inference https://models.example.test/v1 --inference-key env:KEY --model big -- codex
+  creel run --memory 2G --cpu 1.5 --pids 512 -- npm test
   creel run --secret GH_TOKEN=env:GH_TOKEN@api.example.test:Authorization -- gh pr list`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runRun(cmd.Context(), f, args, streams)
@@ -42,6 +43,11 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringVar(&f.model, "model", "", "send every model request to this model `NAME`")
 	fl.StringArrayVar(&f.upstreams, "upstream", nil, "`HOST:PORT=ADDR:PORT`: dial your own service there for this host, whatever its name resolves to (repeat)")
 	fl.StringArrayVar(&f.trustCA, "trust-ca", nil, "`FILE` with certificates to trust besides the system's when creel dials (repeat)")
+	fl.StringVar(&f.memory, "memory", "", "most memory, `SIZE` like 512M or 2G, of all its processes together (default three quarters of the machine's)")
+	fl.StringVar(&f.cpu, "cpu", "", "most processors, `N` like 0.5 or 2 (default no limit)")
+	fl.StringVar(&f.pids, "pids", "", "most processes and threads, `N` (default 2048)")
+	fl.StringVar(&f.disk, "disk", "", "most bytes, `SIZE`, in the sandbox's own folders together and in any single file")
+	fl.StringVar(&f.limits, "limits", "", "`hard_requirement|best_effort`: whether a limit that this host cannot enforce stops the start (default it does)")
 	fl.StringVar(&f.name, "name", "", "`NAME` of the sandbox (default made from the command)")
 	fl.StringVar(&f.audit, "audit", "", "audit log `FILE` (default in the state folder)")
 	fl.BoolVar(&f.json, "json", false, "print events and the summary as JSON lines on standard error")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/policy"
 )
 
 // RunFunc starts a sandbox and waits for its end. exit is the status of the
@@ -31,6 +32,9 @@ type RunOptions struct {
 
 	Workspace string // absolute, without symbolic links
 	ReadOnly  bool
+
+	// Resources are limits from flags; 0 leaves them to the policy.
+	Resources policy.Resources
 
 	Env     []string // KEY=value, the last one of a key counts
 	Secrets []string // as written: NAME=env:VAR|file:PATH@HOST[:HEADER]
@@ -60,6 +64,8 @@ type runFlags struct {
 	env, secrets                   []string
 	upstreams, trustCA             []string
 	inference, inferenceKey, model string
+	cpu, memory, pids, disk        string
+	limits                         string
 	json, quiet, verbose           bool
 }
 
@@ -82,7 +88,7 @@ func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 		}
 	}
 	for _, step := range []func(*RunOptions, IO) error{
-		f.setWorkspace, f.setPolicy, f.setAudit, f.setEnv, f.setInference, f.setTrust,
+		f.setWorkspace, f.setPolicy, f.setAudit, f.setEnv, f.setInference, f.setTrust, f.setLimits,
 	} {
 		if err := step(&o, streams); err != nil {
 			return o, err
@@ -291,6 +297,37 @@ func (f runFlags) setTrust(o *RunOptions, _ IO) error {
 			return fault.Wrap(err, "read --trust-ca", fault.Usage)
 		}
 		o.TrustCA = append(o.TrustCA, abs)
+	}
+	return nil
+}
+
+func (f runFlags) setLimits(o *RunOptions, _ IO) error {
+	r := &o.Resources
+	for _, l := range []struct {
+		flag, text, example string
+		to                  *int64
+		parse               func(string) (int64, error)
+	}{
+		{"--memory", f.memory, "512M", &r.Memory, policy.ParseMemory},
+		{"--cpu", f.cpu, "0.5", &r.CPU, policy.ParseCPU},
+		{"--pids", f.pids, "256", &r.PIDs, policy.ParsePIDs},
+		{"--disk", f.disk, "1G", &r.Disk, policy.ParseDisk},
+	} {
+		if l.text == "" {
+			continue
+		}
+		n, err := l.parse(l.text)
+		if err != nil {
+			return fault.UsageError("read "+l.flag, err.Error(), l.flag+" "+l.example)
+		}
+		*l.to = n
+	}
+	switch f.limits {
+	case "", "hard_requirement":
+	case "best_effort":
+		r.Compatibility = policy.BestEffort
+	default:
+		return fault.UsageError("read --limits", quote(f.limits)+" is not hard_requirement or best_effort", "--limits best_effort")
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,8 +44,28 @@ var wanted = []row{
 	{"terminal", "enforced", "a session of its own, without a terminal", "", ""},
 	{"core dumps", "enforced", "limit # #", "", ""},
 	{"audit", "enforced", "every decision is written before it takes effect", "", ""},
-	{"resources", "absent", "no limits of the sandbox's own: the user's limits hold", "", ""},
 	{"unix sockets", "enforced", "the supervisor makes the agent's connects: only to sockets that were bound inside; no unix datagrams", "", ""},
+}
+
+// limitRows follow: root of this machine may make control groups (version 1), an
+// ordinary user may not.
+func limitRows() []row {
+	const ofHost = "its own folders: a share of the memory each; folders of the host that it may write: not limited"
+	rows := []row{
+		{"memory", "enforced", "at most #M, control group version #", "", ""},
+		{"cpu", "enforced", "no limit asked; all its processes together weigh as one, control group version #", "", ""},
+		{"processes", "enforced", "at most #, threads included: control group version # (#, # of them kept for creel's init), RLIMIT_NPROC in its user namespace (#)", "", ""},
+		{"open files", "enforced", "at most # for each process", "", ""},
+		{"disk", "degraded", ofHost, "", ""},
+		{"oom", "enforced", "the agent goes before creel (oom_score_adj #)", "", ""},
+	}
+	if os.Geteuid() != 0 {
+		const why = "version #, and its groups are not this user's: permission denied"
+		rows[0].State, rows[0].Detail = "degraded", "at most #M for each process alone: "+why
+		rows[1].State, rows[1].Detail = "degraded", "no limit asked; each of its processes weighs as one: "+why
+		rows[2].Detail = "at most #, threads included: RLIMIT_NPROC in its user namespace (#)"
+	}
+	return rows
 }
 
 // TestPostureOfEveryKind starts every kind of sandbox and compares the whole
@@ -107,11 +128,15 @@ func TestPostureOfEveryKind(t *testing.T) {
 
 func compare(t *testing.T, got []row, differ map[string]string, ca string) {
 	t.Helper()
+	wanted := append(slices.Clone(wanted), limitRows()...)
 	if len(got) != len(wanted) {
 		t.Errorf("%d layers, want %d", len(got), len(wanted))
 	}
 	for i := range min(len(got), len(wanted)) {
 		g, w := got[i], wanted[i]
+		if w.Name == "disk" && strings.HasSuffix(g.Detail, "each") { // nothing of the host is writable
+			w.State, w.Detail = "enforced", "its own folders: a share of the memory each"
+		}
 		if d, ok := differ[w.Name]; ok {
 			w.Detail = strings.ReplaceAll(d, "CA", regexp.MustCompile(`\d+`).ReplaceAllString(ca, "#"))
 		}
@@ -147,6 +172,7 @@ func TestPostureCannotLie(t *testing.T) {
 		{"rules are flushed", "network", "chain refuse has # rules, not #", "nsenter -t INIT -n nft flush chain inet creel refuse"},
 		{"a rule says something else", "network", "not those of the start", "nsenter -t INIT -n sh -c 'h=$(nft -a list chain inet creel refuse | sed -n \"s/.*reject.* handle //p\"); nft replace rule inet creel refuse handle $h accept'"},
 		{"another table stands before", "network", "not those of the start", "nsenter -t INIT -n sh -c 'nft add table ip other'"},
+		{"the memory limit is raised", "memory", "no limit in its control group", "for f in memory.memsw.limit_in_bytes memory.limit_in_bytes; do find /sys/fs/cgroup/memory -path '*/creel-e2e-lie-*' -name $f -exec sh -c 'echo -1 > $1' sh {} ';'; done"},
 		{"a device is added", "network", "device br#", "nsenter -t INIT -n ip link add br9 type bridge"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {

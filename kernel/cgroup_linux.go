@@ -16,19 +16,12 @@ import (
 // rlimits, which the posture shows as degraded.
 func cgroups() Feature {
 	f := Feature{Name: "cgroup limits"}
-	own, err := os.Open("/proc/self/cgroup")
+	own, mounts, err := Cgroups()
 	if err != nil {
 		f.Detail = err.Error()
 		return f
 	}
-	defer own.Close()
-	mounts, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		f.Detail = err.Error()
-		return f
-	}
-	defer mounts.Close()
-	return judgeCgroups(parseMemberships(own), parseCgroupMounts(mounts), func(dir string) bool {
+	return judgeCgroups(own, mounts, func(dir string) bool {
 		return unix.Access(dir, unix.W_OK) == nil
 	}, func(dir string) []string {
 		b, err := os.ReadFile(dir + "/cgroup.controllers")
@@ -39,11 +32,27 @@ func cgroups() Feature {
 	})
 }
 
-// cgroupMount is one mounted hierarchy. Controllers is empty for version 2.
-type cgroupMount struct {
-	dir, root   string
-	v2          bool
-	controllers []string
+// Cgroups reads which groups this process is in, by controller ("" stands for
+// version 2), and which hierarchies are mounted.
+func Cgroups() (own map[string]string, mounts []CgroupMount, err error) {
+	f, err := os.Open("/proc/self/cgroup")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	m, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer m.Close()
+	return parseMemberships(f), parseCgroupMounts(m), nil
+}
+
+// CgroupMount is one mounted hierarchy. Controllers is empty for version 2.
+type CgroupMount struct {
+	Dir, Root   string
+	V2          bool
+	Controllers []string
 }
 
 // parseMemberships reads /proc/self/cgroup: controller to path, "" for version 2.
@@ -63,8 +72,8 @@ func parseMemberships(r io.Reader) map[string]string {
 }
 
 // parseCgroupMounts picks the cgroup file systems out of mountinfo (proc(5)).
-func parseCgroupMounts(r io.Reader) []cgroupMount {
-	var list []cgroupMount
+func parseCgroupMounts(r io.Reader) []CgroupMount {
+	var list []CgroupMount
 	sc := bufio.NewScanner(r)
 	for sc.Scan() {
 		before, after, ok := strings.Cut(sc.Text(), " - ")
@@ -72,12 +81,12 @@ func parseCgroupMounts(r io.Reader) []cgroupMount {
 		if !ok || len(left) < 5 || len(right) < 3 {
 			continue
 		}
-		m := cgroupMount{root: left[3], dir: left[4]}
+		m := CgroupMount{Root: left[3], Dir: left[4]}
 		switch right[0] {
 		case "cgroup2":
-			m.v2 = true
+			m.V2 = true
 		case "cgroup":
-			m.controllers = strings.Split(right[2], ",")
+			m.Controllers = strings.Split(right[2], ",")
 		default:
 			continue
 		}
@@ -91,14 +100,14 @@ const delegateFix = "start it with: systemd-run --user --scope -p Delegate=yes c
 // wanted are the controllers of the limits that a policy can set.
 func wanted() []string { return []string{"memory", "pids", "cpu"} }
 
-func judgeCgroups(own map[string]string, mounts []cgroupMount, writable func(string) bool, controllers func(string) []string) Feature {
+func judgeCgroups(own map[string]string, mounts []CgroupMount, writable func(string) bool, controllers func(string) []string) Feature {
 	f := Feature{Name: "cgroup limits"}
 	var closed []string // hierarchies that are there and not ours
 	var usable []string
 	v1 := false
 	for _, m := range mounts {
-		if m.v2 {
-			dir, ok := groupDir(m, own[""])
+		if m.V2 {
+			dir, ok := m.Group(own[""])
 			if !ok {
 				continue
 			}
@@ -116,11 +125,11 @@ func judgeCgroups(own map[string]string, mounts []cgroupMount, writable func(str
 			return f
 		}
 		for _, c := range wanted() {
-			if !slices.Contains(m.controllers, c) {
+			if !slices.Contains(m.Controllers, c) {
 				continue
 			}
 			v1 = true
-			if dir, ok := groupDir(m, own[c]); ok && writable(dir) {
+			if dir, ok := m.Group(own[c]); ok && writable(dir) {
 				usable = append(usable, c)
 			} else {
 				closed = append(closed, c)
@@ -140,17 +149,19 @@ func judgeCgroups(own map[string]string, mounts []cgroupMount, writable func(str
 	return f
 }
 
-// groupDir is where path's group lies below the mount.
-func groupDir(m cgroupMount, path string) (string, bool) {
+// Group is where path's group lies below the mount.
+func (m CgroupMount) Group(path string) (string, bool) {
 	if path == "" {
 		return "", false
 	}
 	rel := path
-	if m.root != "/" {
+	if m.Root != "/" {
 		var ok bool
-		if rel, ok = strings.CutPrefix(path, m.root); !ok {
-			return m.dir, true // a container sees its own group as the root of the mount
+		if rel, ok = strings.CutPrefix(path, m.Root); !ok {
+			return m.Dir, true // a container sees its own group as the root of the mount
 		}
 	}
-	return filepath.Join(m.dir, rel), true
+	dir := filepath.Join(m.Dir, rel)
+	// A path above our cgroup namespace ("/../x") lies outside of the mount.
+	return dir, dir == m.Dir || strings.HasPrefix(dir, m.Dir+"/")
 }

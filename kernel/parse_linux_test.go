@@ -78,11 +78,15 @@ func TestJudgeCgroups(t *testing.T) {
 }
 
 func TestGroupDirInAContainer(t *testing.T) {
-	m := cgroupMount{dir: "/sys/fs/cgroup", root: "/docker/abc"}
+	m := CgroupMount{Dir: "/sys/fs/cgroup", Root: "/docker/abc"}
 	for path, want := range map[string]string{"/docker/abc/x": "/sys/fs/cgroup/x", "/": "/sys/fs/cgroup"} {
-		if dir, ok := groupDir(m, path); !ok || dir != want {
+		if dir, ok := m.Group(path); !ok || dir != want {
 			t.Errorf("%s: %s %v", path, dir, ok)
 		}
+	}
+	m.Root = "/"
+	if dir, ok := m.Group("/../../etc"); ok {
+		t.Errorf("a group outside of the mount: %s", dir)
 	}
 }
 

@@ -14,7 +14,8 @@ type Document struct {
 	Filesystem Filesystem
 	Landlock   Landlock
 	Process    Process
-	Syscalls   Syscalls   // version 2
+	Syscalls   Syscalls // version 2
+	Resources  Resources
 	Networks   []Network  // sorted by Key
 	Inference  *Inference // version 2; nil: the stanza is absent
 }
@@ -106,6 +107,17 @@ type Syscalls struct {
 	Open   []string // sorted
 	Closed []string
 	At     Position
+}
+
+// Resources is version 2's resources section: upper bounds; 0 leaves the default.
+type Resources struct {
+	Memory        int64         // bytes
+	CPU           int64         // thousandths of a processor
+	PIDs          int64         // processes and threads
+	Disk          int64         // bytes
+	OpenFiles     int64         // of each process
+	Compatibility Compatibility // best_effort accepts a host that cannot enforce them
+	At            Position      // zero: the section is absent
 }
 
 // Network is one entry of network_policies.

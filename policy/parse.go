@@ -81,6 +81,9 @@ func (d *decoder) document(root value, doc *Document) {
 	if v, ok := s.get("syscalls"); ok {
 		doc.Syscalls = d.syscalls(v)
 	}
+	if v, ok := s.get("resources"); ok {
+		doc.Resources = d.resources(v)
+	}
 	if v, ok := s.get("network_policies"); ok {
 		doc.Networks = d.networks(v)
 	}

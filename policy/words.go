@@ -24,7 +24,7 @@ var (
 		{"extends", 2, false},
 		{"unmatched", 2, false},
 		{"limits", 2, false},
-		{"resources", 2, false},
+		{"resources", 2, true},
 		{"syscalls", 2, true},
 		{"dns", 2, false},
 	}
@@ -61,6 +61,14 @@ var (
 		{"keyrings", 2, true},
 		{"unix_datagrams", 2, true},
 		{"memfd_exec", 2, true},
+	}
+	resourceWords = []word{
+		{"memory", 2, true},
+		{"cpu", 2, true},
+		{"pids", 2, true},
+		{"disk", 2, true},
+		{"open_files", 2, true},
+		{"compatibility", 2, true},
 	}
 	networkWords = []word{
 		{"name", 1, true},

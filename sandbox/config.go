@@ -37,6 +37,11 @@ type Config struct {
 	// or for root the dedicated one.
 	RunAsUser, RunAsGroup int
 
+	Limits Limits
+	// OnGroup is told the folders of the control group before they are made, so
+	// that whoever comes after a kill can remove them; may be nil.
+	OnGroup func(dirs []string) error
+
 	Syscalls []seccomp.Switch // open ones; those that are open by default have to be named
 	Notify   bool             // connect(2) is reported to Sandbox.Notify; the agent waits for the answer
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creel-run/creel/sandbox/cgroup"
 	"github.com/creel-run/creel/sandbox/spec"
 )
 
@@ -120,6 +121,8 @@ func TestMain(m *testing.M) {
 func orphan() {
 	t := &testing.T{}
 	c := config(t, "/bin/sh", "-c", "while :; do :; done")
+	var groups []string
+	c.OnGroup = func(dirs []string) error { groups = dirs; return nil }
 	s, err := Start(context.Background(), c)
 	if err != nil {
 		fmt.Println("error", err)
@@ -132,7 +135,7 @@ func orphan() {
 			os.Exit(1)
 		}
 	}
-	fmt.Println("ready")
+	fmt.Println("ready", strings.Join(groups, " "))
 	select {}
 }
 
@@ -157,7 +160,8 @@ func TestDeath(t *testing.T) {
 				if err != nil || perr != nil {
 					t.Fatalf("%q: %v %v", line, err, perr)
 				}
-				if _, err := r.ReadString('\n'); err != nil {
+				ready, err := r.ReadString('\n')
+				if err != nil {
 					t.Fatal(err)
 				}
 				namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
@@ -170,6 +174,15 @@ func TestDeath(t *testing.T) {
 				for members(t, namespace) > 0 {
 					if time.Now().After(deadline) {
 						t.Fatalf("%s: %d processes are left after a second", when, members(t, namespace))
+					}
+				}
+				groups := strings.Fields(ready)[1:]
+				if err := cgroup.Collect(groups); err != nil {
+					t.Error(err)
+				}
+				for _, g := range groups {
+					if _, err := os.Lstat(g); err == nil {
+						t.Errorf("the control group %s is left", g)
 					}
 				}
 			}

@@ -46,6 +46,7 @@ type Sandbox struct {
 	Plan     spec.Spec
 	Ruleset  Ruleset // as it was before the agent existed
 
+	limits  *limits
 	control *control
 	done    chan struct{} // closed by Close; ends the forking thread
 	process *os.Process
@@ -90,7 +91,17 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 			return nil, err
 		}
 	}
-	s.Plan = p.spec
+	limits, err := planLimits(c, p)
+	if err != nil {
+		return nil, err
+	}
+	s.limits, s.Degraded, s.Plan = limits, p.degraded, p.spec
+	started := false
+	defer func() {
+		if !started {
+			_ = limits.Close()
+		}
+	}()
 	text, err := memfd("creel-spec", func(f *os.File) error {
 		if err := json.NewEncoder(f).Encode(&p.spec); err != nil { // ends with a line feed
 			return err
@@ -123,6 +134,7 @@ func Start(ctx context.Context, c Config) (*Sandbox, error) {
 		_ = text.Close()
 		return nil, err
 	}
+	started = true // from here Close ends it
 	_ = inner.Close()
 	if err := s.setUp(ctx, c.Notify); err != nil {
 		s.Close()
@@ -199,6 +211,9 @@ func (s *Sandbox) fork(id identity, program *os.File, extra []*os.File) error {
 		attr.Sys.GidMappingsEnableSetgroups = true
 		attr.Sys.Credential = &syscall.Credential{Uid: 0, Gid: 0, Groups: []uint32{}}
 	}
+	if dir := s.limits.group.Dir(); dir != nil {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
+	}
 	// Above every descriptor that the child's own are moved to before it execs.
 	fd, err := unix.FcntlInt(program.Fd(), unix.F_DUPFD_CLOEXEC, len(attr.Files)+64)
 	if err != nil {
@@ -212,9 +227,18 @@ func (s *Sandbox) fork(id identity, program *os.File, extra []*os.File) error {
 	}
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		var err error
-		s.process, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"creel-init"}, attr)
+		runtime.LockOSThread()        // never unlocked: the thread ends with the goroutine
+		err := s.limits.group.Enter() // the child is born in the group of this thread
+		if err == nil {
+			if s.process, err = os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"creel-init"}, attr); err != nil {
+				err = forkError(err)
+			}
+		}
+		if lerr := s.limits.group.Leave(); err == nil && lerr != nil {
+			_ = s.process.Kill()
+			_, _ = s.process.Wait()
+			err = lerr
+		}
 		result <- err
 		if err == nil {
 			<-s.done
@@ -222,7 +246,7 @@ func (s *Sandbox) fork(id identity, program *os.File, extra []*os.File) error {
 	}()
 	if err := <-result; err != nil {
 		_ = errR.Close()
-		return forkError(err)
+		return err
 	}
 	s.InitPID = s.process.Pid
 	return nil
@@ -348,6 +372,9 @@ func (s *Sandbox) take(names []string, files []*os.File) error {
 func (s *Sandbox) Release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	if err := s.limits.apply(ctx, s); err != nil {
+		return err
+	}
 	if err := s.control.send(spec.Message{Type: spec.MsgGo}); err != nil {
 		return fmt.Errorf("release agent: %w", err)
 	}
@@ -406,6 +433,7 @@ func (s *Sandbox) Close() {
 		_ = s.control.Close()
 		s.End()
 		close(s.done)
+		_ = s.limits.Close()
 		for _, l := range append(append(append([]net.Listener{}, s.Redirect...), s.Proxy...), s.DNSTCP...) {
 			_ = l.Close()
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/policy"
 )
 
 // Options is what a sandbox is run with. The CLI has checked the forms of names
@@ -20,6 +21,9 @@ type Options struct {
 
 	Workspace string // absolute, without symbolic links
 	ReadOnly  bool
+
+	// Resources are limits from flags; what is 0 is the policy's, or the default.
+	Resources policy.Resources
 
 	Env []string // KEY=value; a later one counts
 	// Getenv resolves env: references; nil is os.LookupEnv.

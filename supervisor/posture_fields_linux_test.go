@@ -94,6 +94,14 @@ var fieldRows = map[string]string{
 	"Config.RunAsUser":          "user",
 	"Config.RunAsGroup":         "user",
 	"Config.Syscalls":           "seccomp",
+	"Config.Limits":             "memory",
+	"Config.Limits.Memory":      "memory",
+	"Config.Limits.CPU":         "cpu",
+	"Config.Limits.PIDs":        "processes",
+	"Config.Limits.Disk":        "disk",
+	"Config.Limits.OpenFiles":   "open files",
+	"Config.Limits.BestEffort":  "- what was accepted shows as degraded in the rows of the limits",
+	"Config.OnGroup":            "- told at the start",
 	"Config.Notify":             "seccomp",
 	"Config.Stage":              "- the program of init; it is embedded and sealed",
 	"Config.Streams":            "terminal",
@@ -108,7 +116,8 @@ var fieldRows = map[string]string{
 // rowNames are the layers of a posture, in order; e2e TestPostureOfEveryKind
 // compares them with live sandboxes.
 var rowNames = []string{"user", "groups", "privileges", "namespaces", "init", "mounts", "masks", "protected", "files", "landlock", "seccomp",
-	"network", "listeners", "terminal", "core dumps", "audit", "resources", "unix sockets"}
+	"network", "listeners", "terminal", "core dumps", "audit", "unix sockets",
+	"memory", "cpu", "processes", "open files", "disk", "oom"}
 
 // TestEveryFieldHasARow: what a sandbox can be asked for has a row that reads it
 // back, or a written reason; a new field fails here until it has its line.

@@ -37,9 +37,9 @@ func (s *supervisor) Posture(context.Context) (api.Posture, error) {
 		s.mountLayer(r), s.maskLayer(r), s.coverLayer(r), s.fileLayer(), s.landlockLayer(), s.seccompLayer(r),
 		s.networkLayer(r), s.listenerLayer(r), s.terminalLayer(r), coreLayer(r.agent), s.auditLayer(),
 		// What this build does not have yet is said, not left out.
-		{Name: "resources", State: api.Absent, Detail: "no limits of the sandbox's own: the user's limits hold", Want: "cgroup limits", Fix: "ulimit -v KILOBYTES -u PROCESSES  (before creel run)"},
 		s.socketLayer(),
 	}}
+	p.Layers = append(p.Layers, s.limitLayers()...)
 	for i, l := range p.Layers {
 		if l.State != api.Enforced && l.Fix == "" {
 			// It was in force at the start, else there would have been none: whoever

@@ -244,5 +244,10 @@ func static(old, new *policy.Document) (parts []string) {
 	if !slices.Equal(old.Syscalls.Open, new.Syscalls.Open) || !slices.Equal(old.Syscalls.Closed, new.Syscalls.Closed) {
 		parts = append(parts, "syscalls")
 	}
+	now, next := old.Resources, new.Resources
+	now.At, next.At = policy.Position{}, policy.Position{}
+	if now != next {
+		parts = append(parts, "resources")
+	}
 	return parts
 }

@@ -45,6 +45,7 @@ type supervisor struct {
 	reload  sync.Mutex    // one reload at a time
 	moved   chan struct{} // another file is the policy now
 
+	socket *api.Socket
 	log    *audit.Log
 	counts counter
 	who    person
@@ -100,6 +101,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer socket.Close()
+	s.socket = socket
+	if err := collect(socket.Dir()); err != nil { // of a dead sandbox with this name
+		s.o.Notice("left by a sandbox that was killed: " + err.Error())
+	}
+	// After the end: what is ours is empty by then, and only the record is left.
+	defer func() { _ = collect(socket.Dir()) }()
 	if err := s.openAudit(); err != nil {
 		return nil, err
 	}
@@ -276,9 +283,12 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if s.egress != nil {
 		s.egress.Abort()
 	}
+	reason := strings.Join(s.box.Hits(exit), "; ")
+	if reason != "" {
+		s.o.Notice(reason)
+	}
 	s.box.End()
 	s.sweep()
-	reason := ""
 	if s.stopping.Load() {
 		reason, err = errStopped.Error(), nil
 		if exit == (sandbox.Exit{}) {

@@ -1,0 +1,366 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/creel-run/creel/sandbox/cgroup"
+	"github.com/creel-run/creel/sandbox/spec"
+)
+
+// limits is how the limits of one sandbox are enforced.
+type limits struct {
+	asked Limits // as the operator wrote them
+	want  Limits // with the defaults
+	group *cgroup.Group
+}
+
+// planLimits makes the control group and fits the plan's own folders. What was
+// asked for and cannot be enforced is an error, unless it was accepted.
+func planLimits(c Config, p *plan) (*limits, error) {
+	l := &limits{asked: c.Limits, want: c.Limits}
+	if l.want.Memory == 0 {
+		l.want.Memory = totalMemory() / 100 * defaultMemory &^ (1<<20 - 1)
+	}
+	if l.want.PIDs == 0 {
+		l.want.PIDs = defaultPIDs
+	}
+	if l.want.OpenFiles == 0 {
+		l.want.OpenFiles = defaultOpenFiles
+	}
+	if l.want.Disk > 0 {
+		shareOut(p.spec.Mounts, l.want.Disk)
+		if at := hostWrite(p.spec.Mounts); at != "" && !c.Limits.BestEffort {
+			return nil, &NotSupported{Feature: "a limit on what all files together may take in " + at + ", a folder of the host that the agent may write,",
+				Fix: "let it be read-only (--workspace DIR:ro), or accept a limit for each file alone: --limits best_effort (in a policy: resources: {compatibility: best_effort})"}
+		}
+	}
+	name := c.Name
+	if name == "" {
+		name = "sandbox"
+	}
+	l.group = cgroup.Make(name, cgroup.Limits{Memory: l.want.Memory, PIDs: l.want.PIDs + ofInit, CPU: l.want.CPU}, c.OnGroup)
+	for _, need := range []struct {
+		controller string
+		asked      bool
+		what       string
+	}{
+		{cgroup.Memory, c.Limits.Memory > 0, "a memory limit"},
+		{cgroup.CPU, c.Limits.CPU > 0, "a processor limit"},
+	} {
+		why := l.group.Missing[need.controller]
+		if why == "" || !need.asked {
+			continue
+		}
+		if !c.Limits.BestEffort {
+			_ = l.group.Close()
+			return nil, &NotSupported{Feature: need.what, Err: errors.New(why), Fix: groupFix + ", or accept less: --limits best_effort (in a policy: resources: {compatibility: best_effort})"}
+		}
+		p.degraded = append(p.degraded, need.what+" is not enforced: "+why)
+	}
+	return l, nil
+}
+
+// ofInit is how many threads creel's own process in the sandbox may need: it is in
+// the group, too, and a bomb must not keep it from reaping.
+const ofInit = 16
+
+// groupFix is how an ordinary user gets a control group.
+const groupFix = "systemd-run --user --scope -p Delegate=yes creel run …"
+
+// Close removes the control group; the sandbox must have ended.
+func (l *limits) Close() error {
+	if l == nil || l.group == nil {
+		return nil
+	}
+	return l.group.Close()
+}
+
+func totalMemory() int64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return int64(uint64(info.Totalram) * uint64(info.Unit))
+}
+
+// shareOut gives each of the sandbox's own folders its part of the bytes, in
+// proportion to their usual sizes.
+func shareOut(mounts []spec.Mount, total int64) {
+	share := func(m spec.Mount) int64 {
+		n, err := strconv.ParseInt(strings.TrimSuffix(m.Size, "%"), 10, 64)
+		if m.Kind != spec.MountTmpfs || !strings.HasSuffix(m.Size, "%") || err != nil {
+			return 0
+		}
+		return n
+	}
+	var all int64
+	for _, m := range mounts {
+		all += share(m)
+	}
+	page := int64(os.Getpagesize())
+	for i, m := range mounts {
+		if n := share(m); n > 0 {
+			bytes := max(total*n/all/page*page, page) // the kernel takes 0 for no limit
+			mounts[i].Size = strconv.FormatInt(bytes, 10)
+			mounts[i].Inodes = min(m.Inodes, max(uint64(bytes/1024), 64))
+		}
+	}
+}
+
+// hostWrite names a folder of the host that the agent may write; "" is none.
+func hostWrite(mounts []spec.Mount) string {
+	for _, m := range mounts {
+		if m.Kind == spec.MountBind && m.Write && !m.Device && !m.File {
+			return m.Target
+		}
+	}
+	return ""
+}
+
+// apply sets what hangs on the agent's process, from outside, while it still
+// waits for go: everything that it starts inherits it, and it can raise none of it.
+func (l *limits) apply(ctx context.Context, s *Sandbox) error {
+	pid, err := s.waitAgent(ctx)
+	if err != nil {
+		// There is none: the stage says why. An agent that comes late is not let go.
+		if _, _, cause := s.control.expect(ctx, spec.MsgStarted); cause != nil {
+			return s.explain(cause)
+		}
+		return fmt.Errorf("set limits: %w", err)
+	}
+	for _, r := range l.rlimits() {
+		var now unix.Rlimit
+		if err := unix.Prlimit(pid, r.which, nil, &now); err != nil {
+			return fmt.Errorf("set limits: read %s: %w", r.name, err)
+		}
+		next := unix.Rlimit{Cur: min(r.value, now.Cur, now.Max), Max: min(r.value, now.Max)}
+		if r.which == unix.RLIMIT_NPROC {
+			next.Cur = next.Max
+		}
+		if err := unix.Prlimit(pid, r.which, &next, nil); err != nil {
+			return fmt.Errorf("set limits: %s: %w", r.name, err)
+		}
+	}
+	// The file cannot be opened for writing from inside: Landlock. Where that is
+	// absent, an agent can take the raise back, never more than that.
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(oomScore)), 0); err != nil {
+		return fmt.Errorf("set limits: %w", err)
+	}
+	for _, c := range cgroup.Controllers() {
+		if l.group.Missing[c] == "" && !l.group.Holds(pid, c) {
+			return fmt.Errorf("set limits: the agent is not in its %s control group", c)
+		}
+	}
+	return nil
+}
+
+// waitAgent waits for the agent's process: without a notification listener the
+// stage may not have forked it yet.
+func (s *Sandbox) waitAgent(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	for {
+		pid, err := s.AgentPID()
+		if err == nil {
+			return pid, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+type rlimit struct {
+	which int
+	name  string
+	value uint64
+}
+
+// rlimits are those of the agent. RLIMIT_NPROC counts the processes of the
+// agent's user namespace alone (Linux 5.14), so it is a limit of this sandbox.
+func (l *limits) rlimits() []rlimit {
+	list := []rlimit{
+		{unix.RLIMIT_NPROC, "RLIMIT_NPROC", uint64(l.want.PIDs + ofInit)}, // the group refuses first, and counts
+		{unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", uint64(l.want.OpenFiles)},
+	}
+	if l.group.Missing[cgroup.PIDs] != "" {
+		list[0].value = uint64(l.want.PIDs)
+	}
+	if l.want.Disk > 0 {
+		list = append(list, rlimit{unix.RLIMIT_FSIZE, "RLIMIT_FSIZE", uint64(l.want.Disk)})
+	}
+	if l.group.Missing[cgroup.Memory] != "" && l.want.Memory > 0 {
+		// Not RLIMIT_AS: runtimes reserve far more addresses than they use.
+		list = append(list, rlimit{unix.RLIMIT_DATA, "RLIMIT_DATA", uint64(l.want.Memory)})
+	}
+	return list
+}
+
+// Hits says in words which limits the sandbox ran into until its exit; empty: none.
+func (s *Sandbox) Hits(e Exit) []string {
+	if s.limits == nil {
+		return nil
+	}
+	now := s.limits.group.Read()
+	var hits []string
+	switch {
+	case now.OOMKills > 0 && e.Signal == int(syscall.SIGKILL):
+		hits = append(hits, fmt.Sprintf("the agent was killed by its memory limit (%s): raise --memory", Size(now.Memory)))
+	case now.OOMKills > 0:
+		hits = append(hits, fmt.Sprintf("its memory limit (%s) killed %d of its processes: raise --memory", Size(now.Memory), now.OOMKills))
+	}
+	if now.PIDsRefused > 0 {
+		hits = append(hits, fmt.Sprintf("its process limit (%d) refused %d forks: raise --pids", now.PIDs-ofInit, now.PIDsRefused))
+	}
+	return hits
+}
+
+// Limits reads back what is in force for the agent.
+func (s *Sandbox) Limits() ([]Limit, error) {
+	pid, err := s.AgentPID()
+	if err != nil {
+		return nil, err
+	}
+	l := s.limits
+	now := l.group.Read()
+	group := fmt.Sprintf("control group version %d", l.group.Version)
+	in := func(c string) bool { return l.group.Missing[c] == "" && l.group.Holds(pid, c) }
+	rl := func(which int) uint64 {
+		var r unix.Rlimit
+		if unix.Prlimit(pid, which, nil, &r) != nil {
+			return unix.RLIM_INFINITY
+		}
+		return r.Max
+	}
+	return []Limit{
+		l.memory(in(cgroup.Memory), now, group, rl(unix.RLIMIT_DATA)),
+		l.cpu(in(cgroup.CPU), now, group),
+		l.pids(in(cgroup.PIDs), now, group, rl(unix.RLIMIT_NPROC)),
+		l.openFiles(rl(unix.RLIMIT_NOFILE)),
+		l.disk(s.Plan.Mounts, rl(unix.RLIMIT_FSIZE)),
+		oomOrder(pid),
+	}, nil
+}
+
+func (l *limits) memory(in bool, now cgroup.State, group string, data uint64) Limit {
+	r := Limit{Name: "memory", Want: "at most " + Size(l.want.Memory) + " for all its processes together"}
+	switch {
+	case in && now.Memory > 0:
+		r.Held = now.Memory <= l.want.Memory && now.SwapCounted
+		r.Detail = fmt.Sprintf("at most %s, %s", Size(now.Memory), group)
+		if !now.SwapCounted {
+			r.Detail += "; swap is not counted"
+			r.Fix = "boot with swapaccount=1, or without swap: swapoff -a"
+		}
+	case in:
+		r.Detail = "no limit in its " + group
+	case data <= uint64(l.want.Memory):
+		r.Detail = fmt.Sprintf("at most %s for each process alone: %s", Size(int64(data)), l.why(cgroup.Memory))
+		r.Fix = groupFix
+	default:
+		r.Absent, r.Detail, r.Fix = true, l.why(cgroup.Memory), groupFix
+	}
+	return r
+}
+
+func (l *limits) cpu(in bool, now cgroup.State, group string) Limit {
+	r := Limit{Name: "cpu", Want: "a control group of its own"}
+	switch {
+	case in && l.want.CPU == 0:
+		r.Held, r.Detail = true, "no limit asked; all its processes together weigh as one, "+group
+	case in && now.CPU > 0:
+		r.Held = now.CPU <= l.want.CPU
+		r.Detail = fmt.Sprintf("at most %s processors, %s", strconv.FormatFloat(float64(now.CPU)/1000, 'f', -1, 64), group)
+	case in:
+		r.Detail = "no limit in its " + group
+	case l.want.CPU == 0:
+		r.Detail, r.Fix = "no limit asked; each of its processes weighs as one: "+l.why(cgroup.CPU), groupFix
+	default:
+		r.Absent, r.Detail, r.Fix = true, l.why(cgroup.CPU), groupFix
+	}
+	return r
+}
+
+func (l *limits) pids(in bool, now cgroup.State, group string, nproc uint64) Limit {
+	r := Limit{Name: "processes", Want: "at most " + strconv.FormatInt(l.want.PIDs, 10)}
+	var by []string
+	if in && now.PIDs > 0 && now.PIDs <= l.want.PIDs+ofInit {
+		by = append(by, fmt.Sprintf("%s (%d, %d of them kept for creel's init)", group, now.PIDs, ofInit))
+	}
+	if nproc <= uint64(l.want.PIDs+ofInit) {
+		by = append(by, fmt.Sprintf("RLIMIT_NPROC in its user namespace (%d)", nproc))
+	}
+	r.Held = len(by) > 0
+	r.Detail = fmt.Sprintf("at most %d, threads included: %s", l.want.PIDs, strings.Join(by, ", "))
+	if !r.Held {
+		r.Detail = "no limit: " + l.why(cgroup.PIDs)
+	}
+	return r
+}
+
+func (l *limits) openFiles(most uint64) Limit {
+	return Limit{Name: "open files", Held: most <= uint64(l.want.OpenFiles), Want: "at most " + strconv.FormatInt(l.want.OpenFiles, 10),
+		Detail: fmt.Sprintf("at most %d for each process", most)}
+}
+
+func (l *limits) disk(mounts []spec.Mount, file uint64) Limit {
+	r := Limit{Name: "disk", Held: true, Want: "a limit on all that it writes", Detail: "its own folders: a share of the memory each"}
+	if l.want.Disk > 0 {
+		r.Held = file <= uint64(l.want.Disk)
+		r.Detail = fmt.Sprintf("at most %s in its own folders together, and in any single file", Size(l.want.Disk))
+	}
+	if hostWrite(mounts) != "" {
+		r.Held = false
+		r.Detail += "; folders of the host that it may write: not limited"
+		r.Fix = "creel run --workspace DIR:ro …, or a quota of the file system"
+	}
+	return r
+}
+
+// oomOrder: the kernel's choice when the machine is out of memory.
+func oomOrder(pid int) Limit {
+	r := Limit{Name: "oom", Want: "oom_score_adj " + strconv.Itoa(oomScore)}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+	n, perr := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || perr != nil {
+		r.Absent, r.Detail = true, "oom_score_adj cannot be read"
+		return r
+	}
+	r.Held = n >= oomScore
+	r.Detail = fmt.Sprintf("the agent goes before creel (oom_score_adj %d)", n)
+	return r
+}
+
+func (l *limits) why(controller string) string {
+	if w := l.group.Missing[controller]; w != "" {
+		return w
+	}
+	return "the agent is not in its control group"
+}
+
+// Size shows bytes as an operator writes them.
+func Size(n int64) string {
+	for _, u := range []struct {
+		unit string
+		n    int64
+	}{{"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}} {
+		if n >= u.n && n%u.n == 0 {
+			return strconv.FormatInt(n/u.n, 10) + u.unit
+		}
+	}
+	if n >= 1<<20 {
+		return strconv.FormatInt(n>>20, 10) + "M"
+	}
+	return strconv.FormatInt(n, 10)
+}
