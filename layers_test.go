@@ -40,6 +40,8 @@ var layers = []layer{
 		"data and readers that sandbox hands out"},
 	{[]string{"sandbox/caller"}, []string{"audit", "fault", "kernel"},
 		"who is calling is told from the kernel alone, never from what a policy says"},
+	{[]string{"sandbox/cgroup"}, []string{"kernel"},
+		"control groups and nothing else: what a missing limit means is sandbox's to say"},
 	{[]string{"sandbox/spec"}, nil,
 		"what the supervisor's side tells the stage: plain data, linked into both"},
 	{[]string{"sandbox/stage"}, []string{"sandbox/spec"},

@@ -54,7 +54,7 @@ func limitRows() []row {
 	rows := []row{
 		{"memory", "enforced", "at most #M, control group version #", "", ""},
 		{"cpu", "enforced", "no limit asked; all its processes together weigh as one, control group version #", "", ""},
-		{"processes", "enforced", "at most #, threads included: control group version # (#, # of them kept for creel's init), RLIMIT_NPROC in its user namespace (#)", "", ""},
+		{"processes", "enforced", "at most #, threads included: control group version # (# for creel's init among them), RLIMIT_NPROC in its user namespace", "", ""},
 		{"open files", "enforced", "at most # for each process", "", ""},
 		{"disk", "degraded", ofHost, "", ""},
 		{"oom", "enforced", "the agent goes before creel (oom_score_adj #)", "", ""},
@@ -63,7 +63,7 @@ func limitRows() []row {
 		const why = "version #, and its groups are not this user's: permission denied"
 		rows[0].State, rows[0].Detail = "degraded", "at most #M for each process alone: "+why
 		rows[1].State, rows[1].Detail = "degraded", "no limit asked; each of its processes weighs as one: "+why
-		rows[2].Detail = "at most #, threads included: RLIMIT_NPROC in its user namespace (#)"
+		rows[2].Detail = "at most #, threads included: RLIMIT_NPROC in its user namespace"
 	}
 	return rows
 }

@@ -150,8 +150,9 @@ func (l *limits) apply(ctx context.Context, s *Sandbox) error {
 			return fmt.Errorf("set limits: %s: %w", r.name, err)
 		}
 	}
-	// The file cannot be opened for writing from inside: Landlock. Where that is
-	// absent, an agent can take the raise back, never more than that.
+	// Where creel has CAP_SYS_RESOURCE this is for good; elsewhere an agent can take
+	// the raise back, never more. The memory limit is the wall, this the order
+	// behind it.
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(oomScore)), 0); err != nil {
 		return fmt.Errorf("set limits: %w", err)
 	}
@@ -296,13 +297,17 @@ func (l *limits) pids(in bool, now cgroup.State, group string, nproc uint64) Lim
 	r := Limit{Name: "processes", Want: "at most " + strconv.FormatInt(l.want.PIDs, 10)}
 	var by []string
 	if in && now.PIDs > 0 && now.PIDs <= l.want.PIDs+ofInit {
-		by = append(by, fmt.Sprintf("%s (%d, %d of them kept for creel's init)", group, now.PIDs, ofInit))
+		by = append(by, fmt.Sprintf("%s (%d for creel's init among them)", group, ofInit))
+	}
+	most := nproc
+	if len(by) > 0 {
+		most = min(most, uint64(now.PIDs))
 	}
 	if nproc <= uint64(l.want.PIDs+ofInit) {
-		by = append(by, fmt.Sprintf("RLIMIT_NPROC in its user namespace (%d)", nproc))
+		by = append(by, "RLIMIT_NPROC in its user namespace")
 	}
 	r.Held = len(by) > 0
-	r.Detail = fmt.Sprintf("at most %d, threads included: %s", l.want.PIDs, strings.Join(by, ", "))
+	r.Detail = fmt.Sprintf("at most %d, threads included: %s", most, strings.Join(by, ", "))
 	if !r.Held {
 		r.Detail = "no limit: " + l.why(cgroup.PIDs)
 	}

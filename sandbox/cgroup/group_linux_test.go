@@ -1,0 +1,170 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/creel-run/creel/kernel"
+)
+
+// tree stands for a cgroup file system: a folder is made by its files.
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	top := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(top, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return top
+}
+
+// TestVersion2 takes the nearest group above that may have children with
+// controllers, and writes what was asked for.
+func TestVersion2(t *testing.T) {
+	next := fmt.Sprintf("creel-box-%d-%d", os.Getpid(), made.Load()+1)
+	all := "cpu memory pids"
+	top := tree(t, map[string]string{
+		"cgroup.controllers": all, "cgroup.procs": "", "cgroup.subtree_control": all,
+		"app/cgroup.controllers": all, "app/cgroup.procs": "", "app/cgroup.subtree_control": all,
+		// Its own group holds processes: the kernel would refuse, here nothing is switched on.
+		"app/term/cgroup.controllers": all, "app/term/cgroup.procs": "1\n2\n", "app/term/cgroup.subtree_control": "",
+		"app/" + next + "/memory.max": "", "app/" + next + "/memory.swap.max": "", "app/" + next + "/pids.max": "", "app/" + next + "/cpu.max": "",
+	})
+	var claimed []string
+	g := makeIn("box", Limits{Memory: 1 << 26, PIDs: 50, CPU: 500}, func(dirs []string) error { claimed = dirs; return nil },
+		map[string]string{"": "/app/term"}, []kernel.CgroupMount{{Dir: top, Root: "/", V2: true}})
+	if want := []string{filepath.Join(top, "app", next)}; g.Version != 2 || !slices.Equal(g.Dirs(), want) || !slices.Equal(claimed, want) || len(g.Missing) != 0 {
+		t.Fatalf("%+v", g)
+	}
+	if s := g.Read(); s.Memory != 1<<26 || s.PIDs != 50 || s.CPU != 500 || !s.SwapCounted {
+		t.Errorf("%+v", s)
+	}
+	if g.Dir() == nil || g.Enter() != nil || g.Leave() != nil {
+		t.Error("nothing to clone into, or a thread was to move")
+	}
+}
+
+func TestNothingToBeHad(t *testing.T) {
+	for what, own := range map[string]map[string]string{"no controllers": {"": "/a"}, "outside of the mount": {"": "/../../x", "memory": "/../y"}, "none": {}} {
+		top := tree(t, map[string]string{"a/cgroup.controllers": "", "a/cgroup.procs": ""})
+		g := makeIn("box", Limits{Memory: 1, PIDs: 1}, nil, own, []kernel.CgroupMount{{Dir: top, Root: "/", V2: true}, {Dir: top, Root: "/", Controllers: []string{"memory"}}})
+		if g.Version != 0 || len(g.Dirs()) != 0 || len(g.Missing) != len(Controllers()) || g.Close() != nil || g.Read() != (State{}) {
+			t.Errorf("%s: %+v", what, g)
+		}
+	}
+}
+
+// TestClaimStops: what cannot be recorded is not made.
+func TestClaimStops(t *testing.T) {
+	top := tree(t, map[string]string{"tasks": "", "cgroup.procs": ""})
+	g := makeIn("box", Limits{}, func([]string) error { return os.ErrPermission }, map[string]string{"pids": "/"},
+		[]kernel.CgroupMount{{Dir: top, Root: "/", Controllers: []string{"pids"}}})
+	if entries, _ := os.ReadDir(top); len(g.Dirs()) != 0 || len(entries) != 2 {
+		t.Errorf("%+v, %v", g, entries)
+	}
+}
+
+// TestRealGroup: on this kernel, whichever version it has: a child is born in
+// the group, the thread comes back, the group goes.
+func TestRealGroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("an ordinary user may have no groups to make")
+	}
+	g := Make("test", Limits{Memory: 1 << 28, PIDs: 64, CPU: 500}, nil)
+	defer g.Close()
+	if g.Version == 0 {
+		t.Skip(g.Missing)
+	}
+	before, err := os.ReadFile("/proc/thread-self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if d := g.Dir(); d != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(d.Fd())
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := g.Enter(); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Start()
+	if err := g.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range Controllers() {
+		if g.Missing[c] == "" && (!g.Holds(cmd.Process.Pid, c) || g.Holds(os.Getpid(), c)) {
+			t.Errorf("%s: the child is not in, or this process is", c)
+		}
+	}
+	if after, _ := os.ReadFile("/proc/thread-self/cgroup"); string(after) != string(before) {
+		t.Errorf("the thread did not come back:\n%s%s", before, after)
+	}
+	if s := g.Read(); s.Memory != 1<<28 || s.PIDs != 64 || s.CPU != 500 || s.PIDsNow != 1 {
+		t.Errorf("%+v", s)
+	}
+	// What a killed supervisor leaves is collected with who is in it; nothing else is touched.
+	dirs := g.Dirs()
+	other := filepath.Join(filepath.Dir(dirs[0]), "other-"+strconv.Itoa(os.Getpid()))
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(other)
+	if err := Collect(append([]string{other, "/tmp", "/", t.TempDir() + "/creel-x"}, dirs...)); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("who was in the group: %v", err)
+	}
+	for _, d := range dirs {
+		if _, err := os.Lstat(d); err == nil {
+			t.Errorf("%s is left", d)
+		}
+	}
+	if _, err := os.Lstat(other); err != nil {
+		t.Error("a group that is not creel's was removed")
+	}
+}
+
+// TestCloneIntoGroup: version 2's way, which needs no controllers.
+func TestCloneIntoGroup(t *testing.T) {
+	_, mounts, err := kernel.Cgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mounts {
+		dir := filepath.Join(m.Dir, "creel-clone-"+strconv.Itoa(os.Getpid()))
+		if !m.V2 || os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		defer os.Remove(dir)
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd := exec.Command("cat", "/proc/self/cgroup")
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(f.Fd())}
+		out, err := cmd.Output()
+		if err != nil || !strings.Contains(string(out), "0::/creel-clone-") && !strings.Contains(string(out), "/creel-clone-") {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
