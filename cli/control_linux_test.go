@@ -81,7 +81,11 @@ func start(t *testing.T) *box {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	b.end = cancel
-	go func() { done <- api.Serve(ctx, s, b) }()
+	go func() {
+		err := api.Serve(ctx, s, b)
+		_ = s.Close() // as a supervisor does when all has ended
+		done <- err
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
