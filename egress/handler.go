@@ -269,6 +269,9 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if x.h.hasBody() {
 		in = &watched{ReadCloser: x.r.Body}
 		out.Body = in
+		if d.Inspect {
+			out.Body, _ = scanForm(out.Header, in, x.judgeForm)
+		}
 		// Its framing is written anew. A server that ignores the length of a body
 		// that it does not expect ("CL.0") takes the body for the next request;
 		// told to close, a server that keeps to that much never reads it, and the
@@ -325,9 +328,8 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if f := x.g.bodyFault(); f != nil {
 		_ = c.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,
 			method: x.request.Method, path: x.request.Target.Path}, x.g.scheme)
-	} else if reason := refusedBody(in, body); reason != "" {
-		_ = c.recordDenial(&denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: reason,
-			method: x.request.Method, path: x.request.Target.Path}, x.g.scheme)
+	} else if d := x.refusedBody(in, body); d != nil {
+		_ = c.recordDenial(d, x.g.scheme)
 	}
 	if err != nil {
 		panic(http.ErrAbortHandler) // what was cut short must not look complete
@@ -348,8 +350,8 @@ func (x *exchange) failed(err error, in, body *watched) {
 	d := &denial{status: http.StatusForbidden, method: x.request.Method, path: x.request.Target.Path}
 	if f := x.g.bodyFault(); f != nil {
 		d.status, d.code, d.layer, d.reason = f.status, codeRequest, layerHTTP, f.reason
-	} else if reason := refusedBody(in, body); reason != "" {
-		d.code, d.layer, d.reason = codeCredential, layerCredential, reason
+	} else if refused := x.refusedBody(in, body); refused != nil {
+		d = refused
 	} else if x.r.Context().Err() != nil || in.failed() != nil {
 		panic(http.ErrAbortHandler) // the client is gone, or was cut off
 	} else {
@@ -412,12 +414,21 @@ func (b *watched) failed() error {
 	return b.err
 }
 
-// refusedBody is the reason if what wraps the body stopped it, not the client.
-func refusedBody(in, body *watched) string {
-	if err := body.failed(); err != nil && in.failed() == nil {
-		return err.Error()
+// refusedBody is the denial if what wraps the body stopped it, not the client.
+func (x *exchange) refusedBody(in, body *watched) *denial {
+	err := body.failed()
+	if err == nil || in.failed() != nil {
+		return nil
 	}
-	return ""
+	d := &denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: err.Error(),
+		method: x.request.Method, path: x.request.Target.Path}
+	if other := (*overrideError)(nil); errors.As(err, &other) {
+		d.code, d.layer = codePolicy, layerRequest
+		x.c.mu.Lock()
+		d.rule = x.c.decision.Rule
+		x.c.mu.Unlock()
+	}
+	return d
 }
 
 func pathOnly(t string) string {

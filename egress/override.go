@@ -17,8 +17,7 @@ const maxOverrides = 4
 // _method; Google's services $httpMethod), so such a request is judged as each
 // of them, and every one must be allowed. ok is false if there are too many.
 //
-// The same parameter in a body is not seen here: a rule that allows POST on a
-// path of such a framework allows what POST can be turned into.
+// The same field in the body of a form is judged while it is read: see scanForm.
 func overrides(method, query string) (methods []string, ok bool) {
 	for _, pair := range strings.FieldsFunc(query, func(c rune) bool { return c == '&' || c == ';' }) {
 		key, value, _ := strings.Cut(pair, "=")

@@ -13,12 +13,14 @@ import (
 
 // Config is a route: where inference goes.
 type Config struct {
-	URL     string            // base URL of the backend, as the operator wrote it
-	Key     secret.Value      // sent in the way of the protocol; zero: none
-	Model   string            // forces every request to this model; wins over Models
-	Models  map[string]string // asked name to sent name; "*": every other name. Without a match the name stays
-	Hosts   []string          // model hosts to claim, patterns allowed; nil: the built-in list
-	RootCAs *x509.CertPool    // that verify the backend; nil: the system's
+	URL          string            // base URL of the backend, as the operator wrote it
+	Key          secret.Value      // sent in the way of the protocol; zero: none
+	Model        string            // forces every request to this model; wins over Models
+	Models       map[string]string // asked name to sent name; "*": every other name. Without a match the name stays
+	Hosts        []string          // model hosts to claim, patterns allowed; nil: the built-in list
+	ServerTools  []string          // tools that the service may run by itself, such as web_search; nil: none
+	RemoteInputs bool              // inputs may be URLs, which the service fetches
+	RootCAs      *x509.CertPool    // that verify the backend; nil: the system's
 }
 
 // Route is a live route, safe for concurrent use. A nil Route claims only

@@ -50,6 +50,9 @@ func (r *Route) Serve(w http.ResponseWriter, req *http.Request, record func(audi
 	if c.asked != c.sent {
 		ev.Detail["asked_model"] = c.asked
 	}
+	if len(c.removed) > 0 {
+		ev.Detail["removed_tools"] = strings.Join(c.removed, ",")
+	}
 	if record(ev) != nil {
 		unrecorded().write(w, c.end.protocol)
 		return
@@ -82,6 +85,8 @@ type exchange struct {
 	sent   string
 	body   []byte
 	held   int64
+
+	removed []string // tools of the service
 
 	status int   // of the answer that the agent got
 	in     int64 // bytes of its body
@@ -129,6 +134,12 @@ func (c *exchange) judge() *refusal {
 		c.release()
 		return err
 	}
+	removed, err := c.remoteAllowed()
+	if err != nil {
+		c.release()
+		return &refusal{status: http.StatusForbidden, reason: err.Error(), hint: doNotDodge}
+	}
+	c.removed = removed
 	return nil
 }
 

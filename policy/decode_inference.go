@@ -45,6 +45,20 @@ func (d *decoder) inference(v value) *Inference {
 	if h, ok := s.get("remove_hosts"); ok {
 		inf.RemoveHosts = d.hostNames(h)
 	}
+	if l, ok := s.get("server_tools"); ok {
+		d.list(l, "names of tools", func(_ int, item value) {
+			const want = "the name of a tool without its version, such as web_search"
+			text, ok := d.text(item, want)
+			if ok && !isVariable(text) {
+				d.fault(item, BadValue, show(text), want, "")
+				return
+			}
+			inf.ServerTools = append(inf.ServerTools, text)
+		})
+	}
+	if u, ok := s.get("remote_inputs"); ok {
+		inf.RemoteInputs = d.boolean(u)
+	}
 	return inf
 }
 

@@ -202,12 +202,14 @@ type QueryRule struct {
 // Inference is version 2's inference section. The key is a reference: a
 // literal secret in a policy is a fault.
 type Inference struct {
-	Backend     string            // base URL
-	Key         string            // "env:VAR" or "file:PATH"; empty: none
-	Model       string            // forces every request to this model
-	Models      map[string]string // asked name to sent name
-	Hosts       []string          // replaces the built-in list of model hosts; nil: keeps it
-	AddHosts    []string
-	RemoveHosts []string
-	At          Position
+	Backend      string            // base URL
+	Key          string            // "env:VAR" or "file:PATH"; empty: none
+	Model        string            // forces every request to this model
+	Models       map[string]string // asked name to sent name
+	Hosts        []string          // replaces the built-in list of model hosts; nil: keeps it
+	AddHosts     []string
+	RemoveHosts  []string
+	ServerTools  []string // tools that the model service may run by itself, such as web_search
+	RemoteInputs bool     // inputs may be URLs, which the service fetches
+	At           Position
 }

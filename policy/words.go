@@ -138,6 +138,8 @@ var (
 		{"hosts", 2, true},
 		{"add_hosts", 2, true},
 		{"remove_hosts", 2, true},
+		{"server_tools", 2, true},
+		{"remote_inputs", 2, true},
 	}
 )
 

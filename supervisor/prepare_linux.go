@@ -320,6 +320,7 @@ func (r *route) build(doc *policy.Document) (*inference.Route, error) {
 		}
 		conf.Models = d.Models
 		conf.Hosts = inference.ModelHosts(d)
+		conf.ServerTools, conf.RemoteInputs = d.ServerTools, d.RemoteInputs
 	}
 	if conf.URL == "" {
 		if r.flags.Model != "" {
