@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,101 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// TestEscapeKernel: KRN, and what of PROC and CRED is the kernel's to refuse.
-func TestEscapeKernel(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		outside := fmt.Sprintf("creel-e2e-outside-%d", os.Getpid())
-		abstract, err := net.Listen("unix", "@"+outside)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer abstract.Close()
-		l := box{policy: policyHead() + "network_policies: {}\n"}.start(t)
-		t.Run("escape_KRN-02_KRN-04_KRN-14_CRED-19_PROC-07", func(t *testing.T) {
-			if x := l.probe("kernel"); x.Code != 0 || !strings.Contains(string(x.Stdout), "all refused") {
-				t.Errorf("status %d: %s%s", x.Code, x.Stdout, x.Stderr)
-			}
-		})
-		t.Run("escape_KRN-05", func(t *testing.T) {
-			for _, abi := range []string{"int80", "x32"} {
-				if x := l.probe(abi); x.Code != 128+int(syscall.SIGSYS) {
-					t.Errorf("%s: status %d, want a kill by SIGSYS: %s%s", abi, x.Code, x.Stdout, x.Stderr)
-				}
-			}
-		})
-		t.Run("escape_KRN-10", func(t *testing.T) {
-			if c, err := net.Dial("unix", "@"+outside); err != nil {
-				t.Fatal(err) // the control: from here it can be reached
-			} else {
-				_ = c.Close()
-			}
-			if x := l.probe("connect-abstract", outside); x.Code == 0 {
-				t.Error("an abstract socket of the host was reached")
-			}
-		})
-		t.Run("escape_KRN-11", func(t *testing.T) {
-			got := l.sh("kill -9 1; kill -STOP 1; kill -9 " + fmt.Sprint(l.cmd.Process.Pid) + "; ls -d /proc/[0-9]* | wc -l; cat /proc/[0-9]*/comm | sort -u | tr '\\n' ' '")
-			if strings.Contains(got, "creel ") || strings.Contains(got, "systemd") {
-				t.Errorf("processes of the host are visible: %s", got)
-			}
-			if l.cmd.Process.Signal(syscall.Signal(0)) != nil {
-				t.Fatal("the supervisor is gone")
-			}
-		})
-		t.Run("escape_KRN-12", func(t *testing.T) {
-			b := box{flags: []string{"--quiet"}}
-			cmd, _, _ := b.setup(t, "python3", "-c", `
-import fcntl, termios, struct
-for name, req, arg in (("TIOCSTI", 0x5412, b"x"), ("TIOCLINUX", 0x541C, struct.pack("b", 3)), ("TIOCCONS", 0x541D, 0)):
-    try:
-        fcntl.ioctl(0, req, arg); print(name, "WORKED")
-    except OSError as e: print(name, "refused", e.errno)
-print("checked")`)
-			cmd.Env = append(cmd.Env, "PATH=/usr/bin:/bin")
-			s := onScreen(t, cmd)
-			s.exit()
-			if !eventually(func() bool { return strings.Contains(s.shown(), "checked") }) || strings.Contains(s.shown(), "WORKED") {
-				t.Error(s.shown())
-			}
-		})
-		if got := l.sh("echo alive"); got != "alive" {
-			t.Errorf("the sandbox does not work afterwards: %s", got)
-		}
-	})
-}
-
-// TestEscapeCaller: PROC.
-func TestEscapeCaller(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		s := newSink(t)
-		policy := policyHead() + "network_policies:\n  only:\n    endpoints:\n      - {host: only.test, port: 80, protocol: rest, access: full}\n    binaries:\n      - {path: /usr/bin/curl}\n" +
-			"  ok:\n    endpoints:\n      - {host: ok.test, ports: [80, 443], protocol: rest, access: full}\n    binaries: any\n"
-		a := &arena{live: box{policy: policy, flags: join(s.upstreams("only.test", "ok.test"), []string{"--trust-ca", caFile(t)})}.start(t), s: s}
-		if got := a.sh("curl -sS http://only.test/control; /proc/self/root/usr/bin/curl -sS http://only.test/alias"); !s.got("/control") {
-			t.Fatalf("the named program is refused: %s", got)
-		}
-		const py = `python3 -c 'import urllib.request as u; u.urlopen("http://only.test/MARK")'`
-		a.run(t, "PROC-01", scripts(py, "bash -c \"exec -a /usr/bin/curl "+strings.ReplaceAll(py, `"`, `\"`)+"\"",
-			`python3 -c 'import ctypes,urllib.request as u; ctypes.CDLL(None).prctl(15, b"curl"); u.urlopen("http://only.test/MARK")'`)...)
-		a.run(t, "PROC-04", scripts("cp /usr/bin/curl ./curl && ./curl -sS http://only.test/MARK", "mkdir -p usr/bin && cp /usr/bin/curl usr/bin/curl && usr/bin/curl -sS http://only.test/MARK",
-			"$(ls /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* 2>/dev/null | head -1) /usr/bin/curl -sS http://only.test/MARK", "cp /usr/bin/curl /tmp/curl && /tmp/curl -sS http://only.test/MARK",
-			"cp /usr/bin/curl '/tmp/curl (deleted)' && '/tmp/curl (deleted)' -sS http://only.test/MARK", "/usr/bin/curl -sS -x http://127.0.0.1:3128 http://ok.test/; cp /usr/bin/curl c2; ./c2 -sS -x http://127.0.0.1:3128 http://only.test/MARK")...)
-		a.run(t, "PROC-05", scripts("cp /usr/bin/python3 ./p && ./p -c 'import os; os.unlink(\"p\"); import urllib.request as u; u.urlopen(\"http://only.test/MARK\")'",
-			"cp /usr/bin/python3 ./p && ./p -c 'import os; os.unlink(\"p\"); os.symlink(\"/usr/bin/curl\", \"p\"); import urllib.request as u; u.urlopen(\"http://only.test/MARK\")'")...)
-		// Execution without a file is not refused yet; it is nobody whom a rule names.
-		a.run(t, "KRN-03", script(probePath()+" probe memfd /usr/bin/curl -sS http://only.test/MARK"))
-		// Descriptors passed on: the socket is its opener's.
-		a.run(t, "PROC-09-inherit", script(`bash -c 'exec 3<>/dev/tcp/only.test/80; printf "GET /MARK HTTP/1.1\r\nHost: only.test\r\n\r\n" >&3; exec /usr/bin/curl --version'`))
-		// Last: equal denials in a row are recorded as a number only.
-		a.run(t, "PROC-09", script(`for i in $(seq 40); do bash -c 'exec 3<>/dev/tcp/only.test/80; printf "GET /MARK HTTP/1.1\r\nHost: only.test\r\n\r\n" >&3' & done; wait`),
-			script(`python3 -c '
-import os, socket
-s = socket.create_connection(("only.test", 80))
-s.send(b"GET /MARK HTTP/1.1\r\nHost: only.test\r\n\r\n")
-os.execv("/usr/bin/curl", ["curl", "--version"])'`))
-	})
-}
 
 // TestEscapeFiles: FS.
 func TestEscapeFiles(t *testing.T) {
