@@ -20,6 +20,8 @@ type IO struct {
 	// Run starts a sandbox and returns the exit status of its command. Package
 	// main sets it; nil where sandboxes cannot run.
 	Run RunFunc
+	// Selftest attacks a sandbox of this installation; nil as Run.
+	Selftest SelftestFunc
 }
 
 // writeJSON prints v as one indented document.

@@ -56,7 +56,7 @@ func newRoot(streams IO) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newRun(streams), newLs(streams), newPosture(streams), newReload(streams), newStop(streams),
-		newPolicy(streams), newAudit(streams), newDoctor(streams), newVersion(streams), newCompletion(streams),
+		newPolicy(streams), newAudit(streams), newDoctor(streams), newSelftest(streams), newVersion(streams), newCompletion(streams),
 	)
 	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\n" + exitHelp + "{{end}}")
 	return root

@@ -131,6 +131,9 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 // rememberPolicy records what the operator trusted, for every folder that the
 // agent can write.
 func (s *supervisor) rememberPolicy() error {
+	if s.o.Program != "" {
+		return nil
+	}
 	home := "" // of a policy that would be found by itself
 	if filepath.Base(s.source.path) == policyName {
 		home = filepath.Dir(s.source.path)

@@ -42,6 +42,11 @@ type Options struct {
 	Upstreams []string
 	TrustCA   []string
 
+	// Program is a file of Creel's own that the agent may read and execute though
+	// no policy names it (creel selftest). It is no agent's work: what such a run
+	// finds in the workspace is not remembered as trusted.
+	Program string
+
 	Stdin, Stdout, Stderr *os.File
 
 	Notice  func(text string) // warnings, before and while the sandbox runs; may be nil

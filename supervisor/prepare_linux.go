@@ -204,6 +204,9 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	for _, p := range doc.Filesystem.NoExec {
 		c.NoExec = append(c.NoExec, s.inWorkspace(p.Path))
 	}
+	if s.o.Program != "" {
+		c.ReadOnly = append(c.ReadOnly, sandbox.Declared{Path: s.o.Program})
+	}
 	var err error
 	if c.RunAsUser, err = runAs(doc.Process.RunAsUser); err != nil {
 		return c, err

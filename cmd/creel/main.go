@@ -12,6 +12,9 @@ func main() {
 	if kernel.IsProbe(os.Args) {
 		os.Exit(kernel.RunProbe(os.Args))
 	}
-	streams := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.LookupEnv, Run: run}
+	if isPart(os.Args) {
+		os.Exit(runPart(os.Args))
+	}
+	streams := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.LookupEnv, Run: run, Selftest: selfTest}
 	os.Exit(cli.Main(context.Background(), os.Args[1:], streams))
 }

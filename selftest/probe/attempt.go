@@ -14,6 +14,10 @@ const (
 	Processes   = "processes"
 	Network     = "network"
 	Descriptors = "descriptors"
+	Landlock    = "landlock"
+	DNS         = "names"
+	Credentials = "credentials"
+	UnixSockets = "unix sockets"
 )
 
 // Attempt is one thing that must not work inside.
