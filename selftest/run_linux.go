@@ -40,8 +40,11 @@ var layerOf = map[string]string{
 	"user": probe.Privileges, "groups": probe.Privileges, "privileges": probe.Privileges,
 	"masks": probe.Mounts, "files": probe.Mounts, "mounts": probe.Mounts,
 	"init": probe.Processes, "terminal": probe.Processes, "core dumps": probe.Processes,
-	"listeners": probe.Network,
+	"listeners": probe.Network, "protected": probe.Mounts,
+	"memory": resources, "cpu": resources, "processes": resources, "limits": resources, "open files": resources, "disk": resources, "oom": resources,
 }
+
+const resources = "resources"
 
 // Run attacks a sandbox from inside and looks at it from outside. An error means
 // that there was no sandbox to judge.
