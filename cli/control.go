@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -117,25 +118,38 @@ func runReload(ctx context.Context, name, policy string, asJSON bool, streams IO
 }
 
 func newStop(streams IO) *cobra.Command {
-	var asJSON bool
+	var force, asJSON bool
 	cmd := &cobra.Command{
-		Use:               "stop NAME",
-		Short:             "End a sandbox and everything in it",
-		Example:           "  creel stop claude-7f3a",
+		Use:   "stop NAME",
+		Short: "End a sandbox and everything in it",
+		Long: `End a sandbox and everything in it.
+
+Its command gets SIGTERM and ten seconds to end. With --force the supervisor is
+killed at once, and the kernel ends the sandbox with it: for one that does not
+answer. The audit log stays, without a line for the end.`,
+		Example:           "  creel stop claude-7f3a\n  creel stop --force claude-7f3a",
 		Args:              exactly(1),
 		ValidArgsFunction: completeNames,
-		RunE:              func(cmd *cobra.Command, args []string) error { return runStop(cmd.Context(), args[0], asJSON, streams) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runStop(cmd.Context(), args[0], force, asJSON, streams)
+		},
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "kill the supervisor, whether it answers or not")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func runStop(ctx context.Context, name string, asJSON bool, streams IO) error {
+func runStop(ctx context.Context, name string, force, asJSON bool, streams IO) error {
 	c, err := dial(name)
 	if err != nil {
 		return err
 	}
-	if err := c.Stop(ctx); err != nil {
+	if force {
+		err = api.KillOwner(ctx, name)
+	} else {
+		err = askToStop(ctx, c, name)
+	}
+	if err != nil {
 		return err
 	}
 	gone := waitGone(ctx, name)
@@ -143,9 +157,23 @@ func runStop(ctx context.Context, name string, asJSON bool, streams IO) error {
 		return writeJSON(streams.Out, map[string]any{"name": name, "stopped": gone})
 	}
 	if !gone {
-		return fault.Errorf("stop sandbox", "%s has not ended within %s", name, stopWait)
+		return fault.Wrap(fmt.Errorf("%s has not ended within %s", name, stopWait), "stop sandbox", fault.General, "creel stop --force "+name)
 	}
 	line(streams.Out, "%s: stopped", name)
+	return nil
+}
+
+// askToStop does not wait long for an answer: a supervisor agrees at once.
+func askToStop(ctx context.Context, c *api.Client, name string) error {
+	var pid int
+	if err := awake(ctx, name, &pid); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if err := c.Stop(ctx); err != nil {
+		return fault.Wrap(err, "", 0, "creel stop --force "+name)
+	}
 	return nil
 }
 
