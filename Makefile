@@ -67,6 +67,10 @@ deps: ## write cmd/creel/deps.txt, the list of modules in the binary
 attacks: stage ## try every line of the attack catalogue and print the results (ARGS=-json)
 	@$(GO) run ./internal/attacks $(ARGS)
 
+.PHONY: kill-test
+kill-test: build ## kill supervisor, init or agent KILLS (1000) times at random moments
+	CREEL_KILLS=$(or $(KILLS),1000) $(GO) test ./e2e -run 'TestRandomKill' -count=1 -timeout 50m -v
+
 .PHONY: bench
 bench: build ## measure against the peers and write docs/BENCHMARKS.md
 	./bench/run

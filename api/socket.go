@@ -211,10 +211,11 @@ func Names() ([]string, error) {
 	return names, nil
 }
 
-// Left is told the folder of each dead sandbox that holds more than Creel's own
-// lock and socket, while nobody else can claim it. What it does not remove stays.
+// Left removes the folders of dead sandboxes. clean is told each that holds more
+// than Creel's own lock and socket, while nobody else can claim it; what it does
+// not remove stays.
 func Left(clean func(dir string) error) error {
-	var failed error
+	_, failed := Names() // removes those that hold no more
 	for _, root := range runtimeDirs() {
 		entries, err := listRoot(root)
 		if err != nil {

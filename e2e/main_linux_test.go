@@ -204,7 +204,7 @@ func asOrdinaryUser(t *testing.T) {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "USER=tester", "LANG=C.UTF-8", "TMPDIR=/tmp", "XDG_RUNTIME_DIR=" + home,
 		quickRace, asUser + "=1", shared + "=" + os.Getenv(shared), ownWorld + "=" + os.Getenv(ownWorld),
 	}
-	cmd.Env = append(cmd.Env, clientEnv()...)
+	cmd.Env = append(append(cmd.Env, clientEnv()...), kills+"="+os.Getenv(kills))
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}, Pdeathsig: syscall.SIGKILL}
 	rerun(t, fmt.Sprint("as uid ", uid), cmd)
