@@ -46,7 +46,16 @@ func NewClient(name, path string) *Client {
 			// No connection outlives its request: a command asks once.
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "unix", path)
+				conn, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "unix", path)
+				if err != nil {
+					return nil, err
+				}
+				// An agent that could write this folder could answer in its supervisor's name.
+				if err := CheckPeer(conn); err != nil {
+					_ = conn.Close()
+					return nil, err
+				}
+				return conn, nil
 			},
 		},
 	}}

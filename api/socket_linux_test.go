@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/fault"
 )
@@ -21,6 +23,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(roleVar) == "listen" { // answers everybody
+		l, err := net.Listen("unix", os.Getenv(sockVar))
+		if err != nil {
+			os.Exit(1)
+		}
+		_ = Serve(context.Background(), l, &backend{})
+	}
 	if os.Getenv(roleVar) == "connect" { // says whether the other end let it in
 		c, err := net.Dial("unix", os.Getenv(sockVar))
 		if err == nil {
@@ -220,6 +229,24 @@ func TestCheckPeer(t *testing.T) {
 		Cloneflags:  syscall.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}},
+	}
+	// Nor may it answer for a supervisor.
+	fake := filepath.Join(t.TempDir(), "fake")
+	agent := exec.Command("/proc/self/exe")
+	agent.Env = []string{roleVar + "=listen", sockVar + "=" + fake}
+	agent.SysProcAttr = mapped
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = agent.Process.Kill(); _ = agent.Wait() }()
+	for range 500 {
+		if _, err := os.Lstat(fake); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if _, err := NewClient("box", fake).Sandbox(t.Context()); err == nil || !strings.Contains(err.Error(), "user namespace") {
+		t.Errorf("an answer from another user namespace: %v", err)
 	}
 	server, client := connect(mapped)
 	if server == nil || !strings.Contains(server.Error(), "user namespace") || client == nil {

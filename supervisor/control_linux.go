@@ -34,10 +34,12 @@ func (s *supervisor) Stop(context.Context) error {
 		return fault.Wrap(err, "stop sandbox", fault.Internal)
 	}
 	s.stopping.Store(true)
+	s.hasten()
 	if err := s.box.Signal(syscall.SIGTERM); err != nil {
 		s.box.Kill()
 		return nil
 	}
+	_ = s.box.Signal(syscall.SIGCONT) // a stopped agent would not end by itself
 	time.AfterFunc(stopGrace, s.box.Kill)
 	return nil
 }

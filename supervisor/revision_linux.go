@@ -12,6 +12,7 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -56,6 +57,12 @@ func findPolicy(o Options, t trust) (*source, error) {
 		s.named = true
 		return s, nil
 	}
+	if s.path != filepath.Join(o.Workspace, policyName) {
+		// It would be trusted as the other folder's, and whoever can write here has chosen it.
+		return nil, fault.UsageError("load policy",
+			o.Policy+" is a symbolic link to "+s.path+"; whoever can write in the folder could have made it",
+			"read it, then: creel run --policy "+s.path+" -- …")
+	}
 	ok, named, err := t.takes(filepath.Dir(s.path), s.data)
 	s.named = named
 	if err != nil {
@@ -80,9 +87,9 @@ func (s *source) expose(a areas) error {
 	return nil
 }
 
-// modest checks what a policy that nobody has named may ask for: hosts and rules,
-// but no secret of the operator, no backend of its own, and no path that the
-// built-in policy does not show.
+// modest checks what a policy that nobody has named may ask for: public hosts and
+// rules, but no internal address, no secret of the operator, no backend and no user
+// of its own, and no path that the built-in policy does not show.
 func (s *source) modest(doc *policy.Document) error {
 	if s.named {
 		return nil
@@ -93,6 +100,19 @@ func (s *source) modest(doc *policy.Document) error {
 	}
 	if d := doc.Inference; d != nil && (d.Backend != "" || d.Key != "") {
 		return refuse("names a model backend or a key")
+	}
+	if runsAs := doc.Process; runsAs.RunAsUser != "" && runsAs.RunAsUser != "sandbox" || runsAs.RunAsGroup != "" && runsAs.RunAsGroup != "sandbox" {
+		return refuse("chooses the user that the agent is")
+	}
+	for _, n := range doc.Networks {
+		for _, e := range n.Endpoints {
+			switch {
+			case len(e.AllowedIPs) > 0, e.Pattern.Literal() && e.Pattern.Host().IsAddr() && netname.Classify(e.Pattern.Host().Addr()) != netname.Public:
+				return refuse("opens addresses of its own choice (" + e.At.String() + ")")
+			case doc.Version == 1 && e.Pattern.Literal():
+				return refuse("may lead to internal addresses, as version 1 does for a host that is written out (" + e.At.String() + ")")
+			}
+		}
 	}
 	if len(doc.Syscalls.Open) > 0 {
 		return refuse("opens system calls (" + strings.Join(doc.Syscalls.Open, ", ") + ")")
@@ -179,7 +199,7 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
-	engine, err := policy.Compile(doc, policy.ResolveBinaries(resolver(s.workspace)))
+	engine, err := policy.Compile(doc, policy.ResolveBinaries(resolver(s.workspace, doc)))
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
@@ -188,17 +208,16 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 
 // resolver follows the links of a binary's path, because the kernel names the
 // caller by its real one, and the sandbox shows the host's files at their own
-// places. What lies where an agent may write is not followed: a link there could
-// lead a rule to any program.
-func resolver(workspace string) func(string) string {
+// places. A link that lies where an agent may write is not followed, on whatever
+// way it is come to: it could lead a rule to any program.
+func resolver(workspace string, doc *policy.Document) func(string) string {
+	writable := areas{realPath(workspace), "/tmp", "/var/tmp", "/dev/shm"}
+	for _, p := range doc.Filesystem.ReadWrite {
+		writable = append(writable, realPath(p.Path))
+	}
 	return func(path string) string {
-		for _, dir := range []string{workspace, "/tmp", "/var/tmp", "/dev/shm"} {
-			if within(dir, path) {
-				return ""
-			}
-		}
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil {
+		real, ok := writable.follow(path)
+		if !ok {
 			return ""
 		}
 		return real

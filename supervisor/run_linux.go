@@ -58,6 +58,8 @@ type supervisor struct {
 	terminal *terminal
 	stop     context.CancelCauseFunc
 	stopping atomic.Bool
+	hurry    chan struct{} // closed when the operator wants the end
+	hasten   func()        // closes it
 
 	unaudited atomic.Bool // the audit has failed, and the operator was told
 }
@@ -74,7 +76,8 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.LookupEnv
 	}
-	s := &supervisor{o: o, name: o.Name, started: time.Now(), who: whoAmI(), moved: make(chan struct{}, 1)}
+	s := &supervisor{o: o, name: o.Name, started: time.Now(), who: whoAmI(), moved: make(chan struct{}, 1), hurry: make(chan struct{})}
+	s.hasten = sync.OnceFunc(func() { close(s.hurry) })
 	if s.name == "" {
 		s.name = makeName(o.Command[0])
 	}
@@ -148,9 +151,8 @@ func (s *supervisor) loadPolicy() error {
 	if err := s.source.expose(s.areas); err != nil {
 		return err
 	}
-	if dir := s.areas.holding(s.trust.folder); dir != "" {
-		return fault.UsageError("start sandbox", "Creel's own state lies below "+dir+", where the agent could rewrite it: "+s.trust.folder,
-			"choose a narrower workspace or read_write path, or move the state with XDG_STATE_HOME")
+	if err := s.keepApart(); err != nil {
+		return err
 	}
 	for _, w := range warnings {
 		s.o.Notice(w.String())
@@ -159,6 +161,24 @@ func (s *supervisor) loadPolicy() error {
 		s.o.Notice("the policy " + s.source.path + " lies where the agent can write; it is read-only for the agent, and is taken again only when it is saved in place")
 	}
 	s.rev.Store(rev)
+	return nil
+}
+
+// keepApart refuses to start where the agent could write Creel's own folders: it
+// would trust policies for the operator there, or answer for its supervisor.
+func (s *supervisor) keepApart() error {
+	if dir := s.areas.touching(filepath.Dir(s.trust.folder)); dir != "" {
+		return fault.UsageError("start sandbox", "Creel's own state ("+filepath.Dir(s.trust.folder)+") and "+dir+", where the agent can write, lie in each other",
+			"choose a narrower workspace or read_write path, or move the state with XDG_STATE_HOME")
+	}
+	runtime, err := api.RuntimeDir()
+	if err != nil {
+		return err
+	}
+	if dir := s.areas.touching(runtime); dir != "" {
+		return fault.UsageError("start sandbox", "Creel's control sockets ("+runtime+") and "+dir+", where the agent can write, lie in each other",
+			"choose a narrower workspace or read_write path, or move the sockets with XDG_RUNTIME_DIR")
+	}
 	return nil
 }
 

@@ -99,6 +99,14 @@ func TestPolicyLeftByAnAgent(t *testing.T) {
 	if err := run(Options{Policy: own}); err == nil {
 		t.Error("a policy with a second name was taken")
 	}
+	// A link would bring another folder's policy, with the trust that it has there.
+	_ = os.Remove(own)
+	if err := os.Symlink(other, own); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(found); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("a link to another policy was taken: %v", err)
+	}
 	// A pipe must not hold the start up.
 	_ = os.Remove(own)
 	if err := syscall.Mkfifo(own, 0o600); err != nil {
@@ -122,6 +130,10 @@ func TestPolicyThatCameWithTheFolder(t *testing.T) {
 		{"version: 2\ninference: {backend: \"https://evil.test\", key: \"env:HOME\"}\n", "backend or a key"},
 		{"version: 2\nfilesystem_policy: {read_only: [/usr, /root]}\n", "shows the agent /root"},
 		{"version: 2\nfilesystem_policy: {read_write: [/usr/local]}\n", "lets the agent write /usr/local"},
+		{"version: 2\nprocess: {run_as_user: \"1000\"}\n", "chooses the user"},
+		{"version: 2\nnetwork_policies:\n  a:\n    endpoints: [{host: a.test, port: 443, allowed_ips: [10.0.0.0/8]}]\n    binaries: any\n", "addresses of its own choice"},
+		{"version: 2\nnetwork_policies:\n  a:\n    endpoints: [{host: 10.0.0.1, port: 443}]\n    binaries: any\n", "addresses of its own choice"},
+		{"version: 1\nnetwork_policies:\n  a:\n    endpoints: [{host: a.test, port: 443}]\n    binaries: [{path: /usr/bin/curl}]\n", "internal addresses"},
 	} {
 		ws := t.TempDir()
 		own := filepath.Join(ws, policyName)
@@ -150,6 +162,45 @@ func TestPolicyThatCameWithTheFolder(t *testing.T) {
 		}
 		if err := load(true); err != nil {
 			t.Errorf("%s: named before, and refused: %v", tt.text, err)
+		}
+	}
+}
+
+// TestOwnFoldersStayApart: an agent that could write Creel's folders could answer
+// for its supervisor, or trust a policy.
+func TestOwnFoldersStayApart(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root's folders are fixed: e2e covers them")
+	}
+	base := t.TempDir()
+	for _, tt := range []struct {
+		area, state, runtime string
+		want                 bool
+	}{
+		{"ws", "state", "run", true},
+		{"ws", "ws/state", "run", false},
+		{"ws", "state", "ws/run", false},
+		{"state/creel/audit", "state", "run", false},
+		{"run/creel/other", "state", "run", false},
+	} {
+		root, err := os.MkdirTemp(base, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range []string{tt.area, tt.state, tt.runtime} {
+			if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Setenv("XDG_STATE_HOME", filepath.Join(root, tt.state))
+		t.Setenv("XDG_RUNTIME_DIR", filepath.Join(root, tt.runtime))
+		tr, err := openTrust()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &supervisor{trust: tr, areas: areas{realPath(filepath.Join(root, tt.area))}}
+		if err := s.keepApart(); (err == nil) != tt.want {
+			t.Errorf("%+v: %v", tt, err)
 		}
 	}
 }
@@ -235,11 +286,28 @@ func TestResolverStaysOutOfWritableFolders(t *testing.T) {
 	if err := os.Symlink("/bin/sh", link); err != nil {
 		t.Fatal(err)
 	}
-	if got := resolver(ws)(link); got != "" {
-		t.Errorf("a link in the workspace leads a rule to %s", got)
+	// Ways there: a link outside that leads in, and a folder that the policy lets the agent write.
+	outside := filepath.Join(t.TempDir(), "way")
+	if err := os.Symlink(ws, outside); err != nil {
+		t.Fatal(err)
 	}
-	if got := resolver(ws)("/bin/sh"); got == "" || strings.Contains(got, "..") {
-		t.Errorf("/bin/sh resolves to %q", got)
+	own := t.TempDir()
+	if err := os.Symlink("/bin/sh", filepath.Join(own, "tool")); err != nil {
+		t.Fatal(err)
+	}
+	doc := &policy.Document{Filesystem: policy.Filesystem{ReadWrite: []policy.Path{{Path: own}}}}
+	follow := resolver(ws, doc)
+	for _, path := range []string{link, filepath.Join(outside, "tool"), filepath.Join(own, "tool"), filepath.Join(own, "absent")} {
+		if got := follow(path); got != "" {
+			t.Errorf("%s leads a rule to %s", path, got)
+		}
+	}
+	real, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := follow("/bin/sh"); got != real {
+		t.Errorf("/bin/sh resolves to %q, want %q", got, real)
 	}
 }
 

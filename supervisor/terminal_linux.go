@@ -174,7 +174,7 @@ func (s *supervisor) relay(ctx context.Context) (sandbox.Exit, error) {
 	})
 	if !waitFor(&output, drainTime) {
 		s.box.Kill()
-		output.Wait()
+		s.deliver(&output)
 	}
 	if cause := lost.Load(); err == nil && cause != nil {
 		err = fault.Wrap(*cause, "write the command's output", fault.Internal)
@@ -185,6 +185,26 @@ func (s *supervisor) relay(ctx context.Context) (sandbox.Exit, error) {
 // onlyReader hides splice and copy_file_range: a terminal or an O_APPEND file
 // refuses them, and errors there must not lose what was read.
 type onlyReader struct{ io.Reader }
+
+// deliver waits until what the agent has written is read, however slow the reader
+// is. Who ends a sandbox does not wait for a reader that has stopped reading.
+func (s *supervisor) deliver(output *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		output.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-s.hurry:
+	}
+	select {
+	case <-done:
+	case <-time.After(drainTime):
+		s.o.Notice("the end of the command's output is lost: nobody reads it")
+	}
+}
 
 func waitFor(wg *sync.WaitGroup, d time.Duration) bool {
 	done := make(chan struct{})
@@ -270,10 +290,14 @@ func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
 				}
 			case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP:
 				if asked++; asked > 2 {
+					s.hasten()
 					s.box.Kill()
 					continue
 				}
 				_ = s.box.Signal(sig.(syscall.Signal))
+				if sig != syscall.SIGINT {
+					_ = s.box.Signal(syscall.SIGCONT) // a stopped agent would take it only then
+				}
 			default:
 				_ = s.box.Signal(sig.(syscall.Signal))
 			}

@@ -76,6 +76,52 @@ func (a areas) holding(path string) string {
 	return ""
 }
 
+// follow gives the real path of what exists, unless one of the links on the way
+// lies in an area.
+func (a areas) follow(path string) (real string, ok bool) {
+	dir, todo := "/", strings.Split(path, "/")
+	for links := 0; len(todo) > 0; {
+		next := filepath.Join(dir, todo[0]) // of ".." as well: dir has no links
+		todo = todo[1:]
+		target, err := os.Readlink(next)
+		if err != nil { // no link, or nothing
+			dir = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", false
+		}
+		for _, area := range a {
+			if within(area, dir) {
+				return "", false
+			}
+		}
+		if filepath.IsAbs(target) {
+			dir = "/"
+		}
+		todo = append(strings.Split(target, "/"), todo...)
+	}
+	_, err := os.Lstat(dir)
+	return dir, err == nil
+}
+
+// maxLinks is the kernel's own bound (MAXSYMLINKS).
+const maxLinks = 40
+
+// touching returns the area that a folder lies in, or that lies in it, or "".
+func (a areas) touching(folder string) string {
+	if dir := a.holding(folder); dir != "" {
+		return dir
+	}
+	real := realPath(folder)
+	for _, dir := range a {
+		if within(real, dir) {
+			return dir
+		}
+	}
+	return ""
+}
+
 // ownByNature are declared paths of which the sandbox has its own, so that the
 // host's lie out of the agent's reach.
 func ownByNature(path string) bool {
