@@ -68,9 +68,11 @@ const (
 	maxAttempts = 6
 
 	// upstreamIdle is how long an upstream connection is kept for the next
-	// request, and maxUpstreamIdle how many per host. Servers close after 5 to 75 s.
+	// request, maxUpstreamIdle how many per host, and maxAllIdle how many in all:
+	// an agent can ask many hosts. Servers close after 5 to 75 s.
 	upstreamIdle    = 20 * time.Second
 	maxUpstreamIdle = 8
+	maxAllIdle      = 32
 
 	// continueTimeout is how long a body is held back for the upstream's 100.
 	continueTimeout = time.Second

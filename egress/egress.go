@@ -50,6 +50,9 @@ type Config struct {
 	// is dialled for the name as it is, without resolver and address rules. Nil: none.
 	Upstream func(netname.Host, uint16) (netip.AddrPort, bool)
 
+	// MaxConns bounds the connections at once, below the usual bound; 0: that one.
+	MaxConns int
+
 	// OnAuditError is told that an event could not be kept; the action was
 	// denied. It must not block. Nil: nobody is told.
 	OnAuditError func(error)

@@ -52,6 +52,9 @@ func New(conf Config, l Listeners) (*Server, error) {
 	case conf.CA == nil:
 		return nil, errors.New("make egress server: no certificate authority")
 	}
+	if conf.MaxConns <= 0 || conf.MaxConns > maxConns {
+		conf.MaxConns = maxConns
+	}
 	if conf.Log == nil {
 		conf.Log = slog.New(slog.DiscardHandler)
 	}
@@ -202,7 +205,7 @@ func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
 	c.owned = map[io.Closer]side{nc: agentSide}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s.mu.Lock()
-	full := len(s.conns) >= maxConns
+	full := len(s.conns) >= s.conf.MaxConns
 	stopped := s.stopped
 	if !full && !stopped {
 		s.conns[c] = struct{}{}
@@ -212,7 +215,7 @@ func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
 	if full || stopped {
 		if full {
 			ev := c.event(audit.Connect)
-			ev.Host, ev.Verdict, ev.Reason = "", policy.Deny.String(), fmt.Sprintf("more than %d connections at once", maxConns)
+			ev.Host, ev.Verdict, ev.Reason = "", policy.Deny.String(), fmt.Sprintf("more than %d connections at once", s.conf.MaxConns)
 			_ = s.record(ev)
 		}
 		c.cut("refused", true)

@@ -206,6 +206,7 @@ func (u *upstreams) transport() *http.Transport {
 		DialTLSContext:         dial,
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 only
 		DisableCompression:     true,
+		MaxIdleConns:           maxAllIdle,
 		MaxIdleConnsPerHost:    maxUpstreamIdle,
 		IdleConnTimeout:        upstreamIdle,
 		ExpectContinueTimeout:  continueTimeout,

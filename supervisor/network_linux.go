@@ -2,6 +2,8 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/sandbox/caller"
 	"github.com/creel-run/creel/sandbox/refused"
+	"golang.org/x/sys/unix"
 )
 
 // routeHolder swaps the route in one step.
@@ -68,6 +71,7 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 			a, ok := p.upstreams[endpoint{h, port}]
 			return a, ok
 		},
+		MaxConns:     s.roomFor(),
 		OnAuditError: s.auditFailed,
 	}
 	if p.secrets != nil || s.route.load() != nil {
@@ -88,6 +92,33 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 	})
 	return nil
 }
+
+const (
+	// ownFiles is how many descriptors the supervisor keeps for itself: the log, the
+	// control socket and who speaks on it, the policy, streams, DNS, idle upstreams.
+	ownFiles = 192
+
+	// connFiles is how many one connection takes at most: two sockets, and two pipes
+	// that the kernel moves its bytes through.
+	connFiles = 6
+)
+
+// roomFor is how many connections of the agent leave the operator descriptors to
+// reach the supervisor with; 0 is no bound of its own.
+func (s *supervisor) roomFor() int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return 0
+	}
+	n := max(int(min(files.Cur, math.MaxInt32))-ownFiles, 0) / connFiles
+	if n < fewConns {
+		s.o.Notice(fmt.Sprintf("the limit of %d open files leaves the agent %d connections at once; raise it with: ulimit -n 4096", files.Cur, max(n, 1)))
+	}
+	return max(n, 1)
+}
+
+// fewConns is less than browsers and package managers open.
+const fewConns = 300
 
 // auditFailed tells the operator once that the network is closed. The log stays
 // failed, so every later decision is a denial; the agent goes on without network.

@@ -292,6 +292,8 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if err := s.promise(); err != nil {
 		return fault.Internal, err
 	}
+	caught, stop := signals() // from here on there is an agent to take them
+	defer stop()
 	if err := s.box.Release(ctx); err != nil {
 		code, err := commandError(err)
 		s.box.End()
@@ -299,7 +301,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		_ = s.recordExit(code, err.Error())
 		return code, err
 	}
-	exit, err := s.relay(inner)
+	exit, err := s.relay(inner, caught)
 	code := exit.Code()
 	select {
 	case cause := <-failed:

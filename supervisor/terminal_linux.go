@@ -105,13 +105,17 @@ func foreground(fd int) bool {
 	return err == nil && pgrp == unix.Getpgrp()
 }
 
+// signals are those that the agent gets in Creel's place.
+func signals() (c chan os.Signal, stop func()) {
+	c = make(chan os.Signal, 16)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGPIPE)
+	return c, func() { signal.Stop(c) }
+}
+
 // relay moves bytes and signals between the host and the agent until the agent
 // has ended and its streams are drained.
-func (s *supervisor) relay(ctx context.Context) (sandbox.Exit, error) {
+func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (sandbox.Exit, error) {
 	t := s.terminal
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGPIPE)
-	defer signal.Stop(signals)
 	if s.box.PTY != nil {
 		if err := t.setRaw(); err != nil {
 			return sandbox.Exit{}, err
