@@ -16,9 +16,9 @@ import (
 )
 
 type explainFlags struct {
-	binary, host, method, path string
-	port                       uint16
-	inference, json            bool
+	binary, sha256, host, method, path string
+	port                               uint16
+	inference, json                    bool
 }
 
 func newPolicyExplain(streams IO) *cobra.Command {
@@ -41,6 +41,7 @@ an answer was given, whatever it is.`,
 	fl.StringVar(&f.host, "host", "", "host name or address")
 	fl.Uint16Var(&f.port, "port", 443, "port")
 	fl.StringVar(&f.binary, "binary", "", "path of the calling program (default: unknown)")
+	fl.StringVar(&f.sha256, "sha256", "", "digest of the calling program, for rules that name one")
 	fl.StringVar(&f.method, "method", "", "method of an HTTP request")
 	fl.StringVar(&f.path, "path", "", "path of an HTTP request, with its query")
 	fl.BoolVar(&f.inference, "inference", false, "as under run --inference: model hosts are rerouted")
@@ -65,7 +66,7 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		return err
 	}
 	printWarnings(streams.Err, warnings)
-	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != ""}
+	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != "", SHA256: strings.ToLower(f.sha256)}
 	var x policy.Explanation
 	if rerouted, err := claimed(f, doc, host); err != nil {
 		return err

@@ -30,6 +30,7 @@ type Caller struct {
 	Binary    string   // of an unknown caller too, if anything is known: for the record alone
 	Script    string   // what an interpreter says that it runs; never matched
 	Ancestors []string // nearest first
+	SHA256    string   // of the executable; empty: not taken
 }
 
 // Config is what a Server needs. Nil members are an error unless they say otherwise.

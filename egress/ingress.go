@@ -55,7 +55,7 @@ func (c *conn) identify(client, original netip.AddrPort) {
 	who := c.s.conf.Callers.Lookup(client, original)
 	c.who = who
 	if who.Known { // the policy sees nothing else
-		c.facts.KnownCaller, c.facts.Binary, c.facts.Ancestors = true, who.Binary, who.Ancestors
+		c.facts.KnownCaller, c.facts.Binary, c.facts.Ancestors, c.facts.SHA256 = true, who.Binary, who.Ancestors, who.SHA256
 	}
 }
 

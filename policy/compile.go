@@ -88,6 +88,10 @@ func (c *compiler) network(spec *Network, order int) (*network, error) {
 		reason:    "network policy " + show(spec.Key) + " allows the connection",
 	}
 	for _, b := range spec.Binaries {
+		n := n
+		if b.SHA256 != "" {
+			n = n.withDigest(b.SHA256)
+		}
 		if strings.Contains(b.Path, "*") {
 			g, err := c.path(b.Path)
 			if err != nil {
@@ -111,6 +115,26 @@ func (c *compiler) network(spec *Network, order int) (*network, error) {
 		n.endpoints = append(n.endpoints, ep)
 	}
 	return n, nil
+}
+
+// withDigest is where the programs of one content are kept.
+func (n *network) withDigest(sum string) *network {
+	if n.digests == nil {
+		n.digests = make(map[string]*network)
+	}
+	if n.digests[sum] == nil {
+		n.digests[sum] = &network{}
+	}
+	return n.digests[sum]
+}
+
+// Wants says what of a caller any rule looks at, beside its program.
+func (e *Engine) Wants() (ancestors, digest bool) {
+	for _, n := range e.networks {
+		ancestors = ancestors || n.ancestors && !n.any
+		digest = digest || len(n.digests) > 0
+	}
+	return ancestors, digest
 }
 
 func (n *network) addExact(path string) {

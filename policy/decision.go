@@ -65,6 +65,7 @@ type Connection struct {
 	Binary      string
 	Ancestors   []string
 	KnownCaller bool
+	SHA256      string // of the executable, lower-case digits; empty: not taken, and no rule that wants one matches
 }
 
 // Request is one HTTP request on a connection.

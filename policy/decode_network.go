@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -82,7 +84,7 @@ func (d *decoder) network(key, v value) Network {
 
 func (d *decoder) binary(v value) (Binary, bool) {
 	b := Binary{At: d.at(v.n)}
-	p := v
+	p, sum := v, value{}
 	if d.version < 2 || v.n.Kind == yaml.MappingNode {
 		s, ok := d.section(v, "a binary", binaryWords)
 		if !ok {
@@ -92,6 +94,7 @@ func (d *decoder) binary(v value) (Binary, bool) {
 			d.boolean(h)
 			d.warn(h, Deprecated, "harness has no effect", "remove it")
 		}
+		sum, _ = s.get("sha256")
 		if p, ok = s.get("path"); !ok {
 			d.fault(value{v.n, v.path + ".path"}, Missing, "", "the path of a program", "")
 			return b, false
@@ -102,6 +105,11 @@ func (d *decoder) binary(v value) (Binary, bool) {
 		return b, false
 	}
 	b.Path = text
+	if sum.n != nil {
+		if b.SHA256, ok = d.digest(sum); !ok {
+			return b, false
+		}
+	}
 	problem, hint := binaryProblem(text)
 	switch {
 	case strings.Contains(text, "*") && d.globFault(p, text, '/'):
@@ -114,6 +122,20 @@ func (d *decoder) binary(v value) (Binary, bool) {
 		d.warn(p, Weak, show(text)+" "+problem, hint)
 	}
 	return b, true
+}
+
+// digest is a SHA-256 in hexadecimal digits.
+func (d *decoder) digest(v value) (string, bool) {
+	const want = "64 hexadecimal digits"
+	text, ok := d.text(v, want)
+	if !ok {
+		return "", false
+	}
+	if raw, err := hex.DecodeString(text); err != nil || len(raw) != sha256.Size {
+		d.fault(v, BadValue, show(text), want, "as sha256sum prints it")
+		return "", false
+	}
+	return strings.ToLower(text), true
 }
 
 // binaryProblem says what is doubtful about a binary's path or glob.

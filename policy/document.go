@@ -132,8 +132,9 @@ type Network struct {
 
 // Binary is a path or path glob of an executable as the sandbox sees it.
 type Binary struct {
-	Path string
-	At   Position
+	Path   string
+	At     Position
+	SHA256 string // version 2: of the file's content, 64 lower-case digits; empty: any
 }
 
 // Protocol is how far an endpoint's traffic is judged.

@@ -37,6 +37,7 @@ type network struct {
 	ancestors bool
 	exact     map[string]struct{}
 	globs     []glob.Glob
+	digests   map[string]*network // programs that are named with their content, by its SHA-256: exact and globs alone
 	endpoints []*endpoint
 	rule      Rule
 	reason    string
@@ -126,6 +127,9 @@ func (n *network) takes(c *Connection) bool {
 		return false
 	case n.takesPath(c.Binary):
 		return true
+	case len(n.digests) > 0 && c.SHA256 != "":
+		of := n.digests[c.SHA256]
+		return of != nil && of.takesPath(c.Binary)
 	case n.ancestors:
 		for _, a := range c.Ancestors {
 			if n.takesPath(a) {

@@ -101,6 +101,9 @@ func (n *network) binaryMiss(c *Connection) Miss {
 	}
 	var paths []string
 	for _, b := range n.spec.Binaries {
+		if b.SHA256 != "" {
+			b.Path += " with sha256 " + b.SHA256
+		}
 		paths = append(paths, b.Path)
 	}
 	switch {

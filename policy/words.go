@@ -112,6 +112,7 @@ var (
 	binaryWords = []word{
 		{"path", 1, true},
 		{"harness", 1, true},
+		{"sha256", 2, true},
 	}
 	ruleWords = []word{
 		{"allow", 1, true},

@@ -36,7 +36,7 @@ type callers struct{ t *caller.Tracker }
 
 func (c callers) Lookup(client, original netip.AddrPort) egress.Caller {
 	k := c.t.Lookup(client, original)
-	return egress.Caller{Known: k.Known, PID: k.PID, Binary: k.Binary, Script: k.Script, Ancestors: k.Ancestors}
+	return egress.Caller{Known: k.Known, PID: k.PID, Binary: k.Binary, Script: k.Script, Ancestors: k.Ancestors, SHA256: k.SHA256}
 }
 
 // namePoolSize is how many names may be in use at once; each costs about 200
@@ -46,7 +46,8 @@ const namePoolSize = 16384
 // startNetwork starts all that serves the sandbox's network, before the agent
 // runs.
 func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.Context) error)) error {
-	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID, UID: s.box.UID, GID: s.box.GID, Verify: s.box.HostFile})
+	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID, UID: s.box.UID, GID: s.box.GID, Verify: s.box.HostFile,
+		Wants: func() (ancestors, digest bool) { return s.rev.Load().engine.Wants() }})
 	s.box.Notify, s.box.Diag = nil, nil // the tracker's now
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ type Caller struct {
 	Script    string   // what an interpreter says that it runs: a claim of the agent's, for the record alone
 	Ancestors []string // of the processes above, nearest first, up to the sandbox's init, not included
 	Dev, Ino  uint64   // of the executable
+	SHA256    string   // of its content, if Config.Wants asks for it and it can be read
 }
 
 // Config is what a Tracker needs. New takes over both files, and closes them in any case.
@@ -32,6 +33,10 @@ type Config struct {
 	// waits in its connect; nil accepts all. If it says no, the caller is unknown,
 	// or the ancestor is left out. It must be safe for concurrent use.
 	Verify func(path string, dev, ino uint64) bool
+
+	// Wants says what beside the program is looked at: the ones above it, and the
+	// digest of its content. Nil: the ancestors alone.
+	Wants func() (ancestors, digest bool)
 
 	Log *slog.Logger // nil: nothing is logged
 }

@@ -30,6 +30,9 @@ type processes struct {
 	proc   *os.File
 	init   int
 	verify func(path string, dev, ino uint64) bool // nil accepts all
+	wants  func() (ancestors, digest bool)         // nil: ancestors
+
+	digests digests
 
 	// Kernels before 6.9 have no pidfd of a thread, those before 6.13 no
 	// PIDFD_GET_INFO. Tests set them to take the older way.
@@ -178,7 +181,14 @@ func (ps *processes) caller(p process) (Caller, error) {
 		c.Known = false // with its name, for the record; nothing above it matters
 		return c, nil
 	}
-	if tgid == ps.init {
+	ancestors, digest := true, false
+	if ps.wants != nil {
+		ancestors, digest = ps.wants()
+	}
+	if digest {
+		c.SHA256 = ps.digest(p.id)
+	}
+	if tgid == ps.init || !ancestors {
 		return c, nil
 	}
 	child, retries := p, 0

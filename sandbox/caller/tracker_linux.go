@@ -96,7 +96,7 @@ func New(c Config) (*Tracker, error) {
 		_ = t.notify.Close()
 		return nil, fmt.Errorf("take diag socket: %w", err)
 	}
-	t.ps.init, t.ps.verify = c.Init, c.Verify
+	t.ps.init, t.ps.verify, t.ps.wants = c.Init, c.Verify, c.Wants
 	if t.ps.proc, err = os.OpenFile("/proc", unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
 		t.close()
 		return nil, fmt.Errorf("open process file system: %w", err)

@@ -2,6 +2,8 @@ package caller
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -269,6 +272,60 @@ func testCallers(t *testing.T, b *box, noThread bool) {
 	})
 }
 
+// TestDigest: the digest is that of the file, taken once for each content, and
+// only if it is wanted.
+func TestDigest(t *testing.T) {
+	b := newBox(t)
+	var wanted atomic.Bool
+	b.tracker.ps.wants = func() (ancestors, digest bool) { return true, wanted.Load() }
+	b.start()
+	_, p := programs(t, "one")
+	ask := func() Caller {
+		t.Helper()
+		b.run(p[0], "plain", b.l4.Addr().String())
+		c := b.expect(b.l4)
+		got := b.lookup(c)
+		c.Close()
+		if r := b.finish(); r.Status != 0 {
+			t.Errorf("agent: %+v", r)
+		}
+		return got
+	}
+	sum := func() string {
+		data, err := os.ReadFile(p[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sha256.Sum256(data)
+		return hex.EncodeToString(s[:])
+	}
+	if got := ask(); got.SHA256 != "" || !got.Known {
+		t.Errorf("unasked: %+v", got)
+	}
+	wanted.Store(true)
+	for range 2 {
+		if got := ask(); got.SHA256 != sum() {
+			t.Errorf("digest %s, want %s", got.SHA256, sum())
+		}
+	}
+	f, err := os.OpenFile(p[0], os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("more"); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if got := ask(); got.SHA256 != sum() {
+		t.Errorf("after a write: digest %s, want %s", got.SHA256, sum())
+	}
+	b.cancel()
+	<-b.ran
+	if n := len(b.tracker.ps.digests); n != 2 {
+		t.Errorf("%d digests are kept, want 2", n)
+	}
+}
+
 func TestLookupOfNothing(t *testing.T) {
 	b := newBox(t).start()
 	listener := b.l4.Addr().(*net.TCPAddr).AddrPort()
@@ -366,7 +423,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 		id = uint32(n)
 	}
 	dir, p := programs(t, "caller.test")
-	cmd := exec.Command(p[0], "-test.v", "-test.run=^(TestTracker|TestUnix|TestVerify|TestLookup|TestConnect|TestRun)")
+	cmd := exec.Command(p[0], "-test.v", "-test.run=^(TestTracker|TestDigest|TestUnix|TestVerify|TestLookup|TestConnect|TestRun)")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
