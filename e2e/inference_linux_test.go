@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -14,7 +13,7 @@ import (
 )
 
 // TestInference: model hosts and inference.local are answered by the backend,
-// with the key from outside and no other, and no other path.
+// with the key from outside and no other.
 func TestInference(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
@@ -22,16 +21,11 @@ func TestInference(t *testing.T) {
 		model := fakemodel.New(fakemodel.Config{Key: key, Script: fakemodel.Script{}})
 		backend := httptest.NewServer(model)
 		defer backend.Close()
-		hosts := []string{"api.openai.com", "inference.local", "api.anthropic.com", "no.test"}
 		l := box{policy: policyHead() + "network_policies: {}\n", env: []string{"E2E_MODEL_KEY=" + key},
-			flags: join(s.upstreams(hosts...), []string{"--trust-ca", caFile(t), "--inference", backend.URL, "--inference-key", "env:E2E_MODEL_KEY", "--model", "forced"})}.start(t)
-		const chat = `-d '{"model":"asked","messages":[{"role":"user","content":"hi"}]}' -H 'Content-Type: application/json'`
-		ask := func(url string, more string) string {
-			return l.sh("curl -sS --path-as-is -w ' status %{http_code}' " + more + " " + chat + " " + url)
-		}
+			flags: []string{"--trust-ca", caFile(t), "--inference", backend.URL, "--inference-key", "env:E2E_MODEL_KEY", "--model", "forced"}}.start(t)
 		for i, url := range []string{"https://api.openai.com/v1/chat/completions", "https://inference.local/v1/chat/completions", "http://inference.local/v1/chat/completions",
 			"-x http://127.0.0.1:3128 https://api.openai.com/v1/chat/completions"} {
-			got := ask(url, `-H "Authorization: Bearer $OPENAI_API_KEY"`)
+			got := l.sh(`curl -sS --path-as-is -w ' status %{http_code}' -H "Authorization: Bearer $OPENAI_API_KEY" ` + chatBody + " " + url)
 			if all := model.Requests(); len(all) != i+1 || all[i].Key != key || all[i].Model != "forced" || !strings.Contains(got, "status 200") {
 				t.Fatalf("%s: %d requests, answer %s", url, len(all), got)
 			}
@@ -39,52 +33,8 @@ func TestInference(t *testing.T) {
 		l.event(0, "the reroute", func(e audit.Event) bool {
 			return e.Kind == audit.Inference && e.Verdict == "reroute" && e.Model == "forced" && e.Host == "api.openai.com"
 		})
-		refused := func(id string, urls ...string) {
-			t.Run("escape_"+id, func(t *testing.T) {
-				for _, url := range urls {
-					mark, count := len(l.events()), len(model.Requests())
-					got := ask(url, "")
-					if len(model.Requests()) != count {
-						t.Fatalf("%s reached the backend: %+v", url, model.Requests()[count])
-					}
-					if strings.Contains(got, "status 200") {
-						t.Errorf("%s: %s", url, got)
-					}
-					l.denied(mark)
-				}
-			})
-		}
-		const openai = "https://api.openai.com"
-		refused("INF-01", openai+"/v1/../v1/files", openai+"/v1/chat/completions/", openai+"/V1/chat/completions",
-			openai+"/v1/chat/completions/../../files", openai+"/v1/%63hat/completions/..", openai+"/v1/chat/completions%2f..%2ffiles")
-		// What is the same path in another spelling is sent as it was judged.
-		for _, url := range []string{openai + "/v1//chat/completions", openai + "/v1/x/../chat/completions", openai + "/v1/%63hat/completions", openai + "/v1/chat/completions;x"} {
-			ask(url, "")
-		}
-		for _, r := range model.Requests() {
-			if r.Path != "/v1/chat/completions" {
-				t.Errorf("the backend got %s", r.Path)
-			}
-		}
-		refused("INF-03", "https://no.test/v1/chat/completions", "-x http://127.0.0.1:3128 https://no.test/v1/chat/completions")
-		refused("INF-04", openai+"/v1/files", openai+"/v1/batches", openai+"/v1/fine_tuning/jobs", openai+"/v1/organization/api_keys", openai+"/",
-			"-X DELETE "+openai+"/v1/models/x", "https://inference.local/v1/files", "https://api.anthropic.com/v1/files")
-		// A key of the caller's own goes nowhere.
-		ask(openai+"/v1/chat/completions", "-H 'Authorization: Bearer mine' -H 'X-Api-Key: mine' -H 'OpenAI-Organization: mine' -H 'Cookie: a=mine'")
-		for _, r := range model.Requests() {
-			for k, v := range r.Header {
-				if strings.Contains(strings.Join(v, " "), "mine") || strings.Contains(strings.Join(v, " "), "creel:cred") {
-					t.Errorf("escape_CRED-15: the backend got %s: %q", k, v)
-				}
-			}
-		}
 		if n := s.connections(); n != 0 {
 			t.Errorf("%d connections went past the route", n)
-		}
-		all := l.sh("env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'")
-		log, _ := os.ReadFile(l.audit)
-		if strings.Contains(all, "canary-model") || strings.Contains(string(log), "canary-model") || strings.Contains(l.stderr.String(), "canary-model") {
-			t.Error("the key is visible inside or in the audit")
 		}
 	})
 }
