@@ -35,6 +35,7 @@ func encode(e Event) (line []byte, hash string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("encode event: %w", err)
 	}
+	body = PrintableJSON(body) // a log is read with cat as well
 	sum := sha256.Sum256(body)
 	hash = hex.EncodeToString(sum[:])
 	line = append(body[:len(body)-1], hashHead...)

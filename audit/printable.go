@@ -3,6 +3,7 @@ package audit
 import (
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -39,6 +40,34 @@ func escape(s string, from int) string {
 		i += n
 	}
 	return b.String()
+}
+
+// PrintableJSON is Printable for an encoded JSON document, indented or not: what
+// encoding/json leaves as it is in strings (DEL, C1, bidirectional and invisible
+// characters) becomes an escape of JSON, which means the same.
+func PrintableJSON(doc []byte) []byte {
+	plain := func(c byte) bool { return c == '\n' || c >= ' ' && c <= '~' }
+	i := 0
+	for i < len(doc) && plain(doc[i]) {
+		i++
+	}
+	if i == len(doc) {
+		return doc
+	}
+	out := append(make([]byte, 0, len(doc)+64), doc[:i]...)
+	for i < len(doc) {
+		r, n := utf8.DecodeRune(doc[i:])
+		switch {
+		case r == '\n' || strconv.IsPrint(r) && !invisible(r):
+			out = append(out, doc[i:i+n]...)
+		default: // the encoder has replaced what is not UTF-8
+			for _, u := range utf16.AppendRune(nil, r) {
+				out = append(out, '\\', 'u', hexDigits[u>>12], hexDigits[u>>8&15], hexDigits[u>>4&15], hexDigits[u&15])
+			}
+		}
+		i += n
+	}
+	return out
 }
 
 const hexDigits = "0123456789abcdef"

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +32,23 @@ func TestPrintable(t *testing.T) {
 	for _, tt := range tests {
 		if got := Printable(tt.in); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestPrintableJSON(t *testing.T) {
+	for _, in := range []string{"plain", "grün 日本", "a\x7fb", "\u009b31m", "safe\u202egnp", "ad\u200bmin", "a\U000e0041", "\u3164", "\x1b\n\t", "\xff", "a\u2028b"} {
+		doc, err := json.MarshalIndent(map[string]string{"k": in, in: "v"}, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := PrintableJSON(doc)
+		var before, after map[string]string
+		if json.Unmarshal(doc, &before) != nil || json.Unmarshal(got, &after) != nil || !maps.Equal(before, after) {
+			t.Errorf("%q: %s means something else than %s", in, got, doc)
+		}
+		if text := strings.ReplaceAll(string(got), "\n", ""); Printable(text) != text {
+			t.Errorf("%q: %q", in, text)
 		}
 	}
 }

@@ -231,7 +231,7 @@ func tailLine(w io.Writer, l []byte, asJSON bool) error {
 		line(w, "not an event: %s", l[:min(len(l)-1, 200)])
 	case asJSON:
 		if l, err = json.Marshal(e); err == nil {
-			_, err = w.Write(append(l, '\n'))
+			_, err = w.Write(append(audit.PrintableJSON(l), '\n'))
 		}
 		return err
 	default:

@@ -30,7 +30,7 @@ func writeJSON(w io.Writer, v any) error {
 	if err != nil {
 		return fault.Wrap(err, "encode output", fault.General)
 	}
-	if _, err := w.Write(append(b, '\n')); err != nil {
+	if _, err := w.Write(append(audit.PrintableJSON(b), '\n')); err != nil {
 		return fault.Wrap(err, "write output", fault.General)
 	}
 	return nil

@@ -69,43 +69,6 @@ func TestEscapeFiles(t *testing.T) {
 	})
 }
 
-// TestEscapeLogs: APR-12, APR-13 and CTL.
-func TestEscapeLogs(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		s := newSink(t)
-		name := fmt.Sprintf("e2e-logs-%d", os.Getpid())
-		l := box{policy: twoHosts(restFull, "ok.test"), name: name, flags: join(s.upstreams("ok.test"), []string{"--trust-ca", caFile(t), "--verbose"})}.start(t)
-		l.sh(`curl -sS 'https://no.test/%0a%1b[2J{"kind":"forged"}'; curl -sS -A "$(printf 'a\033[2J')" https://no.test/; curl -sS 'https://ok.test/%1b%5d52;c;x%07?token=` + canary("query") + `'`)
-		l.sh(`p="$(printf 'c\033[2J\nforged\342\200\256')"; cp /usr/bin/curl "$p"; "./$p" -sS https://no.test/`)
-		l.wire(wire{Way: transparent, Host: "ok.test", TLS: true, Payload: []byte("GET /\x1b[2J HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
-		l.wire(wire{Way: transparent, Host: "ok.test", TLS: true, Payload: []byte("G\x1b[2JT / HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
-		l.wire(wire{Way: connect, Head: "CONNECT a\x1b[2J.test:443 HTTP/1.1\r\nHost: a\r\n\r\n"})
-		l.probe("dns", "", "a\x1b[2J\nforged.no.test")
-		l.end()
-		log := readFile(t, l.audit)
-		for i, line := range strings.Split(strings.TrimSuffix(log, "\n"), "\n") {
-			if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) || !strings.HasPrefix(line, `{"seq":`+fmt.Sprint(i+1)+",") {
-				t.Errorf("line %d: %q", i+1, line)
-			}
-		}
-		shown := creelCmd(t, "audit", "show", l.audit)
-		for what, text := range map[string]string{"standard error": l.stderr.String(), "audit show": shown.stdout + shown.stderr} {
-			if strings.ContainsAny(text, "\x1b\x07\u202e") {
-				t.Errorf("%s holds control characters: %q", what, text)
-			}
-			for _, line := range strings.Split(text, "\n") {
-				if strings.HasPrefix(line, "forged") {
-					t.Errorf("%s: a forged line: %q", what, line)
-				}
-			}
-		}
-		if strings.Contains(log+l.stderr.String(), canary("query")) {
-			t.Error("a query string stands in the log")
-		}
-		creelCmd(t, "audit", "verify", l.audit).want(t, 0)
-	})
-}
-
 // TestEscapeControl: CTL-04: from inside nothing can be asked of the supervisor.
 func TestEscapeControl(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {

@@ -308,9 +308,9 @@ func TestEscapeNested(t *testing.T) {
 	})
 }
 
-// TestEscapeHelpers: CRED-16 and CRED-17: what the operator's own programs would
+// TestEscapeOperator: CRED-16 and CRED-17: what the operator's own programs would
 // give away lies in his home and behind his sockets; neither is inside.
-func TestEscapeHelpers(t *testing.T) {
+func TestEscapeOperator(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		home := t.TempDir()

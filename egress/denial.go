@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -119,7 +120,7 @@ func (c *conn) denialBody(d *denial) []byte {
 	if err != nil { // strings and numbers only: cannot be
 		return []byte("{}\n")
 	}
-	return append(out, '\n')
+	return append(audit.PrintableJSON(out), '\n')
 }
 
 func (c *conn) missing(d *denial) *ruleMissing {
