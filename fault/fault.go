@@ -40,7 +40,11 @@ func (e *Error) Error() string {
 		parts = append(parts, e.Msg)
 	}
 	if e.Err != nil {
-		parts = append(parts, e.Err.Error())
+		text := e.Err.Error()
+		if len(parts) == 1 { // what is below may say the same verb already
+			text = strings.TrimPrefix(text, parts[0]+": ")
+		}
+		parts = append(parts, text)
 	}
 	if len(parts) == 0 {
 		return "unknown error"

@@ -269,6 +269,10 @@ func (s *Sandbox) setUp(ctx context.Context, notify bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	ready, files, err := s.control.expect(ctx, spec.MsgReady)
+	if c := (*CommandError)(nil); errors.As(err, &c) && c.Step == spec.StepProc {
+		return &NotSupported{Feature: "a /proc of the sandbox's own", Err: errors.New("the /proc that is visible here has masks, as in a container"),
+			Fix: "run creel outside of the container, or start that with an unmasked /proc (podman, docker: --security-opt systempaths=unconfined; Kubernetes: procMount: Unmasked)"}
+	}
 	if err != nil {
 		return s.explain(err)
 	}

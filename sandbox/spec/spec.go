@@ -167,6 +167,10 @@ const (
 	MsgExit    = "exit"
 )
 
+// StepProc is the step of a failed message when the kernel lets no fresh /proc be
+// mounted, because the one that is visible has masks.
+const StepProc = "mount proc"
+
 // Names of the descriptors of a ready message.
 const (
 	FDRedirect4 = "redirect4"

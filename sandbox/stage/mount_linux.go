@@ -153,7 +153,11 @@ func openTree(m spec.Mount) (int, error) {
 	case spec.MountProc:
 		m.Write = true
 		// The agent sees what it may trace: its own processes, and not init.
-		return newFS("proc", map[string]string{"hidepid": "invisible"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+		fd, err := newFS("proc", map[string]string{"hidepid": "invisible"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+		if errors.Is(err, unix.EPERM) { // kernel-notes 4
+			return -1, &failure{step: spec.StepProc, errno: unix.EPERM, text: err.Error()}
+		}
+		return fd, err
 	case spec.MountSysfs:
 		return newFS("sysfs", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	case spec.MountPTS:
