@@ -22,20 +22,24 @@ func main() {
 	creel := flag.String("creel", "bin/creel", "the program to measure")
 	tools := flag.String("tools", ".tools", "folder with the peers from npm")
 	out := flag.String("out", "docs/BENCHMARKS.md", "file to write")
+	only := flag.String("only", "", "one figure (B2, B15), printed and not written to a file")
 	rounds := flag.Int("rounds", 60, "rounds of the short figures")
 	flag.Parse()
-	if err := run(*creel, *tools, *out, *rounds); err != nil {
+	if err := run(*creel, *tools, *out, *only, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(creel, tools, out string, rounds int) error {
+func run(creel, tools, out, only string, rounds int) error {
 	b, err := prepare(creel, tools)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
+	if only != "" {
+		return b.one(only)
+	}
 	var done []*comparison
 	for _, who := range b.users() {
 		fmt.Printf("B1 start as %s …\n", who.label)
@@ -63,6 +67,19 @@ func run(creel, tools, out string, rounds int) error {
 	c.print(os.Stdout)
 	done = append(done, c)
 
+	people := b.users()
+	w := people[len(people)-1] // the ordinary user, if there is a choice
+	fmt.Println("B2 memory of idle sandboxes …")
+	c = b.idle(w)
+	c.print(os.Stdout)
+	done = append(done, c)
+
+	fmt.Println("B15 least memory …")
+	c = b.small(w)
+	c.run(4, time.Minute)
+	c.print(os.Stdout)
+	done = append(done, c)
+
 	f, err := os.Create(out)
 	if err != nil {
 		return err
@@ -72,5 +89,24 @@ func run(creel, tools, out string, rounds int) error {
 		return err
 	}
 	fmt.Println("wrote", filepath.ToSlash(out))
+	return nil
+}
+
+// one measures a single figure.
+func (b *bench) one(id string) error {
+	people := b.users()
+	for _, w := range people {
+		var c *comparison
+		switch id {
+		case "B2":
+			c = b.idle(w)
+		case "B15":
+			c = b.small(w)
+			c.run(4, time.Minute)
+		default:
+			return fmt.Errorf("-only %s: want B2 or B15", id)
+		}
+		c.print(os.Stdout)
+	}
 	return nil
 }

@@ -208,6 +208,9 @@ func (l *limits) rlimits() []rlimit {
 	return list
 }
 
+// SweepGroups removes what dead supervisors left beside this sandbox's control group.
+func (s *Sandbox) SweepGroups() { s.limits.group.Sweep() }
+
 // Hits says in words which limits the sandbox ran into until its exit; empty: none.
 func (s *Sandbox) Hits(e Exit) []string {
 	if s.limits == nil {

@@ -280,6 +280,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		if err := api.Left(collect); err != nil {
 			s.o.Notice("left by a sandbox that was killed: " + err.Error())
 		}
+		s.box.SweepGroups()
 		return nil
 	})
 

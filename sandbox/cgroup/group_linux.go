@@ -405,6 +405,37 @@ func (g *Group) Close() error {
 	return remove(g.Dirs(), removeTime)
 }
 
+// Sweep removes empty groups beside this one whose supervisor is dead, and of which
+// no record is left. Who has a process in it is never touched.
+func (g *Group) Sweep() {
+	for _, own := range g.Dirs() {
+		parent := filepath.Dir(own)
+		entries, err := os.ReadDir(parent)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if pid, ok := madeBy(e.Name()); ok && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+				_ = unix.Rmdir(filepath.Join(parent, e.Name())) // refused while it is in use
+			}
+		}
+	}
+}
+
+// madeBy reads the supervisor's pid out of a group's name: creel-NAME-PID-N.
+func madeBy(name string) (int, bool) {
+	rest, ok := strings.CutPrefix(name, prefix)
+	if !ok {
+		return 0, false
+	}
+	parts := strings.Split(rest, "-")
+	if len(parts) < 3 {
+		return 0, false
+	}
+	pid, err := strconv.Atoi(parts[len(parts)-2])
+	return pid, err == nil && pid > 1
+}
+
 func remove(dirs []string, wait time.Duration) error {
 	deadline := time.Now().Add(wait)
 	var failed error

@@ -120,6 +120,25 @@ func TestRealGroup(t *testing.T) {
 	if s := g.Read(); s.Memory != 1<<28 || s.PIDs != 64 || s.CPU != 500 || s.PIDsNow != 1 {
 		t.Errorf("%+v", s)
 	}
+	// One of a dead supervisor without a record goes, one of a living one stays.
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dead, live := filepath.Join(filepath.Dir(g.Dirs()[0]), fmt.Sprintf("creel-a-b-%d-7", gone.Process.Pid)), filepath.Join(filepath.Dir(g.Dirs()[0]), fmt.Sprintf("creel-c-%d-8", os.Getpid()))
+	for _, d := range []string{dead, live} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(d)
+	}
+	g.Sweep()
+	if _, err := os.Lstat(dead); err == nil {
+		t.Error("an empty group of a dead supervisor stays")
+	}
+	if _, err := os.Lstat(live); err != nil || !g.Holds(cmd.Process.Pid, PIDs) && g.Missing[PIDs] == "" {
+		t.Error("a group of a living supervisor was swept")
+	}
 	// What a killed supervisor leaves is collected with who is in it; nothing else is touched.
 	dirs := g.Dirs()
 	other := filepath.Join(filepath.Dir(dirs[0]), "other-"+strconv.Itoa(os.Getpid()))
