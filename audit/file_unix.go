@@ -33,6 +33,12 @@ func checkOwner(info os.FileInfo) error {
 	return nil
 }
 
+// removed reports that no name leads to a file any more.
+func removed(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 0
+}
+
 // lockFile keeps two writers out of one chain; the lock ends with the descriptor.
 func lockFile(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

@@ -26,6 +26,7 @@ type Log struct {
 
 	mu   sync.Mutex
 	file *os.File
+	size int64  // of the file, if nobody else has written
 	seq  uint64 // of the last line
 	prev string // hash of the last line
 	err  error  // the first failure; sticky
@@ -104,6 +105,7 @@ func (l *Log) resume() error {
 		}
 		l.seq, l.prev = e.Seq, e.Hash
 	}
+	l.size = info.Size()
 	if torn == nil {
 		return nil
 	}
@@ -136,7 +138,7 @@ func (l *Log) keepTorn(t *Torn) error {
 	if err := kept.Sync(); err != nil {
 		return err
 	}
-	t.SavedAs = kept.Name()
+	t.SavedAs, l.size = kept.Name(), t.Offset
 	return l.file.Truncate(t.Offset)
 }
 
@@ -192,12 +194,32 @@ func (l *Log) Record(e Event) error {
 	if err != nil {
 		return l.fail(err)
 	}
-	if _, err := l.file.Write(append(line, '\n')); err != nil {
+	n, err := l.file.Write(append(line, '\n'))
+	if err != nil {
 		return l.fail(fmt.Errorf("write audit log: %w", err))
 	}
+	if err := l.unharmed(l.size + int64(n)); err != nil {
+		return l.fail(fmt.Errorf("write audit log: %w", err))
+	}
+	l.size += int64(n)
 	l.seq, l.prev, e.Hash = e.Seq, hash, hash
 	for _, tee := range l.tees {
 		tee(e)
+	}
+	return nil
+}
+
+// unharmed tells whether what was written is still there: a log that was removed
+// keeps nothing, and one that was cut or written by another proves nothing.
+func (l *Log) unharmed(size int64) error {
+	info, err := l.file.Stat()
+	switch {
+	case err != nil:
+		return err
+	case removed(info):
+		return errors.New("the file was removed: " + l.path)
+	case info.Size() != size:
+		return fmt.Errorf("somebody else changed the file: it has %d bytes, not %d: %s", info.Size(), size, l.path)
 	}
 	return nil
 }

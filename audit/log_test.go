@@ -123,6 +123,51 @@ func TestHostileStringsAreBounded(t *testing.T) {
 	}
 }
 
+// TestHarmedLog: events are not written to where nobody will find them, nor
+// behind what somebody else has written.
+func TestHarmedLog(t *testing.T) {
+	for name, harm := range map[string]func(path string) error{
+		"removed":  os.Remove,
+		"cut":      func(path string) error { return os.Truncate(path, 10) },
+		"replaced": func(path string) error { return os.Rename(path+".other", path) },
+		"written": func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+			if err == nil {
+				_, err = f.WriteString("{}\n")
+				_ = f.Close()
+			}
+			return err
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		if err := os.WriteFile(path+".other", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := open(t, path)
+		record(t, l, Event{Kind: SandboxStart}, Event{Kind: Connect, Host: "a\u009b31m\u202e.test\x7f"})
+		if strings.ContainsAny(string(read(t, path)), "\u009b\u202e\x7f") {
+			t.Errorf("%s: control characters stand in the log: %q", name, read(t, path))
+		}
+		if err := harm(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Record(Event{Kind: Connect}); err == nil || l.Err() == nil {
+			t.Errorf("%s: an event was taken", name)
+		}
+	}
+	// Moved aside by a log rotation it goes on.
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l := open(t, path)
+	record(t, l, Event{Kind: SandboxStart})
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	record(t, l, Event{Kind: SandboxExit})
+	if rep := verify(t, read(t, path+".1")); !rep.OK() || rep.Lines != 2 {
+		t.Errorf("moved: %+v", rep)
+	}
+}
+
 func TestTornTailIsKeptAndReported(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	l := open(t, path)

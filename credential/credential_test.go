@@ -136,6 +136,8 @@ func TestApply(t *testing.T) {
 		{name: "second header", host: "key.example", header: map[string]string{"Authorization": "Bearer x"}, wantErr: "credential of its own in Authorization"},
 		{name: "cookie", host: "key.example", header: map[string]string{"Cookie": "session=1"}, wantErr: "credential of its own in Cookie"},
 		{name: "api key header", host: "api.example", header: map[string]string{"x-api-key": "x"}, wantErr: "credential of its own in X-Api-Key"},
+		{name: "bound header for a server with a CGI past", host: "key.example", header: map[string]string{"X_Key": "x"}, wantErr: "credential of its own in X_key"},
+		{name: "other header for a server with a CGI past", host: "api.example", header: map[string]string{"x_api_key": "x"}, wantErr: "credential of its own in X_api_key"},
 		{name: "query key", host: "api.example", url: "https://api.example/?a=b;Access%5FToken=x", wantErr: "credential of its own in query"},
 		{name: "userinfo", host: "api.example", url: "https://u:p@api.example/", wantErr: "its URL"},
 		{name: "plain http", host: "api.example", url: "http://api.example/", wantErr: "not encrypted"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -82,11 +83,22 @@ func headerName(text string) (string, error) {
 	return name, nil
 }
 
+// asRead is the name by which a server with a CGI past knows a header: it makes a
+// variable of it, in which all signs are one.
+func asRead(name string) string {
+	return http.CanonicalHeaderKey(strings.Map(func(r rune) rune {
+		if r < 0x80 && (r|0x20 < 'a' || r|0x20 > 'z') && (r < '0' || r > '9') {
+			return '-'
+		}
+		return r
+	}, name))
+}
+
 // foreign finds a credential that the request brought itself, besides the
 // headers that are bound.
 func foreign(req *http.Request, bound map[string]bool) error {
-	for _, name := range foreignHeaders {
-		if _, there := req.Header[name]; there && !bound[name] {
+	for name := range req.Header {
+		if read := asRead(name); (slices.Contains(foreignHeaders, read) || bound[read]) && !bound[name] {
 			return fmt.Errorf("the request carries a credential of its own in %s; this host accepts the bound one only", name)
 		}
 	}

@@ -13,6 +13,9 @@ import (
 // 150 bytes, and the name goes into every event.
 const maxModel = 256
 
+// maxMembers bounds the members at the top of a body: the services know about 40.
+const maxMembers = 512
+
 // span is a half-open range of bytes.
 type span struct{ from, to int }
 
@@ -57,6 +60,9 @@ func readDocument(raw []byte) (*document, error) {
 		if d.keys[key] {
 			// Keys are not quoted: reasons go to the audit, which holds nothing of bodies.
 			return nil, errors.New("the body has a key twice")
+		}
+		if len(d.keys) == maxMembers {
+			return nil, fmt.Errorf("the body has more than %d members at its top", maxMembers)
 		}
 		d.keys[key] = true
 		s.space()

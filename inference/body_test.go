@@ -2,6 +2,7 @@ package inference
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ func TestDocument(t *testing.T) {
 		{in: `{"model":"a"}`, sent: "a", want: `{"model":"a"}`},
 		{in: `{"mod\u0065l":"a"}`, sent: "z", want: `{"mod\u0065l":"z"}`},
 		{in: `{"x":-1.5e3,"y":null,"z":true,"model":"a"}`, sent: `q"`, want: `{"x":-1.5e3,"y":null,"z":true,"model":"q\""}`},
+		{in: "{" + strings.TrimSuffix(manyMembers(600), ",") + "}", sent: "z", err: "more than 512 members"},
 		{in: `{"x":1}`, sent: "z", want: `{"model":"z","x":1}`},
 		{in: `{}`, sent: "z", want: `{"model":"z"}`},
 		{in: `{ }`, sent: "z", want: `{"model":"z" }`},
@@ -155,4 +157,12 @@ func TestJoin(t *testing.T) {
 			t.Errorf("%s + %s = %s, want %s", tt.base, tt.path, got, tt.want)
 		}
 	}
+}
+
+func manyMembers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"k%d":0,`, i)
+	}
+	return b.String()
 }

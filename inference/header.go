@@ -13,8 +13,8 @@ import (
 // requestHeaders are the headers that are passed on. All others are dropped,
 // credentials, cookies and organisations (authorization, x-api-key,
 // x-goog-api-key, openai-organization, openai-project …) above all.
-// Accept-Encoding is left out, so that the backend answers uncompressed and
-// every event can be passed on at once.
+// Accept-Encoding is not the agent's: the backend is asked to answer uncompressed,
+// so that every event can be passed on at once and the key be found in it.
 var requestHeaders = []string{
 	"Accept",
 	"User-Agent",
@@ -53,6 +53,7 @@ func outHeader(in http.Header) http.Header {
 			out[http.CanonicalHeaderKey(name)] = append([]string(nil), v...)
 		}
 	}
+	out["Accept-Encoding"] = []string{"identity"}
 	if len(out["User-Agent"]) == 0 {
 		out["User-Agent"] = []string{"creel"} // else net/http names itself
 	}

@@ -49,6 +49,7 @@ type remote struct {
 	tools   []string // names of those that it is to run, sorted
 	members []string // likewise, but asked for by a member of the body
 	url     bool     // an input is a URL
+	deep    bool     // it is nested too deep to be looked through
 	keep    []span   // the elements of the list of tools that stay
 	list    span     // the list of tools, with its brackets
 	lists   int      // how many there are
@@ -70,8 +71,19 @@ func findRemote(raw []byte, p protocol, allowed func(tool string) bool) remote {
 	return w.found
 }
 
+const (
+	// maxDepth bounds the nesting of a body: schemas of tools have about 20 levels,
+	// and what stands at a level is judged by its whole path.
+	maxDepth = 64
+	// maxStep bounds one step of a path in bytes: no member that is looked for is longer.
+	maxStep = 32
+	// maxTools bounds how many names of tools are told.
+	maxTools = 64
+)
+
 type walker struct {
 	scanner
+	depth   int
 	gemini  bool
 	allowed func(tool string) bool
 	found   remote
@@ -80,6 +92,12 @@ type walker struct {
 
 // walk looks at one value. path is that of the value, with [] for an element.
 func (w *walker) walk(path string) {
+	if w.depth++; w.depth > maxDepth {
+		w.found.deep = true
+		w.at = len(w.raw)
+		return
+	}
+	defer func() { w.depth-- }()
 	w.space()
 	from := w.at
 	switch w.peek() {
@@ -96,8 +114,12 @@ func (w *walker) walk(path string) {
 			}
 			w.space()
 			w.at++ // the colon
-			w.member(path, fold(key))
-			w.walk(path + "." + fold(key))
+			step := fold(key)
+			if len(step) > maxStep {
+				step = "…"
+			}
+			w.member(path, step)
+			w.walk(path + "." + step)
 		}
 		w.at++
 	case '[':
@@ -160,7 +182,9 @@ func (w *walker) tool(name string) {
 	if w.allowed(name) {
 		return
 	}
-	w.found.tools = append(w.found.tools, name)
+	if len(w.found.tools) < maxTools {
+		w.found.tools = append(w.found.tools, name)
+	}
 	w.server = true
 }
 
@@ -170,17 +194,8 @@ func isTool(path, member string) bool {
 }
 
 func isURLMember(path string) bool {
-	for _, f := range freeForm {
-		if strings.Contains(path, f) {
-			return false
-		}
-	}
-	for _, m := range urlMembers {
-		if strings.HasSuffix(path, m) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(urlMembers, func(m string) bool { return strings.HasSuffix(path, m) }) &&
+		!slices.ContainsFunc(freeForm, func(f string) bool { return strings.Contains(path, f) })
 }
 
 // isURL: data that is in the request itself is none.
@@ -195,6 +210,9 @@ func fold(key string) string { return strings.ToLower(strings.ReplaceAll(key, "_
 // the route does not allow. It gives the names of the tools that were taken out.
 func (c *exchange) remoteAllowed() (removed []string, err error) {
 	found := findRemote(c.body, c.end.protocol, c.route.allowsTool)
+	if found.deep {
+		return nil, fmt.Errorf("the body is nested deeper than %d levels", maxDepth)
+	}
 	if found.url && !c.route.conf.RemoteInputs {
 		return nil, errors.New("an input is a URL, which the model service would fetch; send the data itself (the operator can allow it: inference.remote_inputs)")
 	}

@@ -19,6 +19,9 @@ func TestRemoteAllowed(t *testing.T) {
 		removed  string
 		err      string
 	}{
+		{"too deep", openAI, Config{}, `{"model":"m","x":` + strings.Repeat(`{"`+strings.Repeat("k", 3000)+`":`, 9000) + "1" + strings.Repeat("}", 9000) + "}", "", "", "nested deeper"},
+		{"many tools", openAI, Config{}, `{"tools":[` + strings.Repeat(`{"type":"web_search"},`, 1000) + `{"type":"custom"}]}`, `{"tools":[{"type":"custom"}]}`, "web_search", ""},
+		{"long member", openAI, Config{}, `{"` + strings.Repeat("k", 3000) + `":{"image_url":"https://x.test"}}`, "", "", "an input is a URL"},
 		{"plain", openAI, Config{}, `{"model":"m","messages":[{"role":"user","content":"see https://x.test/a.png"}]}`, "", "", ""},
 		{"functions", openAI, Config{}, `{"tools":[` + fn + `]}`, "", "", ""},
 		{"custom without type", anthropic, Config{}, `{"tools":[{"name":"t","input_schema":{"type":"web_search"}}]}`, "", "", ""},

@@ -323,6 +323,10 @@ func (c *exchange) forward() string {
 		return "redirect from the backend"
 	}
 	mask := keyMask(c.route.conf.Key)
+	if coding := strings.Join(resp.Header.Values("Content-Encoding"), ","); mask != nil && coding != "" && !strings.EqualFold(coding, "identity") {
+		c.fail("the inference backend encoded its answer though it was asked not to, so the key cannot be kept out of it")
+		return "encoded answer from the backend"
+	}
 	backHeader(c.w.Header(), resp.Header, mask)
 	if resp.ContentLength >= 0 {
 		c.w.Header().Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))

@@ -415,6 +415,16 @@ func TestBackendFaults(t *testing.T) {
 		}
 	}
 	denied, moved := httptest.NewServer(echo(401)), httptest.NewServer(echo(302))
+	packed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("asked for %q", got)
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.WriteString(z, r.Header.Get("X-Api-Key"))
+		_ = z.Close()
+	}))
+	defer packed.Close()
 	untrusted := httptest.NewTLSServer(echo(200))
 	defer denied.Close()
 	defer moved.Close()
@@ -427,6 +437,7 @@ func TestBackendFaults(t *testing.T) {
 		{"http://" + dead.Addr().String(), 502, "connection refused"},
 		{untrusted.URL, 502, "certificate"},
 		{moved.URL, 502, "redirect"},
+		{packed.URL, 502, "encoded its answer"},
 		{denied.URL, 401, "wrong key: ***"},
 	} {
 		ev := &events{}

@@ -126,7 +126,7 @@ const fewConns = 300
 func (s *supervisor) auditFailed(err error) {
 	if s.unaudited.CompareAndSwap(false, true) {
 		s.o.Notice("the network of this sandbox is closed: " + err.Error())
-		s.o.Notice("hint: make room for " + s.log.Path() + ", then start the sandbox again; what was written stays")
+		s.o.Notice("hint: make room for " + s.log.Path() + ", see that nobody else touches it, then start the sandbox again; what was written stays")
 	}
 }
 

@@ -95,6 +95,6 @@ func (c *console) event(e audit.Event) {
 func (c *console) encode(v any) {
 	b, err := json.Marshal(v)
 	if err == nil {
-		fmt.Fprintln(c, string(b))
+		fmt.Fprintln(c, string(audit.PrintableJSON(b)))
 	}
 }
