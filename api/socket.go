@@ -271,18 +271,18 @@ func Leftovers() ([]string, error) {
 
 // Lives reports whether a sandbox's supervisor holds its name still.
 func Lives(name string) bool {
-	for _, root := range runtimeDirs() {
-		lock, err := os.OpenFile(filepath.Join(root, name, lockName), os.O_RDWR|lockFlags, 0)
-		if err != nil {
-			continue
-		}
-		got, err := tryLock(lock)
-		_ = lock.Close()
-		if err != nil || !got {
-			return true
-		}
+	return slices.ContainsFunc(runtimeDirs(), func(root string) bool { return held(filepath.Join(root, name)) })
+}
+
+// held reports whether somebody holds the lock of a sandbox's folder.
+func held(dir string) bool {
+	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|lockFlags, 0)
+	if err != nil {
+		return false
 	}
-	return false
+	defer lock.Close()
+	got, err := tryLock(lock)
+	return err != nil || !got
 }
 
 func listRoot(root string) ([]fs.DirEntry, error) {
@@ -308,7 +308,7 @@ func Find(name string) (path string, err error) {
 			continue
 		}
 		path := filepath.Join(root, name, socketName)
-		if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket && held(filepath.Join(root, name)) {
 			return path, nil
 		}
 	}
