@@ -67,7 +67,7 @@ func StateDir() (string, error) {
 		if !filepath.IsAbs(state) {
 			home, err := os.UserHomeDir()
 			if err != nil {
-				return "", fault.Wrap(err, "open state folder", fault.General, "export XDG_STATE_HOME=DIR")
+				return "", fault.Wrap(err, "open state folder", fault.Usage, "export HOME=DIR or XDG_STATE_HOME=DIR")
 			}
 			state = filepath.Join(home, ".local", "state")
 		}

@@ -149,7 +149,7 @@ func newAuditTail(streams IO) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "tail FILE|NAME",
 		Short:   "Print the last events of a log",
-		Long:    "Print the last events of a log, and with --follow those to come." + auditArg,
+		Long:    "Print the last events of a log, and with --follow those to come, until the sandbox ends." + auditArg,
 		Example: "  creel audit tail --follow claude-7f3a",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -157,7 +157,7 @@ func newAuditTail(streams IO) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the lines as they are")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more until interrupted")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more until the sandbox ends")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "how many events, at most 10000")
 	return cmd
 }
@@ -174,7 +174,7 @@ func runAuditTail(ctx context.Context, what string, n int, follow, asJSON bool, 
 	defer f.Close()
 	in := bufio.NewReaderSize(f, 64<<10)
 	ring := make([][]byte, 0, n)
-	next := 0
+	next, ended := 0, false
 	var part []byte // of a line whose end is not there yet
 	for {
 		l, err := in.ReadBytes('\n')
@@ -185,6 +185,7 @@ func runAuditTail(ctx context.Context, what string, n int, follow, asJSON bool, 
 			}
 			break
 		}
+		ended = endsSandbox(l)
 		switch {
 		case n == 0:
 		case len(ring) < n:
@@ -200,12 +201,17 @@ func runAuditTail(ctx context.Context, what string, n int, follow, asJSON bool, 
 		}
 	}
 	for follow {
+		if ended && len(part) == 0 && in.Buffered() == 0 {
+			line(streams.Err, "creel: the sandbox has ended, nothing more will come")
+			return nil
+		}
 		l, err := in.ReadBytes('\n')
 		part = append(part, l...)
 		if err == nil {
 			if err := tailLine(streams.Out, part, asJSON); err != nil {
 				return err
 			}
+			ended = endsSandbox(part)
 			part = nil
 			continue
 		}
@@ -220,6 +226,12 @@ func runAuditTail(ctx context.Context, what string, n int, follow, asJSON bool, 
 		}
 	}
 	return nil
+}
+
+// endsSandbox: no event of that sandbox follows this one.
+func endsSandbox(l []byte) bool {
+	var e audit.Event
+	return json.Unmarshal(l, &e) == nil && e.Kind == audit.SandboxExit
 }
 
 func tailLine(w io.Writer, l []byte, asJSON bool) error {
@@ -256,8 +268,11 @@ func openLog(ctx context.Context, what string, streams IO) (io.ReadCloser, error
 		}
 	}
 	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) && api.CheckName(what) == nil && !strings.Contains(what, "/") {
+		return nil, fault.UsageError(op, "there is no file "+what+", and no sandbox of that name has left a log", logHints(what)...)
+	}
 	if err != nil {
-		return nil, fault.Wrap(err, op, fault.Usage, "creel ls")
+		return nil, fault.Wrap(err, op, fault.Usage, logHints("")...)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fault.UsageError(op, path+" is not a regular file")
@@ -267,6 +282,31 @@ func openLog(ctx context.Context, what string, streams IO) (io.ReadCloser, error
 		return nil, fault.Wrap(err, op, fault.Usage)
 	}
 	return f, nil
+}
+
+// logHints name the nearest log that there is, and where they are.
+func logHints(name string) []string {
+	state, err := api.StateDir()
+	if err != nil {
+		return []string{"creel ls"}
+	}
+	dir := filepath.Join(state, "audit")
+	hints := []string{"ls -t " + quote(dir)}
+	entries, err := os.ReadDir(dir)
+	if err != nil || name == "" {
+		return hints
+	}
+	var names []string
+	for _, e := range entries {
+		if at := strings.LastIndexByte(e.Name(), '-'); at > 0 {
+			names = append(names, e.Name()[:at])
+		}
+	}
+	slices.Sort(names)
+	if near, ok := nearest(name, slices.Compact(names)); ok {
+		hints = append([]string{"did you mean: " + near}, hints...)
+	}
+	return hints
 }
 
 // stateLog is the newest log in the state folder of a sandbox that has ended.

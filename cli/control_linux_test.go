@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,11 +182,10 @@ func TestTailFollows(t *testing.T) {
 	if err := l.Record(audit.Event{Kind: audit.SandboxStart}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	out := &lineWriter{lines: make(chan string, 10)}
+	var said strings.Builder
 	done := make(chan error, 1)
-	go func() { done <- runAuditTail(ctx, path, 5, true, false, IO{Out: out}) }()
+	go func() { done <- runAuditTail(t.Context(), path, 5, true, false, IO{Out: out, Err: &said}) }()
 	if got := <-out.lines; !strings.Contains(got, "sandbox.start") {
 		t.Errorf("first %q", got)
 	}
@@ -195,9 +195,14 @@ func TestTailFollows(t *testing.T) {
 	if got := <-out.lines; !strings.Contains(got, "sandbox.exit") {
 		t.Errorf("then %q", got)
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+	// It ends by itself, and at once for a log that has ended.
+	if err := <-done; err != nil || !strings.Contains(said.String(), "has ended") {
+		t.Errorf("%v, said %q", err, said.String())
+	}
+	for _, n := range []int{0, 1} {
+		if err := runAuditTail(t.Context(), path, n, true, false, IO{Out: io.Discard, Err: &said}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

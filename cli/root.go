@@ -46,6 +46,9 @@ func newRoot(streams IO) *cobra.Command {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
+			if version, err := cmd.Flags().GetBool("version"); err == nil && version {
+				return runVersion(streams.Out, false)
+			}
 			return cmd.Help()
 		},
 	}
@@ -58,6 +61,7 @@ func newRoot(streams IO) *cobra.Command {
 		newRun(streams), newLs(streams), newPosture(streams), newReload(streams), newStop(streams),
 		newPolicy(streams), newAudit(streams), newDoctor(streams), newSelftest(streams), newVersion(streams), newCompletion(streams),
 	)
+	root.Flags().Bool("version", false, "print the version")
 	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\n" + exitHelp + "{{end}}")
 	return root
 }

@@ -82,6 +82,9 @@ func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 	if f.quiet && f.verbose {
 		return o, fault.UsageError("read flags", "--quiet and --verbose exclude each other")
 	}
+	if f.quiet && f.json {
+		return o, fault.UsageError("read flags", "--quiet and --json exclude each other", "creel run --json -- …  2>events.jsonl")
+	}
 	if f.name != "" {
 		if err := api.CheckName(f.name); err != nil {
 			return o, err
@@ -113,6 +116,11 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 		abs, err = filepath.EvalSymlinks(abs)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
+		if at := strings.LastIndexByte(dir, ':'); at > 0 {
+			if _, statErr := os.Stat(dir[:at]); statErr == nil {
+				return fault.UsageError(op, fmt.Sprintf("%q is no mode of a workspace, and %s does not exist", dir[at+1:], dir), "creel run --help  (--workspace DIR and its modes)")
+			}
+		}
 		return fault.UsageError(op, dir+" does not exist", "mkdir -p "+quote(dir))
 	}
 	if err != nil {

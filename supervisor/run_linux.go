@@ -9,7 +9,9 @@ import (
 	"io"
 	"log"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -205,7 +207,7 @@ func (s *supervisor) openAudit() error {
 	}
 	log, err := audit.Open(path, s.name)
 	if err != nil {
-		return fault.Wrap(err, "open audit log", fault.General, "name another file with --audit")
+		return fault.Wrap(err, "open audit log", fault.Usage, "name another file with --audit")
 	}
 	log.Tee(s.counts.add)
 	if s.o.OnEvent != nil {
@@ -247,7 +249,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	}
 	if s.box, err = sandbox.Start(ctx, config); err != nil {
 		if ofCommand(err) { // it is looked for before the agent is made
-			return commandError(err)
+			return commandError(err, s.o.Command[0])
 		}
 		return fault.Host, hostError(err)
 	}
@@ -296,7 +298,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	caught, stop := signals() // from here on there is an agent to take them
 	defer stop()
 	if err := s.box.Release(ctx); err != nil {
-		code, err := commandError(err)
+		code, err := commandError(err, s.o.Command[0])
 		s.box.End()
 		s.sweep()
 		_ = s.recordExit(code, err.Error())
@@ -427,19 +429,38 @@ func ofCommand(err error) bool {
 }
 
 // commandError gives a command that could not be started the status of a shell.
-func commandError(err error) (int, error) {
+func commandError(err error, command string) (int, error) {
 	var c *sandbox.CommandError
 	if !errors.As(err, &c) || !ofCommand(err) {
 		return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
 	}
 	switch syscall.Errno(c.Errno) {
 	case syscall.ENOENT, syscall.ENOTDIR:
-		return fault.NotFound, fault.Wrap(err, "start command", fault.NotFound,
-			"only declared paths exist inside: add the program's folder to filesystem_policy.read_only", "creel run -- ls -l /usr/bin  (what exists inside)")
+		return fault.NotFound, fault.Wrap(err, "start command", fault.NotFound, missingHints(command)...)
 	case syscall.EACCES, syscall.ENOEXEC, syscall.EPERM:
 		return fault.NotExecutable, fault.Wrap(err, "start command", fault.NotExecutable)
 	}
 	return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
+}
+
+// missingHints say where the host has a program that is not there inside.
+func missingHints(command string) []string {
+	found, err := exec.LookPath(command)
+	if err == nil {
+		found, err = filepath.Abs(found)
+	}
+	if err != nil {
+		return []string{"only declared paths exist inside: add the program's folder to filesystem_policy.read_only", "creel run -- ls -l /usr/bin  (what exists inside)"}
+	}
+	hint := "the host has " + found
+	folders := []string{filepath.Dir(found)}
+	if real, err := filepath.EvalSymlinks(found); err == nil && real != found {
+		hint += ", which is " + real
+		folders = append(folders, filepath.Dir(real))
+	}
+	slices.Sort(folders)
+	return []string{hint + "; only declared paths exist inside",
+		"add to filesystem_policy.read_only: " + strings.Join(slices.Compact(folders), ", ") + "  (and what the program needs beside it)"}
 }
 
 // dumpNoCore sets the limit 1, which a core_pattern that is a pipe respects; 0
