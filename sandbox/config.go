@@ -68,6 +68,9 @@ type File struct {
 type Workspace struct {
 	Path  string
 	Write bool
+	// Layer is a host folder that holds "upper" and "work": what the agent writes
+	// goes there, and the workspace stays as it is. Empty: it writes the workspace.
+	Layer string
 	// Apart: it is not mounted for being the workspace; a declared path may show it.
 	Apart bool
 }

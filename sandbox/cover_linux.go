@@ -101,7 +101,7 @@ func (p *plan) noExec(path string) ([]spec.Cover, error) {
 	if m.NoExec {
 		return nil, nil
 	}
-	if m.Kind != spec.MountBind {
+	if !ofHost(*m) {
 		return nil, &CoverError{Op: "forbid execution in", Path: path, Why: "it does not exist", Fix: "name the folder above it: " + m.Target}
 	}
 	real, fi, err := p.paths.resolve(path)
@@ -116,11 +116,11 @@ func (p *plan) hide(h Declared, c Config) (*spec.Cover, error) {
 	path := filepath.Clean(h.Path)
 	real, fi, err := p.paths.resolve(path)
 	shown := func(path string) bool {
-		if m := mountOf(p.spec.Mounts, path); m != nil && m.Kind == spec.MountBind {
+		if m := mountOf(p.spec.Mounts, path); m != nil && ofHost(*m) {
 			return true
 		}
 		// A hidden folder may hold what is declared.
-		return slices.ContainsFunc(p.spec.Mounts, func(m spec.Mount) bool { return m.Kind == spec.MountBind && below(path, m.Target) })
+		return slices.ContainsFunc(p.spec.Mounts, func(m spec.Mount) bool { return ofHost(m) && below(path, m.Target) })
 	}
 	switch {
 	case errors.Is(err, os.ErrNotExist):

@@ -127,6 +127,9 @@ func buildPlan(c Config) (*plan, error) {
 		}
 	} else if ws != "" {
 		mounts[ws] = spec.Mount{Kind: spec.MountBind, Target: ws, Source: ws, Write: c.Workspace.Write, Owned: true}
+		if c.Workspace.Layer != "" {
+			mounts[ws] = spec.Mount{Kind: spec.MountOverlay, Target: ws, Source: ws, Layer: c.Workspace.Layer, Write: true, Owned: true}
+		}
 		if p.spec.Dir == "" {
 			p.spec.Dir = ws
 		}
@@ -262,12 +265,15 @@ func (p *plan) declareRoot(mounts map[string]spec.Mount, optional bool) ([]spec.
 // covered reports whether a host folder at or above path is mounted.
 func covered(mounts map[string]spec.Mount, path string) bool {
 	for dir := path; dir != "/"; dir = filepath.Dir(dir) {
-		if m, ok := mounts[dir]; ok && m.Kind == spec.MountBind {
+		if m, ok := mounts[dir]; ok && ofHost(m) {
 			return true
 		}
 	}
 	return false
 }
+
+// ofHost reports whether a mount shows files of the host.
+func ofHost(m spec.Mount) bool { return m.Kind == spec.MountBind || m.Kind == spec.MountOverlay }
 
 // mergedUsr gives the top-level links of a merged /usr when their targets are
 // there, so that declaring /usr is enough to run a program of /bin.

@@ -29,38 +29,49 @@ func openSources(s *spec.Spec, id identity, program *os.File) (files []*os.File,
 			_ = f.Close()
 		}
 	}()
-	for i := range s.Mounts {
-		m := &s.Mounts[i]
-		if m.Kind != spec.MountBind {
-			continue
-		}
-		exact, st, err := openExact(m.Source, m.File, m.Device)
+	take := func(path string, m *spec.Mount) (int, error) {
+		exact, st, err := openExact(path, m.File, m.Device)
 		if err != nil {
-			return files, err
+			return 0, err
 		}
 		fd, err := unix.OpenTree(exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
 		_ = unix.Close(exact)
 		if err != nil {
-			return files, fmt.Errorf("clone mount of %s: %w", m.Source, err)
+			return 0, fmt.Errorf("clone mount of %s: %w", path, err)
 		}
-		m.FD = spec.SourceFD + len(files)
-		files = append(files, os.NewFile(uintptr(fd), m.Source))
+		inherited := spec.SourceFD + len(files)
+		files = append(files, os.NewFile(uintptr(fd), path))
 		if !m.Owned {
-			continue
+			return inherited, nil
 		}
 		owner := [2]uint32{st.Uid, st.Gid}
 		ns := maps[owner]
 		if ns == nil {
 			if ns, err = idMap(owner, id, program); err != nil {
-				return files, err
+				return 0, err
 			}
 			maps[owner] = ns
 		}
 		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
 			Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd()), Propagation: unix.MS_PRIVATE,
 		}); err != nil {
-			return files, &NotSupported{Feature: "an id-mapped mount of " + m.Source, MinKernel: "5.12", Err: err,
+			return 0, &NotSupported{Feature: "an id-mapped mount of " + path, MinKernel: "5.12", Err: err,
 				Fix: "start creel as the folder's owner, or move the folder to ext4, xfs, btrfs or tmpfs"}
+		}
+		return inherited, nil
+	}
+	for i := range s.Mounts {
+		m := &s.Mounts[i]
+		if !ofHost(*m) {
+			continue
+		}
+		if m.FD, err = take(m.Source, m); err != nil {
+			return files, err
+		}
+		if m.Kind == spec.MountOverlay {
+			if m.LayerFD, err = take(m.Layer, m); err != nil {
+				return files, err
+			}
 		}
 	}
 	return files, nil

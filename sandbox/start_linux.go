@@ -274,6 +274,11 @@ func (s *Sandbox) setUp(ctx context.Context, notify bool) error {
 			Fix: "run creel outside of the container, or start that with an unmasked /proc (podman, docker: --security-opt systempaths=unconfined; Kubernetes: procMount: Unmasked)"}
 	}
 	if err != nil {
+		var c *CommandError
+		if errors.As(err, &c) && c.Step == spec.StepOverlay {
+			return &NotSupported{Feature: "a copy-on-write workspace", MinKernel: "5.11; started by root 5.19", Err: err,
+				Fix: "the folder and the state folder need a file system with user extended attributes (ext4, xfs, btrfs, tmpfs): export XDG_STATE_HOME=DIR"}
+		}
 		return s.explain(err)
 	}
 	if err := s.take(ready.Names, files); err != nil {

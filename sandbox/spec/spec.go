@@ -68,9 +68,12 @@ type MountKind string
 const (
 	MountBind  MountKind = "bind"  // a host path, recursively
 	MountTmpfs MountKind = "tmpfs" // empty, private
-	MountProc  MountKind = "proc"
-	MountPTS   MountKind = "devpts"
-	MountSysfs MountKind = "sysfs"
+	// A host folder with a layer over it that takes every change: a folder that
+	// holds "upper" and "work", of the same owner.
+	MountOverlay MountKind = "overlay"
+	MountProc    MountKind = "proc"
+	MountPTS     MountKind = "devpts"
+	MountSysfs   MountKind = "sysfs"
 )
 
 // Mount is one entry of the root file system.
@@ -79,6 +82,9 @@ type Mount struct {
 	Target string    `json:"target"` // absolute path inside
 	Source string    `json:"source,omitempty"`
 	FD     int       `json:"fd,omitempty"` // >0: a detached mount, inherited, instead of Source
+
+	Layer   string `json:"layer,omitempty"`    // of an overlay: the host's path
+	LayerFD int    `json:"layer_fd,omitempty"` // as FD
 
 	Write  bool   `json:"write,omitempty"`
 	Owned  bool   `json:"-"`                // root's sandboxes: id-mapped, so that the agent stands for the folder's owner
@@ -154,6 +160,9 @@ type Message struct {
 	Step    string   `json:"step,omitempty"` // failed: what was being done
 	Text    string   `json:"text,omitempty"`
 }
+
+// StepOverlay is the Step of a failure to make a copy-on-write mount.
+const StepOverlay = "make copy-on-write mount"
 
 // Types of Message.
 const (

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
@@ -141,6 +142,13 @@ func openTree(m spec.Mount) (int, error) {
 			return -1, fmt.Errorf("set attributes: %w", err)
 		}
 		return fd, nil
+	case spec.MountOverlay:
+		fd, err := openOverlay(m)
+		var no syscall.Errno
+		if errors.As(err, &no) {
+			return -1, &failure{step: spec.StepOverlay, errno: no, text: err.Error()}
+		}
+		return fd, err
 	case spec.MountTmpfs:
 		opts := map[string]string{"mode": fmt.Sprintf("%04o", m.Mode)}
 		if m.Size != "" {
