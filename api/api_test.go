@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creel-run/creel/cow"
 	"github.com/creel-run/creel/fault"
 )
 
@@ -34,6 +35,9 @@ func (b *backend) Reload(_ context.Context, policy string) (Reloaded, error) {
 		return Reloaded{}, NewFaultyPolicy([]Fault{{File: "p.yaml", Line: 3, Column: 5, Message: "unknown key"}}, "creel policy check p.yaml")
 	}
 	return Reloaded{}, fault.HostError("load policy", "no", "hint one")
+}
+func (b *backend) Apply(_ context.Context, o cow.Options) ([]cow.Result, error) {
+	return []cow.Result{{Path: o.Paths[0], Applied: o.Force}}, nil
 }
 func (b *backend) Stop(context.Context) error { close(b.stopped); return nil }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/creel-run/creel/cow"
 	"github.com/creel-run/creel/fault"
 )
 
@@ -78,6 +79,12 @@ func (c *Client) Posture(ctx context.Context) (Posture, error) {
 func (c *Client) Reload(ctx context.Context, policy string) (Reloaded, error) {
 	var r Reloaded
 	return r, c.do(ctx, http.MethodPost, "/v1/reload", ReloadArgs{Policy: policy}, &r)
+}
+
+// Apply brings changes of a copy-on-write workspace into the real one.
+func (c *Client) Apply(ctx context.Context, o cow.Options) ([]cow.Result, error) {
+	var results []cow.Result
+	return results, c.do(ctx, http.MethodPost, "/v1/apply", o, &results)
 }
 
 // Stop asks the sandbox to end; it returns when the supervisor has agreed, not

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/creel-run/creel/cow"
 	"github.com/creel-run/creel/fault"
 )
 
@@ -21,6 +22,7 @@ type Backend interface {
 	Sandbox(ctx context.Context) (Sandbox, error)
 	Posture(ctx context.Context) (Posture, error)
 	Reload(ctx context.Context, policy string) (Reloaded, error)
+	Apply(ctx context.Context, o cow.Options) ([]cow.Result, error)
 	Stop(ctx context.Context) error // returns at once; the end follows
 }
 
@@ -93,6 +95,15 @@ func Handler(b Backend) http.Handler {
 		}
 		re, err := b.Reload(r.Context(), args.Policy)
 		answer(w, http.StatusOK, re, err)
+	})
+	mux.HandleFunc("POST /v1/apply", func(w http.ResponseWriter, r *http.Request) {
+		var o cow.Options
+		if err := decodeBody(r.Body, &o); err != nil {
+			answer(w, 0, nil, err)
+			return
+		}
+		results, err := b.Apply(r.Context(), o)
+		answer(w, http.StatusOK, results, err)
 	})
 	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusAccepted, struct{}{}, b.Stop(r.Context()))

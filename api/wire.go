@@ -4,17 +4,18 @@ import "time"
 
 // Sandbox is what a running sandbox tells about itself.
 type Sandbox struct {
-	Name      string    `json:"name"`
-	PID       int       `json:"pid"` // of the supervisor
-	Version   string    `json:"version,omitempty"`
-	Command   []string  `json:"command"`
-	Started   time.Time `json:"started"`
-	Workspace string    `json:"workspace"`
-	ReadOnly  bool      `json:"workspace_read_only,omitempty"`
-	Policy    string    `json:"policy"`   // its file, or "built-in"
-	Revision  uint64    `json:"revision"` // counts from 1
-	Audit     string    `json:"audit"`
-	Counts    Counts    `json:"counts"`
+	Name        string    `json:"name"`
+	PID         int       `json:"pid"` // of the supervisor
+	Version     string    `json:"version,omitempty"`
+	Command     []string  `json:"command"`
+	Started     time.Time `json:"started"`
+	Workspace   string    `json:"workspace"`
+	ReadOnly    bool      `json:"workspace_read_only,omitempty"`
+	CopyOnWrite bool      `json:"workspace_copy_on_write,omitempty"`
+	Policy      string    `json:"policy"`   // its file, or "built-in"
+	Revision    uint64    `json:"revision"` // counts from 1
+	Audit       string    `json:"audit"`
+	Counts      Counts    `json:"counts"`
 }
 
 // Counts are decisions since the start, and connections that are open now.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/cow"
 	"github.com/creel-run/creel/fault"
 )
 
@@ -46,6 +47,8 @@ func (b *box) Reload(_ context.Context, policy string) (api.Reloaded, error) {
 	}
 	return api.Reloaded{Revision: 4, Closed: 2, Changed: policy != ""}, nil
 }
+
+func (b *box) Apply(context.Context, cow.Options) ([]cow.Result, error) { return nil, nil }
 
 func (b *box) Stop(context.Context) error {
 	b.stopped.Store(true)

@@ -59,6 +59,7 @@ func newRoot(streams IO) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newRun(streams), newLs(streams), newPosture(streams), newReload(streams), newStop(streams),
+		newDiff(streams), newApply(streams), newDiscard(streams),
 		newPolicy(streams), newAudit(streams), newDoctor(streams), newSelftest(streams), newVersion(streams), newCompletion(streams),
 	)
 	root.Flags().Bool("version", false, "print the version")
@@ -132,6 +133,16 @@ func exactly(n int) cobra.PositionalArgs {
 			return nil
 		}
 		return fault.UsageError("read arguments", fmt.Sprintf("%s wants %s, got %d", cmd.CommandPath(), count(n, "argument"), len(args)),
+			"usage: "+cmd.UseLine())
+	}
+}
+
+func atLeast(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= n {
+			return nil
+		}
+		return fault.UsageError("read arguments", fmt.Sprintf("%s wants at least %s, got %d", cmd.CommandPath(), count(n, "argument"), len(args)),
 			"usage: "+cmd.UseLine())
 	}
 }

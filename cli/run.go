@@ -24,6 +24,7 @@ into force.
 Flags end at the first word that is none: what follows belongs to the command.`,
 		Example: `  creel run -- bash
   creel run --policy agent.yaml --workspace ~/src/project:rw -- claude
+  creel run --workspace .:cow --name fix -- codex   # then: creel diff fix; creel apply fix
   creel run --inference https://models.example.test/v1 --inference-key env:KEY --model big -- codex
   creel run --memory 2G --cpu 1.5 --pids 512 -- npm test
   creel run --secret GH_TOKEN=env:GH_TOKEN@api.example.test:Authorization -- gh pr list`,
@@ -35,7 +36,7 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.SetInterspersed(false)
 	fl.SortFlags = false
 	fl.StringVar(&f.policy, "policy", "", "policy `FILE` (default creel.yaml in the workspace, else built in)")
-	fl.StringVar(&f.workspace, "workspace", "", "`DIR[:rw|ro]` that the command works in (default the current folder, rw)")
+	fl.StringVar(&f.workspace, "workspace", "", "`DIR[:rw|ro|cow]` that the command works in (default the current folder, rw); cow keeps its changes apart: creel diff")
 	fl.StringArrayVar(&f.env, "env", nil, "`KEY[=VALUE]` for the command's environment; without value: the one it has here (repeat)")
 	fl.StringArrayVar(&f.secrets, "secret", nil, "`NAME=env:VAR|file:PATH@HOST[:HEADER]`: the command gets a placeholder, the host the value (repeat)")
 	fl.StringVar(&f.inference, "inference", "", "base `URL` of the model backend that answers all model requests")

@@ -32,6 +32,8 @@ type RunOptions struct {
 
 	Workspace string // absolute, without symbolic links
 	ReadOnly  bool
+	// CopyOnWrite: changes are kept apart until creel apply.
+	CopyOnWrite bool
 
 	// Resources are limits from flags; 0 leaves them to the policy.
 	Resources policy.Resources
@@ -105,6 +107,8 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 	dir := f.workspace
 	if d, ok := strings.CutSuffix(dir, ":ro"); ok {
 		dir, o.ReadOnly = d, true
+	} else if d, ok := strings.CutSuffix(dir, ":cow"); ok {
+		dir, o.CopyOnWrite = d, true
 	} else if d, ok := strings.CutSuffix(dir, ":rw"); ok {
 		dir = d
 	}

@@ -71,6 +71,10 @@ func (l *Layer) Apply(o Options) ([]Result, error) {
 			results = append(results, r)
 		}
 	}
+	if root, err := unix.Open(l.Workspace, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+		_ = unix.Syncfs(root) // one for all
+		_ = unix.Close(root)
+	}
 	return results, l.save()
 }
 
@@ -167,9 +171,6 @@ func (t *trees) copyFile(c Change, dir int, tmp string) error {
 	}
 	if err == nil {
 		err = to.Chmod(c.After.Mode & 0o777)
-	}
-	if err == nil {
-		err = to.Sync()
 	}
 	if cerr := to.Close(); err == nil {
 		err = cerr

@@ -14,6 +14,7 @@ import (
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/policy"
 )
 
 // stopGrace is how long an agent may take to end after SIGTERM.
@@ -24,7 +25,7 @@ const stopGrace = 10 * time.Second
 func (s *supervisor) Sandbox(context.Context) (api.Sandbox, error) {
 	return api.Sandbox{
 		Name: s.name, PID: os.Getpid(), Command: s.o.Command, Started: s.started,
-		Workspace: s.o.Workspace, ReadOnly: s.o.ReadOnly, Policy: s.policyName(), Revision: s.rev.Load().number,
+		Workspace: s.o.Workspace, ReadOnly: s.mode == policy.ReadOnly, CopyOnWrite: s.mode == policy.CopyOnWrite, Policy: s.policyName(), Revision: s.rev.Load().number,
 		Audit: s.log.Path(), Counts: s.counts.counts(),
 	}, nil
 }

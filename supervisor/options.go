@@ -21,6 +21,8 @@ type Options struct {
 
 	Workspace string // absolute, without symbolic links
 	ReadOnly  bool
+	// CopyOnWrite: what the agent changes is kept apart until the operator applies it.
+	CopyOnWrite bool
 
 	// Resources are limits from flags; what is 0 is the policy's, or the default.
 	Resources policy.Resources
@@ -62,6 +64,10 @@ type Result struct {
 	Started   time.Time
 	Elapsed   time.Duration
 	Degraded  []string
+
+	// Changed counts what a copy-on-write workspace holds undecided, Protected those
+	// of them that host tools run or trust.
+	Changed, Protected int
 
 	// Suggest gives the policy lines that would have allowed what was denied.
 	Suggest audit.Suggest

@@ -101,6 +101,16 @@ func (v mountView) compare(m sandbox.MountPoint, w spec.Mount) (faults []string)
 		if device, root, ok := sandbox.Origin(v.host, w.Source); !ok || device != m.Device || root != m.Root {
 			add(fmt.Sprintf("is %s of device %s, not %s of %s", m.Root, m.Device, root, device))
 		}
+	case spec.MountOverlay:
+		options := strings.Split(m.Super, ",")
+		for _, must := range []string{"userxattr", "redirect_dir=nofollow"} {
+			if !slices.Contains(options, must) {
+				add("is an overlay without " + must)
+			}
+		}
+		if m.Type != "overlay" || slices.Contains(options, "metacopy=on") {
+			add("is not copy-on-write")
+		}
 	case spec.MountTmpfs:
 		if m.Type != "tmpfs" || m.Root != "/" {
 			add("is no folder of the sandbox's own")

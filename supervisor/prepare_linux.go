@@ -184,7 +184,7 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	doc := s.rev.Load().doc
 	c := sandbox.Config{
 		Name: s.name, Command: s.o.Command, Home: s.who.home, Notify: true,
-		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: s.mode != policy.ReadOnly, Apart: !doc.Filesystem.IncludeWorkdir},
+		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: s.mode != policy.ReadOnly, Layer: s.layerData(), Apart: !doc.Filesystem.IncludeWorkdir},
 		WithoutLandlock: doc.Landlock.Compatibility == policy.BestEffort && s.source.named,
 		Network:         spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
 		Syscalls:        switches(doc.Syscalls),

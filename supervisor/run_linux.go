@@ -21,6 +21,7 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/cow"
 	"github.com/creel-run/creel/egress"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/netname"
@@ -37,15 +38,18 @@ type supervisor struct {
 	name    string
 	started time.Time
 
-	source  *source
-	trust   trust
-	areas   areas
-	mode    policy.WorkspaceMode
-	found   protected.Found // what of the workspace's protected paths there is
-	watched *pending
-	rev     atomic.Pointer[revision]
-	reload  sync.Mutex    // one reload at a time
-	moved   chan struct{} // another file is the policy now
+	source   *source
+	trust    trust
+	areas    areas
+	mode     policy.WorkspaceMode
+	found    protected.Found // what of the workspace's protected paths there is
+	watched  *pending
+	layer    *cow.Layer // of a copy-on-write workspace
+	left     changes
+	applying sync.Mutex // one application of changes at a time
+	rev      atomic.Pointer[revision]
+	reload   sync.Mutex    // one reload at a time
+	moved    chan struct{} // another file is the policy now
 
 	socket *api.Socket
 	log    *audit.Log
@@ -125,6 +129,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		Code: code, Name: s.name, AuditPath: s.log.Path(), Policy: s.policyName(),
 		Started: s.started, Elapsed: time.Since(s.started), Suggest: s.suggest,
 	}
+	result.Changed, result.Protected = s.left.n, s.left.protected
 	if s.box != nil {
 		result.Degraded = s.box.Degraded
 	}
@@ -147,8 +152,8 @@ func (s *supervisor) loadPolicy() error {
 		return err
 	}
 	s.areas, s.mode = writableAreas(s.o, rev.doc), workspaceMode(s.o, rev.doc)
-	if s.mode == policy.CopyOnWrite {
-		return fault.UsageError("start sandbox", "this build has no copy-on-write workspace yet", "creel run --workspace "+s.o.Workspace+":ro -- …")
+	if s.mode == policy.CopyOnWrite && !rev.doc.Filesystem.IncludeWorkdir {
+		return fault.UsageError("start sandbox", "a copy-on-write workspace needs include_workdir: true in the policy")
 	}
 	if err := s.source.expose(s.areas); err != nil {
 		return err
@@ -243,6 +248,10 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		return fault.Internal, err
 	}
 	s.terminal = terminal
+	if err := s.takeLayer(); err != nil {
+		return fault.Usage, err
+	}
+	defer s.settleLayer()
 	config, err := s.sandboxConfig(p)
 	if err != nil {
 		return fault.Usage, err
@@ -320,6 +329,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	}
 	s.box.End()
 	s.sweep()
+	s.settleLayer()
 	if s.stopping.Load() {
 		reason, err = errStopped.Error(), nil
 		if exit == (sandbox.Exit{}) {
@@ -364,7 +374,7 @@ func (s *supervisor) recordStart() error {
 }
 
 func (s *supervisor) recordExit(code int, reason string) error {
-	return s.log.Record(audit.Event{Kind: audit.SandboxExit, Status: code, Reason: reason, Millis: time.Since(s.started).Milliseconds()})
+	return s.log.Record(audit.Event{Kind: audit.SandboxExit, Status: code, Reason: reason, Millis: time.Since(s.started).Milliseconds(), Detail: s.left.detail()})
 }
 
 // suggest gives the policy lines that would have allowed what was denied.

@@ -59,8 +59,11 @@ func writableAreas(o Options, doc *policy.Document) areas {
 // workspaceMode is the stricter of what the command line and the policy say.
 func workspaceMode(o Options, doc *policy.Document) policy.WorkspaceMode {
 	mode := policy.ReadWrite
-	if o.ReadOnly {
+	switch {
+	case o.ReadOnly:
 		mode = policy.ReadOnly
+	case o.CopyOnWrite:
+		mode = policy.CopyOnWrite
 	}
 	return max(mode, doc.Filesystem.Workspace.Mode)
 }

@@ -23,7 +23,7 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 	}
 	result, err := supervisor.Run(ctx, supervisor.Options{
 		Command: o.Command, Name: o.Name, Policy: o.Policy, PolicyFound: o.PolicyFound,
-		Workspace: o.Workspace, ReadOnly: o.ReadOnly, Env: o.Env, Getenv: o.IO.Getenv, Audit: o.Audit,
+		Workspace: o.Workspace, ReadOnly: o.ReadOnly, CopyOnWrite: o.CopyOnWrite, Env: o.Env, Getenv: o.IO.Getenv, Audit: o.Audit,
 		Inference: o.Inference, InferenceKey: o.InferenceKey, Model: o.Model, Secrets: o.Secrets,
 		Upstreams: o.Upstreams, TrustCA: o.TrustCA, Resources: o.Resources,
 		Stdin: file(o.IO.In), Stdout: file(o.IO.Out), Stderr: file(o.IO.Err),
@@ -40,11 +40,29 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 	}
 	switch {
 	case o.JSON:
-		out.encode(map[string]any{"summary": summary.Data(result.Suggest), "sandbox": result.Name, "audit": result.AuditPath, "exit": result.Code})
+		out.encode(map[string]any{"summary": summary.Data(result.Suggest), "sandbox": result.Name, "audit": result.AuditPath, "exit": result.Code, "changed": result.Changed})
 	case !o.Quiet:
 		_ = summary.Render(out, audit.SummaryOptions{Suggest: result.Suggest, Audit: result.AuditPath})
+		if text := changed(result); text != "" {
+			fmt.Fprintln(out, text)
+		}
 	}
 	return result.Code, err
+}
+
+// changed says what of a copy-on-write workspace waits for the operator.
+func changed(r *supervisor.Result) string {
+	if r.Changed == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d files changed", r.Changed)
+	if r.Changed == 1 {
+		text = "1 file changed"
+	}
+	if r.Protected > 0 {
+		text += fmt.Sprintf(" (%d protected)", r.Protected)
+	}
+	return text + ": creel diff " + r.Name + ", then creel apply " + r.Name + " or creel discard " + r.Name
 }
 
 // file gives the descriptor behind a stream; nil if it is none.
