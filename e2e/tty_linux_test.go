@@ -191,3 +191,19 @@ func TestJobControl(t *testing.T) {
 		}
 	})
 }
+
+// TestTerminalIsCalmed: an agent that leaves the terminal hiding or swallowing
+// text cannot keep Creel's summary from the operator, nor type into his shell.
+func TestTerminalIsCalmed(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		cmd, _, _ := (&box{policy: policyHead()}).setup(t, "/bin/sh", "-c", `printf '\033[8m\033[?1003h\033]0;never ended'`)
+		s := onScreen(t, cmd)
+		s.see("never ended")
+		s.see("\x18\x1b\\\x1b[!p")
+		s.see("\x1b[?1003l")
+		s.see("creel: ")
+		if got := s.exit(); got != 0 {
+			t.Errorf("status %d", got)
+		}
+	})
+}

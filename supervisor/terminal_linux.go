@@ -100,6 +100,27 @@ func (t *terminal) restore() {
 	}
 }
 
+// calm ends what the agent may have left a terminal in: text that is swallowed or
+// not seen, which would hide Creel's own lines behind it, and reports that would be
+// typed into the operator's shell. Answers that came too late are thrown away.
+func (t *terminal) calm() {
+	for i := 1; i < len(t.files); i++ {
+		if t.tty[i] {
+			_, _ = io.WriteString(t.files[i], calming)
+			break
+		}
+	}
+	if t.tty[0] && foreground(int(t.files[0].Fd())) {
+		_ = unix.IoctlSetInt(int(t.files[0].Fd()), unix.TCFLSH, unix.TCIFLUSH)
+	}
+}
+
+// calming (ECMA-48, xterm's ctlseqs): CAN and ST end a sequence or string that was
+// begun; DECSTR makes text visible, with its usual letters, over the whole screen,
+// and ?47 that screen the normal one; the others end reports of mouse, focus and pasting.
+const calming = "\x18\x1b\\\x1b[!p\x1b[0m\x1b[?47l\x1b[?25h" +
+	"\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l"
+
 func foreground(fd int) bool {
 	pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 	return err == nil && pgrp == unix.Getpgrp()
@@ -120,6 +141,7 @@ func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (sandb
 		if err := t.setRaw(); err != nil {
 			return sandbox.Exit{}, err
 		}
+		defer t.calm()
 		defer t.restore()
 	}
 	var output sync.WaitGroup
