@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -184,9 +185,16 @@ assert n'`,
 			}
 		}
 		l.escape(t, nil, "KRN-08", works, func(x *line) {
+			seq := len(x.events())
 			attack(x, runtimeSocket)
+			if e := x.denied(seq); e.Protocol != "unix" || e.Path != runtimeSocket.path || e.Binary != "/usr/bin/curl" {
+				x.Errorf("the event: %+v", e)
+			}
 			// A FIFO of the host: nothing may be written to its reader.
 			x.sh("echo from inside > " + fifo)
+			if err := pipe.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+				x.Fatal(err)
+			}
 			buf := make([]byte, 64)
 			if n, err := pipe.Read(buf); n > 0 {
 				x.Errorf("the host's FIFO was written to: %q, %v", buf[:n], err)

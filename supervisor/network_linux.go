@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/egress"
@@ -47,7 +48,9 @@ const namePoolSize = 16384
 // runs.
 func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.Context) error)) error {
 	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID, UID: s.box.UID, GID: s.box.GID, Verify: s.box.HostFile,
-		Wants: func() (ancestors, digest bool) { return s.rev.Load().engine.Wants() }})
+		Wants:   func() (ancestors, digest bool) { return s.rev.Load().engine.Wants() },
+		Refused: s.unixRefused(),
+	})
 	s.box.Notify, s.box.Diag = nil, nil // the tracker's now
 	if err != nil {
 		return err
@@ -127,6 +130,35 @@ func (s *supervisor) auditFailed(err error) {
 	if s.unaudited.CompareAndSwap(false, true) {
 		s.o.Notice("the network of this sandbox is closed: " + err.Error())
 		s.o.Notice("hint: make room for " + s.log.Path() + ", see that nobody else touches it, then start the sandbox again; what was written stays")
+	}
+}
+
+// Reports of refused unix sockets: so many at once, then one per interval. What
+// came between is counted in the next.
+const (
+	unixBurst = 50
+	unixEvery = time.Second
+)
+
+// unixRefused records connects to unix sockets of the host.
+func (s *supervisor) unixRefused() func(string, caller.Caller) {
+	limit := audit.NewLimiter(unixBurst, unixEvery)
+	return func(path string, c caller.Caller) {
+		held, ok := limit.Take(time.Now())
+		if !ok {
+			return
+		}
+		e := audit.Event{
+			Kind: audit.Refused, Verdict: policy.Deny.String(), Protocol: "unix", Path: path,
+			Binary: c.Binary, Unverified: c.Binary != "" && !c.Known, Script: c.Script, PID: c.PID,
+			Reason: "no process of the sandbox listens on this socket",
+		}
+		if held > 0 {
+			e.Detail = map[string]string{audit.NotRecorded: strconv.FormatUint(held, 10)}
+		}
+		if err := s.log.Record(e); err != nil {
+			s.auditFailed(err)
+		}
 	}
 }
 

@@ -38,5 +38,10 @@ type Config struct {
 	// digest of its content. Nil: the ancestors alone.
 	Wants func() (ancestors, digest bool)
 
+	// Refused is told of each connect to a unix socket that no process of the
+	// sandbox listens on: the path, as the agent wrote it, and who asked. The
+	// caller waits meanwhile. Nil: nobody is told.
+	Refused func(path string, c Caller)
+
 	Log *slog.Logger // nil: nothing is logged
 }

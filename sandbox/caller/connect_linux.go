@@ -194,9 +194,11 @@ func (t *Tracker) wait(ctx context.Context, r *request) {
 		return
 	}
 	deadline := sendDeadline(r.sock)
+	pause := 5 * time.Millisecond
 	for ctx.Err() == nil && t.valid(r.id) == nil {
 		if r.domain == unix.AF_UNIX {
-			time.Sleep(waitTick / 10) // no event says that a backlog has room
+			time.Sleep(pause) // no event says that a backlog has room
+			pause = min(2*pause, waitTick)
 		} else {
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(r.sock), Events: unix.POLLOUT}}, int(waitTick/time.Millisecond))
 		}

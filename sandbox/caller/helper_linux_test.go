@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -389,6 +390,7 @@ type box struct {
 	ctl     *net.UnixConn
 	reports *json.Decoder
 	cancel  func()
+	refused *atomic.Int32
 	ran     chan error
 }
 

@@ -57,6 +57,7 @@ type Tracker struct {
 	diag    diag
 	ps      processes
 	as      identity
+	refused func(path string, c Caller)
 	log     *slog.Logger
 	table   table
 	linger  chan struct{}
@@ -81,7 +82,7 @@ func New(c Config) (*Tracker, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tracker{log: c.Log, linger: make(chan struct{}, maxLingering), pending: make(chan struct{}, maxPending), wake: -1}
+	t := &Tracker{log: c.Log, linger: make(chan struct{}, maxLingering), pending: make(chan struct{}, maxPending), refused: c.Refused, wake: -1}
 	if os.Geteuid() == 0 {
 		if c.UID <= 0 || c.GID <= 0 {
 			return nil, errors.New("make caller tracker: the agent's ids must not be 0")

@@ -52,7 +52,7 @@ func newBox(t testing.TB) *box {
 	theirs.Close()
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 
-	b := &box{t: t, init: cmd.Process.Pid, exe: paths[0], dir: dir, ran: make(chan error, 1)}
+	b := &box{t: t, init: cmd.Process.Pid, exe: paths[0], dir: dir, ran: make(chan error, 1), refused: new(atomic.Int32)}
 	conn, err := net.FileConn(ours)
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +76,12 @@ func newBox(t testing.TB) *box {
 		Notify: os.NewFile(uintptr(fds[0]), "seccomp"),
 		Diag:   os.NewFile(uintptr(fds[1]), "diag"),
 		Init:   b.init,
+		Refused: func(path string, c Caller) {
+			if !c.Known || path == "" {
+				t.Errorf("refused %q to %+v", path, c)
+			}
+			b.refused.Add(1)
+		},
 		UID:    attr.UidMappings[0].HostID, GID: attr.GidMappings[0].HostID,
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

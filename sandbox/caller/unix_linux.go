@@ -30,7 +30,13 @@ func (t *Tracker) connectUnix(r *request) (errno syscall.Errno, wait bool, err e
 	addr := r.addr[:r.len]
 	if name := unixPath(addr); name != "" {
 		fd, err := t.openSocket(r.p, name)
-		if err != nil {
+		switch {
+		case errors.Is(err, errThread):
+			return 0, false, err
+		case errors.Is(err, errForeign):
+			t.refuse(r, name)
+			fallthrough
+		case err != nil:
 			t.log.Debug("unix socket refused", "tid", r.p.id, "error", err)
 			return errnoOf(err), false, nil
 		}
@@ -67,6 +73,21 @@ func appendUnixAddress(b []byte, name string) []byte {
 	return append(append(b, name...), 0)
 }
 
+// errThread means that the thread has lost its ids, and must end.
+var errThread = errors.New("the thread's ids are not its own")
+
+// refuse tells of a socket that is not the sandbox's.
+func (t *Tracker) refuse(r *request, name string) {
+	if t.refused == nil {
+		return
+	}
+	c, err := t.ps.caller(r.p)
+	if err != nil || t.valid(r.id) != nil {
+		c = Caller{}
+	}
+	t.refused(name, c)
+}
+
 // errForeign is the kernel's answer where no socket listens.
 var errForeign = fmt.Errorf("the socket is not bound inside the sandbox: %w", unix.ECONNREFUSED)
 
@@ -91,11 +112,18 @@ func (t *Tracker) openSocket(p process, name string) (fd int, err error) {
 		return -1, fmt.Errorf("open root: %w", unix.EPERM)
 	}
 	defer unix.Close(root)
+	// Under root, what the agent may not look into tells it nothing.
+	if err := t.as.assume(); err != nil {
+		return -1, errors.Join(errThread, err)
+	}
 	for range maxRetries {
 		fd, err = unix.Openat2(root, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 		if !errors.Is(err, unix.EAGAIN) { // something was renamed on the way
 			break
 		}
+	}
+	if err := t.as.leave(); err != nil {
+		return -1, errors.Join(errThread, err)
 	}
 	if err != nil {
 		return -1, err

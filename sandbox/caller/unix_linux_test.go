@@ -207,6 +207,9 @@ func TestUnixSockets(t *testing.T) {
 			t.Errorf("%s: %+v", mode, r)
 		}
 	}
+	if b.refused.Load() == 0 {
+		t.Error("nobody was told of what was refused")
+	}
 	if err := l.(*net.UnixListener).SetDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
