@@ -7,7 +7,6 @@ SHELL := /bin/bash
 GO ?= go
 # Reproducible: no paths, no time, no build id that depends on the folder.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
-STAGE := sandbox/stage/embedded/stage
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # The packages that must also build where no sandbox can run.
@@ -19,15 +18,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: stage ## build bin/creel, static and reproducible
+build: ## build bin/creel, static and reproducible
 	@mkdir -p bin
 	$(BUILD) -o bin/creel ./cmd/creel
-
-# The program that becomes process 1 of a sandbox, embedded in creel. The
-# folder is part of the source; the program is not.
-.PHONY: stage
-stage:
-	$(BUILD) -o $(STAGE) ./cmd/creel-stage
 
 .PHONY: demo
 demo: build ## run an agent in a sandbox against a local model: the main job
@@ -46,7 +39,7 @@ check: lint build ## all that must hold before a commit: lint and the tests, wit
 	$(GO) test -race -timeout 15m ./...
 
 .PHONY: lint
-lint: stage ## formatting, vet, staticcheck, imports, generated files, other systems
+lint: ## formatting, vet, staticcheck, imports, generated files, other systems
 	@./tools/lint
 
 .PHONY: cross
@@ -81,4 +74,4 @@ fuzz: ## run every fuzz target for FUZZTIME (10s) each
 
 .PHONY: clean
 clean: ## remove what was built; installed agents and peers too
-	rm -rf bin .tools $(STAGE)
+	rm -rf bin .tools

@@ -121,19 +121,18 @@ func TestNoMachinePaths(t *testing.T) {
 	}
 }
 
-// TestStartupWork: package initialisers run at every start, and again in every
-// re-executed child. The bound is on allocations, which do not depend on the
+// TestStartupWork: package initialisers run at every start. The bound is on allocations, which do not depend on the
 // machine: enough for tables of constants, not for a regular expression.
 func TestStartupWork(t *testing.T) {
 	const maxAllocs = 40
-	for _, program := range []string{"creel", "creel-stage"} {
+	for _, program := range []string{"creel"} {
 		exe := filepath.Join(t.TempDir(), program)
 		if out, err := exec.Command("go", "build", "-o", exe, "./cmd/"+program).CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", program, err, out)
 		}
 		cmd := exec.Command(exe, "version")
 		cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
-		out, _ := cmd.CombinedOutput() // the stage refuses to run outside; its trace is there
+		out, _ := cmd.CombinedOutput()
 		lines := regexp.MustCompile(`(?m)^init (\S+) @.* (\d+) allocs$`).FindAllStringSubmatch(string(out), -1)
 		if len(lines) == 0 {
 			t.Fatalf("%s: no trace in %q", program, out)

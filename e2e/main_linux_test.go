@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -125,25 +124,8 @@ func build(to string) error {
 		}
 		return nil
 	}
-	// The stage is carried inside creel: it is replaced only if it is another
-	// one, in one step, because other builds may be reading it.
-	stage := filepath.Join(root, "sandbox/stage/embedded/stage")
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		return err
-	}
-	fresh := filepath.Join(root, "bin", fmt.Sprintf("stage.%d", os.Getpid()))
-	defer os.Remove(fresh)
-	if err := run("-o", fresh, "./cmd/creel-stage"); err != nil {
-		return err
-	}
-	now, err := os.ReadFile(fresh)
-	if err != nil {
-		return err
-	}
-	if old, err := os.ReadFile(stage); err != nil || !bytes.Equal(old, now) {
-		if err := os.Rename(fresh, stage); err != nil {
-			return err
-		}
 	}
 	return run("-o", to, "./cmd/creel")
 }

@@ -45,8 +45,6 @@ type Config struct {
 	Syscalls []seccomp.Switch // open ones; those that are open by default have to be named
 	Notify   bool             // connect(2) is reported to Sandbox.Notify; the agent waits for the answer
 
-	Stage *os.File // from OpenStage, the caller's to close; nil: Start opens it
-
 	Streams    [3]spec.StreamKind
 	Rows, Cols uint16
 	Network    spec.Network

@@ -21,6 +21,7 @@ type limits struct {
 	asked Limits // as the operator wrote them
 	want  Limits // with the defaults
 	group *cgroup.Group
+	adj   []byte // our own oom_score_adj, changed with the agent's while it shares our memory
 }
 
 // planLimits makes the control group and fits the plan's own folders. What was
@@ -131,10 +132,6 @@ func hostWrite(mounts []spec.Mount) string {
 func (l *limits) apply(ctx context.Context, s *Sandbox) error {
 	pid, err := s.waitAgent(ctx)
 	if err != nil {
-		// There is none: the stage says why. An agent that comes late is not let go.
-		if _, _, cause := s.control.expect(ctx, spec.MsgStarted); cause != nil {
-			return s.explain(cause)
-		}
 		return fmt.Errorf("set limits: %w", err)
 	}
 	for _, r := range l.rlimits() {
@@ -153,6 +150,9 @@ func (l *limits) apply(ctx context.Context, s *Sandbox) error {
 	// Where creel has CAP_SYS_RESOURCE this is for good; elsewhere an agent can take
 	// the raise back, never more. The memory limit is the wall, this the order
 	// behind it.
+	if l.adj, err = os.ReadFile("/proc/self/oom_score_adj"); err != nil {
+		return fmt.Errorf("set limits: %w", err)
+	}
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(oomScore)), 0); err != nil {
 		return fmt.Errorf("set limits: %w", err)
 	}
@@ -160,6 +160,15 @@ func (l *limits) apply(ctx context.Context, s *Sandbox) error {
 		if l.group.Missing[c] == "" && !l.group.Holds(pid, c) {
 			return fmt.Errorf("set limits: the agent is not in its %s control group", c)
 		}
+	}
+	return nil
+}
+
+// restore takes back what the agent's oom_score_adj did to ours: until its exec
+// the two share their memory, and the kernel gives such processes one value.
+func (l *limits) restore() error {
+	if err := os.WriteFile("/proc/self/oom_score_adj", l.adj, 0); err != nil {
+		return fmt.Errorf("restore oom_score_adj: %w", err)
 	}
 	return nil
 }

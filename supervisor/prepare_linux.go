@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -63,28 +62,22 @@ func (s *supervisor) prepare() (*prepared, error) {
 type ahead struct {
 	authority *ca.Authority
 	trust     []sandbox.File
-	stage     *os.File
+	begun     *sandbox.Begun
 	err       error
 	done      sync.WaitGroup
 }
 
+// network is the same in every sandbox.
+var network = spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()}
+
 func startAhead() *ahead {
-	a := &ahead{}
-	var certErr, stageErr error
+	a := &ahead{begun: sandbox.Begin(network)}
 	a.done.Add(1)
 	go func() {
 		defer a.done.Done()
-		var inner sync.WaitGroup
-		inner.Add(1)
-		go func() {
-			defer inner.Done()
-			a.stage, stageErr = sandbox.OpenStage()
-		}()
-		if a.authority, certErr = ca.New(); certErr == nil {
-			a.trust, certErr = trustFiles(a.authority.PEM())
+		if a.authority, a.err = ca.New(); a.err == nil {
+			a.trust, a.err = trustFiles(a.authority.PEM())
 		}
-		inner.Wait()
-		a.err = errors.Join(certErr, stageErr)
 	}()
 	return a
 }
@@ -100,9 +93,7 @@ func (a *ahead) wait() error {
 
 func (a *ahead) Close() {
 	a.done.Wait()
-	if a.stage != nil {
-		_ = a.stage.Close()
-	}
+	a.begun.Close()
 }
 
 // makeRoute builds the inference route from the flags, or from the policy where
@@ -186,7 +177,7 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		Name: s.name, Command: s.o.Command, Home: s.who.home, Notify: true,
 		Workspace:       sandbox.Workspace{Path: s.o.Workspace, Write: s.mode != policy.ReadOnly, Layer: s.layerData(), Apart: !doc.Filesystem.IncludeWorkdir},
 		WithoutLandlock: doc.Landlock.Compatibility == policy.BestEffort && s.source.named,
-		Network:         spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()},
+		Network:         network,
 		Syscalls:        switches(doc.Syscalls),
 		Streams:         s.terminal.kinds(),
 	}
@@ -225,7 +216,6 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	if err := p.ahead.wait(); err != nil {
 		return c, err
 	}
-	c.Stage = p.ahead.stage
 	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), p.ahead.trust...)
 	extra := append(p.secrets.Env(), s.route.env()...)
 	visible := s.visible(doc)

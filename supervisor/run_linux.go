@@ -256,7 +256,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if err != nil {
 		return fault.Usage, err
 	}
-	if s.box, err = sandbox.Start(ctx, config); err != nil {
+	if s.box, err = p.ahead.begun.Start(ctx, config); err != nil {
 		if ofCommand(err) { // it is looked for before the agent is made
 			return commandError(err, s.o.Command[0])
 		}

@@ -82,7 +82,7 @@ func newBox(t testing.TB) *box {
 			}
 			b.refused.Add(1)
 		},
-		UID:    attr.UidMappings[0].HostID, GID: attr.GidMappings[0].HostID,
+		UID: attr.UidMappings[0].HostID, GID: attr.GidMappings[0].HostID,
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -5,12 +5,11 @@
 //
 // What may not be here: whether a missing limit is accepted (package sandbox).
 //
-// A sandbox is born in its group, so that there is no moment without limits. In
-// version 2 clone does it (CLONE_INTO_CGROUP); in version 1 the thread that
-// forks enters the group for as long as it forks: entering by oneself takes no
-// global lock, while moving another process waits for an RCU grace period
+// A sandbox's first process enters its group by itself, before there is an agent,
+// so that no agent is ever without limits: in version 1, entering by oneself takes
+// no global lock, while moving another process waits for an RCU grace period
 // (measured: 5 to 17 ms). The supervisor itself stays outside: its memory and
-// its other threads are never counted there.
+// its threads are never counted there.
 //
 // Groups are found below the supervisor's own, so that a limit around creel is a
 // limit around its sandboxes; in version 2, where a group with processes cannot

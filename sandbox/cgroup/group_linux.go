@@ -23,8 +23,6 @@ type Group struct {
 	Missing map[string]string // controller: why it is not here
 
 	dirs map[string]string // controller: folder. Version 2: one folder for all
-	home []string          // version 1: where a thread of ours goes back to
-	dir  *os.File          // version 2: the folder, for clone
 }
 
 // Claim is told which folders are about to be made, so that a record of them
@@ -107,13 +105,6 @@ func (g *Group) make(claim Claim) error {
 			}
 		}
 	}
-	if g.Version == 2 && len(g.Missing) < len(g.dirs) {
-		f, err := os.Open(dirs[0])
-		if err != nil {
-			return err
-		}
-		g.dir = f
-	}
 	return nil
 }
 
@@ -129,18 +120,12 @@ func (g *Group) findV1(folder string, own map[string]string, mounts []kernel.Cgr
 				continue
 			}
 			err := unix.Access(parent, unix.W_OK)
-			if err == nil { // going back must be possible, or the thread would stay
-				err = unix.Access(filepath.Join(parent, "tasks"), unix.W_OK)
-			}
 			if err != nil {
 				g.Missing[c] = "version 1, and its groups are not this user's: " + err.Error()
 				break
 			}
 			g.Version = 1
 			g.dirs[c] = filepath.Join(parent, folder) // two controllers may share one hierarchy
-			if !slices.Contains(g.home, parent) {
-				g.home = append(g.home, parent)
-			}
 			break
 		}
 	}
@@ -257,34 +242,25 @@ func absent(err error) error {
 	return err
 }
 
-// Dir is the folder that clone takes (CLONE_INTO_CGROUP); nil in version 1.
-func (g *Group) Dir() *os.File { return g.dir }
-
-// Enter moves the calling thread into a version 1 group; what it forks is born
-// there. The thread must be locked and must Leave.
-func (g *Group) Enter() error {
-	if g.Version != 1 {
-		return nil
+// Entrances are the files by which a process enters the group: it writes "0",
+// which stands for the writer, to each. The caller closes them.
+func (g *Group) Entrances() ([]*os.File, error) {
+	name := "cgroup.procs"
+	if g.Version == 1 {
+		name = "tasks" // of one thread, and without a lock on all
 	}
-	return enter(g.Dirs())
-}
-
-// Leave brings the calling thread back.
-func (g *Group) Leave() error {
-	if g.Version != 1 {
-		return nil
-	}
-	return enter(g.home)
-}
-
-// enter: 0 stands for the writing thread itself.
-func enter(dirs []string) error {
-	for _, d := range dirs {
-		if err := put(filepath.Join(d, "tasks"), "0"); err != nil {
-			return fmt.Errorf("enter control group: %w", err)
+	var all []*os.File
+	for _, d := range g.Dirs() {
+		f, err := os.OpenFile(filepath.Join(d, name), os.O_WRONLY, 0)
+		if err != nil {
+			for _, f := range all {
+				_ = f.Close()
+			}
+			return nil, fmt.Errorf("enter control group: %w", err)
 		}
+		all = append(all, f)
 	}
-	return nil
+	return all, nil
 }
 
 // Dirs are the folders of the group, sorted.
@@ -399,9 +375,6 @@ const removeTime = time.Second
 
 // Close removes the group. Whoever is in it must be dead or dying.
 func (g *Group) Close() error {
-	if g.dir != nil {
-		_ = g.dir.Close()
-	}
 	return remove(g.Dirs(), removeTime)
 }
 

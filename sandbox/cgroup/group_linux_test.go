@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/kernel"
 )
@@ -52,8 +53,9 @@ func TestVersion2(t *testing.T) {
 	if s := g.Read(); s.Memory != 1<<26 || s.PIDs != 50 || s.CPU != 500 || !s.SwapCounted {
 		t.Errorf("%+v", s)
 	}
-	if g.Dir() == nil || g.Enter() != nil || g.Leave() != nil {
-		t.Error("nothing to clone into, or a thread was to move")
+	mustWrite(t, filepath.Join(g.Dirs()[0], "cgroup.procs"))
+	if files, err := g.Entrances(); err != nil || len(files) != 1 || filepath.Base(files[0].Name()) != "cgroup.procs" {
+		t.Errorf("%v, %v", files, err)
 	}
 }
 
@@ -88,34 +90,37 @@ func TestRealGroup(t *testing.T) {
 	if g.Version == 0 {
 		t.Skip(g.Missing)
 	}
-	before, err := os.ReadFile("/proc/thread-self/cgroup")
+	files, err := g.Entrances()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sleep", "1000")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if d := g.Dir(); d != nil {
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(d.Fd())
+	// The shell enters by itself, then becomes the program.
+	script := "exec sleep 1000"
+	for i, f := range files {
+		defer f.Close()
+		script = fmt.Sprintf("echo 0 >&%d; ", 3+i) + script
 	}
+	cmd := exec.Command("sh", "-c", "echo; "+script)
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := g.Enter(); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	err = cmd.Start()
-	if err := g.Leave(); err != nil {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		in := true
+		for _, c := range Controllers() {
+			in = in && (g.Missing[c] != "" || g.Holds(cmd.Process.Pid, c))
+		}
+		if in {
+			break
+		}
 	}
 	for _, c := range Controllers() {
 		if g.Missing[c] == "" && (!g.Holds(cmd.Process.Pid, c) || g.Holds(os.Getpid(), c)) {
 			t.Errorf("%s: the child is not in, or this process is", c)
 		}
-	}
-	if after, _ := os.ReadFile("/proc/thread-self/cgroup"); string(after) != string(before) {
-		t.Errorf("the thread did not come back:\n%s%s", before, after)
 	}
 	if s := g.Read(); s.Memory != 1<<28 || s.PIDs != 64 || s.CPU != 500 || s.PIDsNow != 1 {
 		t.Errorf("%+v", s)
@@ -185,5 +190,12 @@ func TestCloneIntoGroup(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "0::/creel-clone-") && !strings.Contains(string(out), "/creel-clone-") {
 			t.Errorf("%v: %s", err, out)
 		}
+	}
+}
+
+func mustWrite(t *testing.T, file string) {
+	t.Helper()
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,8 +1,7 @@
 package stage
 
 import (
-	"errors"
-	"fmt"
+	"unsafe"
 
 	"github.com/creel-run/creel/sandbox/spec"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -35,57 +34,73 @@ func handled(abi int) uint64 {
 	return a
 }
 
-// openRuleset makes the Landlock ruleset over the finished root; the agent
-// enters it by descriptor. TCP is not handled: every port of the sandbox ends in
-// the supervisor, which judges names and not port numbers.
-func openRuleset(l spec.Landlock) (int, error) {
+// beneath is a path of the second wall, opened inside.
+type beneath struct {
+	path   string
+	access uint64
+	fd     *int32 // negative: an optional path that is absent
+	stat   *unix.Stat_t
+}
+
+// openBeneath opens the paths of the ruleset over the finished root, and looks
+// which of them are folders.
+func (b *batch) openBeneath(l spec.Landlock) []beneath {
 	if l.ABI == 0 {
-		return -1, nil
-	}
-	all := handled(l.ABI)
-	attr := ll.RulesetAttr{HandledAccessFS: all}
-	if l.ABI >= abiScope {
-		attr.Scoped = ll.ScopeAbstractUnixSocket | ll.ScopeSignal
-	}
-	fd, err := ll.LandlockCreateRuleset(&attr, 0)
-	if err != nil {
-		return -1, fmt.Errorf("create landlock ruleset: %w", err)
-	}
-	add := func(path string, access uint64) error {
-		p, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if errors.Is(err, unix.ENOENT) {
-			return nil // an optional path that is absent
-		}
-		if err != nil {
-			return fmt.Errorf("open %s for landlock: %w", path, err)
-		}
-		defer unix.Close(p)
-		var st unix.Stat_t
-		if err := unix.Fstat(p, &st); err != nil {
-			return fmt.Errorf("stat %s for landlock: %w", path, err)
-		}
-		access &= all
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			access &= accessFile
-		}
-		if err := ll.LandlockAddPathBeneathRule(fd, &ll.PathBeneathAttr{AllowedAccess: access, ParentFd: p}, 0); err != nil {
-			return fmt.Errorf("add landlock rule for %s: %w", path, err)
-		}
 		return nil
 	}
 	// The root itself holds nothing but mount points: it may be listed.
-	if err := add("/", ll.AccessFSReadDir); err != nil {
-		return -1, err
-	}
+	all := []beneath{{path: "/", access: ll.AccessFSReadDir}}
 	for _, p := range l.ReadOnly {
-		if err := add(p, accessRead); err != nil {
-			return -1, err
-		}
+		all = append(all, beneath{path: p, access: accessRead})
 	}
 	for _, p := range l.ReadWrite {
-		if err := add(p, all); err != nil {
-			return -1, err
-		}
+		all = append(all, beneath{path: p, access: handled(l.ABI)})
 	}
-	return fd, nil
+	for i := range all {
+		p := &all[i]
+		b.step("open for landlock", p.path)
+		p.stat = new(unix.Stat_t)
+		p.fd = b.get(unix.SYS_OPENAT, unix.AT_FDCWD, p.path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		c := &b.calls[len(b.calls)-1]
+		c.accept[0], c.skip = unix.ENOENT, 1
+		b.add(unix.SYS_FSTAT, p.fd, unsafe.Pointer(p.stat))
+	}
+	return all
+}
+
+// ruleset makes the Landlock ruleset; the agent enters it by descriptor. TCP is
+// not handled: every port of the sandbox ends in the supervisor, which judges
+// names and not port numbers. The result is nil if none is asked for.
+func (b *batch) ruleset(l spec.Landlock, paths []beneath) *int32 {
+	if l.ABI == 0 {
+		return nil
+	}
+	all := handled(l.ABI)
+	attr := &ll.RulesetAttr{HandledAccessFS: all}
+	if l.ABI >= abiScope {
+		attr.Scoped = ll.ScopeAbstractUnixSocket | ll.ScopeSignal
+	}
+	b.step("create landlock ruleset", "")
+	fd := b.get(unix.SYS_LANDLOCK_CREATE_RULESET, unsafe.Pointer(attr), unsafe.Sizeof(*attr), 0) // an older kernel takes zeros behind what it knows
+	for _, p := range paths {
+		if *p.fd < 0 {
+			continue
+		}
+		access := p.access & all
+		if p.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+			access &= accessFile
+		}
+		b.step("add landlock rule for", p.path)
+		b.add(unix.SYS_LANDLOCK_ADD_RULE, fd, unix.LANDLOCK_RULE_PATH_BENEATH, pathBeneath(access, p.fd), 0)
+		b.close(p.fd)
+	}
+	return fd
+}
+
+// pathBeneath is a struct landlock_path_beneath_attr, which is packed.
+func pathBeneath(access uint64, fd *int32) []byte {
+	attr := make([]byte, 12)
+	*(*uint64)(unsafe.Pointer(&attr[0])) = access
+	*(*int32)(unsafe.Pointer(&attr[8])) = *fd
+	return attr
 }

@@ -1,107 +1,71 @@
 package stage
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
 )
 
-// buildRoot assembles the root file system and makes it the root. Every source
-// is opened as a detached mount before the first is attached, so that no mount
-// of ours can hide a later source. Returned are the optional mounts that were
-// skipped because their source is absent.
-func buildRoot(s *spec.Spec, blobs []byte) (skipped []string, err error) {
+// root assembles the root file system and makes it the root. Every source is
+// opened as a detached mount before the first is attached, so that no mount of
+// ours can hide a later source. sources are the mounts that the supervisor
+// opened. Returned are the mounts, of which an
+// optional one that is absent has a negative descriptor.
+func (b *batch) root(s *spec.Spec, sources map[Source]*int32, blobs []byte) []*int32 {
 	// The namespace is a copy of the host's: nothing may propagate either way.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return nil, fmt.Errorf("make mounts private: %w", err)
-	}
-	trees := make([]int, len(s.Mounts))
+	b.step("make mounts private", "")
+	b.add(unix.SYS_MOUNT, "", "/", "", unix.MS_REC|unix.MS_PRIVATE, 0)
+	trees := make([]*int32, len(s.Mounts))
 	for i, m := range s.Mounts {
-		fd, err := openTree(m)
-		switch {
-		case errors.Is(err, unix.ENOENT) && m.Optional:
-			skipped = append(skipped, m.Target)
-			trees[i] = -1
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("open %s: %w", m.Target, err)
-		}
-		trees[i] = fd
+		b.step("open", m.Target)
+		trees[i] = b.tree(m, sources[Source{Mount: i}], sources[Source{Mount: i, Layer: true}])
 	}
-	root, err := newFS("tmpfs", map[string]string{"mode": "0755", "size": "4m", "nr_inodes": "4096"}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
-	if err != nil {
-		return nil, fmt.Errorf("make root: %w", err)
-	}
+	b.step("make root", "")
+	root := b.fileSystem("tmpfs", []option{{"mode", "0755"}, {"size", "4m"}, {"nr_inodes", "4096"}}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	// The new root covers /tmp of this namespace only until the pivot.
-	err = attach(root, "/tmp")
-	_ = unix.Close(root)
-	if err != nil {
-		return nil, fmt.Errorf("attach root: %w", err)
-	}
-	if err := unix.Chdir("/tmp"); err != nil {
-		return nil, fmt.Errorf("enter root: %w", err)
-	}
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return nil, fmt.Errorf("pivot root: %w", err)
-	}
+	b.attach(root, "/tmp")
+	b.add(unix.SYS_CHDIR, "/tmp")
+	b.step("pivot root", "")
+	b.add(unix.SYS_PIVOT_ROOT, ".", ".")
 	// The old root lies stacked over the new one; detach it before anything of
 	// the new root is touched by path.
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return nil, fmt.Errorf("detach host root: %w", err)
-	}
-	if err := unix.Chdir("/"); err != nil {
-		return nil, fmt.Errorf("enter root: %w", err)
-	}
+	b.step("detach host root", "")
+	b.add(unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
+	b.add(unix.SYS_CHDIR, "/")
+	made := folders{}
 	for i, m := range s.Mounts {
-		if trees[i] < 0 {
-			continue
-		}
-		if err := makeTarget(m); err != nil {
-			return nil, fmt.Errorf("make mount point %s: %w", m.Target, err)
-		}
+		b.step("make mount point", m.Target)
+		first := len(b.calls)
+		b.add(callPresent, trees[i])
+		b.makeTarget(m, made)
 		// Not by a link either: below the workspace it may be the agent's.
-		at, err := openExact(m.Target, m.File, true)
-		if err != nil {
-			return nil, fmt.Errorf("open mount point %s: %w", m.Target, err)
-		}
-		err = unix.MoveMount(trees[i], "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-		_ = unix.Close(at)
-		_ = unix.Close(trees[i])
-		if err != nil {
-			return nil, fmt.Errorf("mount %s: %w", m.Target, err)
-		}
+		b.step("mount", m.Target)
+		at := b.openExact(m.Target, m.File)
+		b.add(unix.SYS_MOVE_MOUNT, trees[i], "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		b.close(at)
+		b.close(trees[i])
+		b.calls[first].skip = uint8(len(b.calls) - first - 1)
 	}
-	if err := pin(s.Pins); err != nil {
-		return nil, err
-	}
+	b.pin(s.Pins)
 	for _, l := range s.Links {
-		if err := os.MkdirAll(filepath.Dir(l.Path), 0o755); err != nil {
-			return nil, fmt.Errorf("make link %s: %w", l.Path, err)
-		}
-		if err := os.Symlink(l.Target, l.Path); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("make link %s: %w", l.Path, err)
-		}
+		b.step("make link", l.Path)
+		b.mkdirAll(filepath.Dir(l.Path), made)
+		b.add(unix.SYS_SYMLINKAT, l.Target, unix.AT_FDCWD, l.Path).accept[0] = unix.EEXIST
 	}
-	if err := supplyFiles(s, blobs); err != nil {
-		return nil, err
-	}
-	if err := protect(s); err != nil {
-		return nil, err
-	}
-	if err := cover(s.Covers); err != nil {
-		return nil, err
-	}
-	if err := setAttr("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, false); err != nil {
-		return nil, fmt.Errorf("make root read-only: %w", err)
-	}
-	return skipped, nil
+	b.supplyFiles(s, blobs, made)
+	b.protect(s)
+	b.covers(s.Covers)
+	b.step("make root read-only", "")
+	b.setAttr("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	return trees
 }
 
 func attrs(m spec.Mount) uint64 {
@@ -118,306 +82,246 @@ func attrs(m spec.Mount) uint64 {
 	return a
 }
 
-// openTree gives a detached mount for m.
-func openTree(m spec.Mount) (int, error) {
+// tree gives a detached mount for m. source and layer are what the supervisor
+// opened for it, or nil.
+func (b *batch) tree(m spec.Mount, source, layer *int32) *int32 {
 	switch m.Kind {
 	case spec.MountBind:
-		fd := m.FD
-		if fd <= 0 {
-			exact, err := openExact(m.Source, m.File, m.Device)
-			if err != nil {
-				return -1, err
+		if source == nil {
+			exact := b.openExact(m.Source, m.File)
+			if m.Optional {
+				c := &b.calls[len(b.calls)-1]
+				c.accept[0], c.skip = unix.ENOENT, 3
 			}
 			// AT_RECURSIVE: in a less privileged namespace the submounts are locked
 			// to their parent and cannot be left out.
-			fd, err = unix.OpenTree(exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
-			_ = unix.Close(exact)
-			if err != nil {
-				return -1, err
-			}
+			source = b.get(unix.SYS_OPEN_TREE, exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+			b.close(exact)
 		}
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
-			Attr_set: attrs(m), Propagation: unix.MS_PRIVATE,
-		}); err != nil {
-			return -1, fmt.Errorf("set attributes: %w", err)
-		}
-		return fd, nil
+		b.mountAttr(source, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attrs(m), Propagation: unix.MS_PRIVATE})
+		return source
 	case spec.MountOverlay:
-		fd, err := openOverlay(m)
-		var no syscall.Errno
-		if errors.As(err, &no) {
-			return -1, &failure{step: spec.StepOverlay, errno: no, text: err.Error()}
-		}
-		return fd, err
+		return b.overlay(m, source, layer)
 	case spec.MountTmpfs:
-		opts := map[string]string{"mode": fmt.Sprintf("%04o", m.Mode)}
+		opts := []option{{"mode", fmt.Sprintf("%04o", m.Mode)}}
 		if m.Size != "" {
-			opts["size"] = m.Size
+			opts = append(opts, option{"size", m.Size})
 		}
 		if m.Inodes > 0 {
-			opts["nr_inodes"] = strconv.FormatUint(m.Inodes, 10)
+			opts = append(opts, option{"nr_inodes", strconv.FormatUint(m.Inodes, 10)})
 		}
-		return newFS("tmpfs", opts, attrs(m))
+		return b.fileSystem("tmpfs", opts, attrs(m))
 	case spec.MountProc:
 		m.Write = true
+		b.step(spec.StepProc, "") // EPERM: kernel-notes 4
 		// The agent sees what it may trace: its own processes, and not init.
-		fd, err := newFS("proc", map[string]string{"hidepid": "invisible"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
-		if errors.Is(err, unix.EPERM) { // kernel-notes 4
-			return -1, &failure{step: spec.StepProc, errno: unix.EPERM, text: err.Error()}
-		}
-		return fd, err
+		return b.fileSystem("proc", []option{{"hidepid", "invisible"}}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	case spec.MountSysfs:
-		return newFS("sysfs", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+		return b.fileSystem("sysfs", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	case spec.MountPTS:
 		m.Write = true
-		return newFS("devpts", map[string]string{"newinstance": "", "ptmxmode": "0666", "mode": "0620"}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+		return b.fileSystem("devpts", []option{{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	}
-	return -1, fmt.Errorf("unknown kind of mount %q", m.Kind)
+	b.fail(fmt.Errorf("open %s: unknown kind of mount %q", m.Target, m.Kind))
+	return b.cell()
 }
 
 // openExact opens a path, following no link: the supervisor resolved it, and
 // what was swapped since then is refused.
-func openExact(path string, file, device bool) (int, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+func (b *batch) openExact(path string, file bool) *int32 {
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	if !file {
 		how.Flags |= unix.O_DIRECTORY
 	}
-	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
-	if err != nil {
-		return -1, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		_ = unix.Close(fd)
-		return -1, err
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR, unix.S_IFREG:
-		return fd, nil
-	case unix.S_IFCHR, unix.S_IFBLK:
-		if device {
-			return fd, nil
-		}
-	}
-	_ = unix.Close(fd)
-	return -1, unix.EINVAL
+	return b.get(unix.SYS_OPENAT2, unix.AT_FDCWD, path, unsafe.Pointer(how), unix.SizeofOpenHow)
 }
 
-// newFS makes a detached file system of its own.
-func newFS(kind string, options map[string]string, attr uint64) (int, error) {
-	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("open %s: %w", kind, err)
-	}
-	defer unix.Close(fs)
-	for k, v := range options {
-		if v == "" {
-			err = unix.FsconfigSetFlag(fs, k)
+// option is a parameter of a file system; one without a value is a flag.
+type option struct{ key, value string }
+
+// fileSystem makes a detached file system of its own.
+func (b *batch) fileSystem(kind string, options []option, attr uint64) *int32 {
+	fs := b.get(unix.SYS_FSOPEN, kind, unix.FSOPEN_CLOEXEC)
+	for _, o := range options {
+		if o.value == "" {
+			b.add(unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_FLAG, o.key, 0, 0)
 		} else {
-			err = unix.FsconfigSetString(fs, k, v)
-		}
-		if err != nil {
-			return -1, fmt.Errorf("set %s option %s: %w", kind, k, err)
+			b.add(unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_STRING, o.key, o.value, 0)
 		}
 	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, fmt.Errorf("create %s: %w", kind, err)
-	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(attr))
-	if err != nil {
-		return -1, fmt.Errorf("mount %s: %w", kind, err)
-	}
-	return fd, nil
+	b.add(unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+	fd := b.get(unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, attr)
+	b.close(fs)
+	return fd
 }
 
 // attach moves a detached mount to a path, without following a symlink there.
-func attach(fd int, target string) error {
-	return unix.MoveMount(fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+func (b *batch) attach(fd *int32, target string) {
+	b.add(unix.SYS_MOVE_MOUNT, fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	b.close(fd)
 }
 
-func setAttr(path string, attr uint64, recursive bool) error {
-	flags := uint(unix.AT_SYMLINK_NOFOLLOW)
-	if recursive {
-		flags |= unix.AT_RECURSIVE
+func (b *batch) mountAttr(fd any, path string, flags int, attr *unix.MountAttr) {
+	b.add(unix.SYS_MOUNT_SETATTR, fd, path, flags, unsafe.Pointer(attr), unsafe.Sizeof(*attr))
+}
+
+func (b *batch) setAttr(path string, attr uint64) {
+	b.mountAttr(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, &unix.MountAttr{Attr_set: attr})
+}
+
+// folders are those that were made, or found, in the sandbox's own root.
+type folders map[string]bool
+
+// mkdirAll makes a folder with those above it. Below a bind mount they exist.
+func (b *batch) mkdirAll(path string, made folders) {
+	if path == "/" || made[path] {
+		return
 	}
-	return unix.MountSetattr(unix.AT_FDCWD, path, flags, &unix.MountAttr{Attr_set: attr})
+	made[path] = true
+	b.mkdirAll(filepath.Dir(path), made)
+	b.add(unix.SYS_MKDIRAT, unix.AT_FDCWD, path, 0o755).accept = [4]syscall.Errno{unix.EEXIST, unix.EROFS, unix.EACCES, unix.ENOENT}
 }
 
 // makeTarget creates a mount point in the sandbox's own root. Below a bind
 // mount it must exist already: nothing is ever created on the host.
-func makeTarget(m spec.Mount) error {
-	if fi, err := os.Lstat(m.Target); err == nil {
-		if fi.IsDir() == m.File {
-			return fmt.Errorf("is a directory: %v, wanted the opposite", fi.IsDir())
-		}
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(m.Target), 0o755); err != nil {
-		return err
-	}
+func (b *batch) makeTarget(m spec.Mount, made folders) {
 	if !m.File {
-		return os.Mkdir(m.Target, 0o755)
+		b.mkdirAll(m.Target, made)
+		return
 	}
-	f, err := os.OpenFile(m.Target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	return f.Close()
+	b.mkdirAll(filepath.Dir(m.Target), made)
+	b.makeFile(m.Target)
+}
+
+// makeFile makes an empty file where there is nothing. What cannot be made is
+// found missing by the next call.
+func (b *batch) makeFile(path string) {
+	b.add(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFREG|0o644, 0).accept = [4]syscall.Errno{unix.EEXIST, unix.EROFS, unix.EACCES, unix.ENOENT}
 }
 
 // pin makes folders mounts of themselves, with all that is mounted below them
 // and the same attributes and id maps. One that does not exist protects nothing;
 // below one that the stage cannot search the agent cannot rename either.
-func pin(folders []string) error {
-	for _, p := range folders {
-		exact, err := openExact(p, false, false)
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("pin %s: %w", p, err)
-		}
-		fd, err := unix.OpenTree(exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
-		if err == nil {
-			err = unix.MoveMount(fd, "", exact, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-			_ = unix.Close(fd)
-		}
-		_ = unix.Close(exact)
-		if err != nil {
-			return fmt.Errorf("pin %s: %w", p, err)
-		}
+func (b *batch) pin(paths []string) {
+	for _, p := range paths {
+		b.step("pin", p)
+		exact := b.openExact(p, false)
+		c := &b.calls[len(b.calls)-1]
+		c.accept, c.skip = [4]syscall.Errno{unix.ENOENT, unix.EACCES}, 4
+		fd := b.get(unix.SYS_OPEN_TREE, exact, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+		b.add(unix.SYS_MOVE_MOUNT, fd, "", exact, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		b.close(fd)
+		b.close(exact)
 	}
-	return nil
 }
 
 // filesDir holds the supplied files before they are bound to their places. Its
 // tmpfs is detached at the end; the binds keep it alive.
 const filesDir = "/.creel"
 
-func blobPath(i int) string { return fmt.Sprintf("%s/%d", filesDir, i) }
-
 // supplyFiles puts Creel's small files over the places where programs look for
 // them. A path of the host that is a symlink is followed inside the new root;
 // where neither file nor folder exists on a bind mount, the file is left out.
-func supplyFiles(s *spec.Spec, blobs []byte) error {
+func (b *batch) supplyFiles(s *spec.Spec, blobs []byte, made folders) {
 	if len(s.Files) == 0 {
-		return nil
+		return
 	}
-	fs, err := newFS("tmpfs", map[string]string{"mode": "0755", "size": "16m"}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	if err != nil {
-		return fmt.Errorf("make files: %w", err)
+	b.step("make files", "")
+	fs := b.fileSystem("tmpfs", []option{{"mode", "0755"}, {"size", "16m"}}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	b.add(unix.SYS_MKDIRAT, unix.AT_FDCWD, filesDir, 0o755)
+	b.attach(fs, filesDir)
+	path := func(i int) string { return filesDir + "/" + strconv.Itoa(i) }
+	for i, blob := range s.Blobs {
+		b.step("write file", strconv.Itoa(i))
+		fd := b.get(unix.SYS_OPENAT, unix.AT_FDCWD, path(i), unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o444)
+		c := b.add(unix.SYS_WRITE, fd, blobs[blob.Offset:blob.Offset+blob.Size], int(blob.Size))
+		c.exact, c.want = true, uintptr(blob.Size)
+		b.close(fd)
 	}
-	if err := os.Mkdir(filesDir, 0o755); err != nil {
-		return fmt.Errorf("make files: %w", err)
-	}
-	if err := attach(fs, filesDir); err != nil {
-		return fmt.Errorf("make files: %w", err)
-	}
-	_ = unix.Close(fs)
-	for i, b := range s.Blobs {
-		if err := os.WriteFile(blobPath(i), blobs[b.Offset:b.Offset+b.Size], 0o444); err != nil {
-			return fmt.Errorf("write files: %w", err)
-		}
-	}
+	// The binds inherit it.
+	b.setAttr(filesDir, unix.MOUNT_ATTR_RDONLY)
 	for _, f := range s.Files {
-		src := blobPath(f.Blob)
-		target, err := resolve(f.Path)
-		if err != nil {
-			return fmt.Errorf("find place of %s: %w", f.Path, err)
+		b.step("supply", f.Path)
+		for _, place := range linksOf(f.Path) {
+			b.mkdirAll(filepath.Dir(place), made)
+			b.makeFile(place)
 		}
-		if _, err := os.Lstat(target); err != nil {
-			if err := makeTarget(spec.Mount{Target: target, File: true}); err != nil {
-				if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
-					continue // a read-only host folder without such a file
-				}
-				return fmt.Errorf("make place of %s: %w", f.Path, err)
-			}
-		}
-		if err := bindReadOnly(src, target, unix.MOUNT_ATTR_NOEXEC); err != nil {
-			return fmt.Errorf("supply %s: %w", f.Path, err)
-		}
+		c := b.add(unix.SYS_OPENAT, unix.AT_FDCWD, f.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		at := b.cell()
+		c.out, c.accept[0], c.skip = at, unix.ENOENT, 4 // a read-only host folder without such a file
+		fd := b.get(unix.SYS_OPEN_TREE, unix.AT_FDCWD, path(f.Blob), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		b.add(unix.SYS_MOVE_MOUNT, fd, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		b.close(fd)
+		b.close(at)
 	}
-	if err := unix.Unmount(filesDir, unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("hide files: %w", err)
-	}
-	return os.Remove(filesDir)
+	b.step("hide files", "")
+	b.add(unix.SYS_UMOUNT2, filesDir, unix.MNT_DETACH)
+	b.add(unix.SYS_UNLINKAT, unix.AT_FDCWD, filesDir, unix.AT_REMOVEDIR)
 }
 
-// resolve follows symlinks inside the new root, which is the root by now. What
-// does not exist resolves to the last component below its resolved folder.
-func resolve(path string) (string, error) {
+// linksOf gives a path and what it leads to as a link of the host, the end
+// first: inside, the same links may lead where the sandbox has no file yet.
+func linksOf(path string) []string {
+	all := []string{path}
 	for range 40 { // the kernel's own bound (MAXSYMLINKS)
-		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-		if errors.Is(err, os.ErrNotExist) {
-			return path, nil
-		}
-		if err != nil {
-			return "", err
-		}
-		path = filepath.Join(dir, filepath.Base(path))
 		link, err := os.Readlink(path)
 		if err != nil {
-			return path, nil
+			break
 		}
 		if !filepath.IsAbs(link) {
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+			if err != nil {
+				break
+			}
 			link = filepath.Join(dir, link)
 		}
 		path = filepath.Clean(link)
+		all = append(all, path)
 	}
-	return "", unix.ELOOP
-}
-
-func bindReadOnly(src, target string, extra uint64) error {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{
-		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | extra,
-	}); err != nil {
-		return err
-	}
-	return attach(fd, target)
+	slices.Reverse(all)
+	return all
 }
 
 // protect makes the listed paths empty or read-only, after all mounts. What does
 // not exist needs no protection here; a failure on what exists is an error.
-func protect(s *spec.Spec) error {
+func (b *batch) protect(s *spec.Spec) {
 	for _, p := range s.ReadOnly {
-		if _, err := os.Lstat(p); err != nil {
-			continue
-		}
-		if err := bindReadOnly(p, p, 0); err != nil {
-			return fmt.Errorf("make %s read-only: %w", p, err)
-		}
+		b.step("make read-only", p)
+		b.cover(p, p, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	}
 	for _, p := range s.Masked {
-		fi, err := os.Lstat(p)
-		if err != nil {
+		b.step("mask", p)
+		// The supervisor's /proc has the same entries; one of another type than
+		// expected fails the mount, and with it the start.
+		if fi, err := os.Lstat(p); err == nil && fi.IsDir() {
+			at := b.openAt(p, 8)
+			fs := b.fileSystem("tmpfs", []option{{"mode", "0555"}, {"size", "4k"}, {"nr_inodes", "2"}},
+				unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+			b.add(unix.SYS_MOVE_MOUNT, fs, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+			b.close(fs)
+			b.close(at)
 			continue
 		}
-		if fi.IsDir() {
-			err = maskFolder(p)
-		} else {
-			err = bindReadOnly("/dev/null", p, unix.MOUNT_ATTR_NOEXEC)
-		}
-		if err != nil {
-			return fmt.Errorf("mask %s: %w", p, err)
-		}
+		b.cover("/dev/null", p, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
 	}
-	return nil
 }
 
-// maskFolder puts an empty folder over one.
-func maskFolder(path string) error {
-	empty, err := newFS("tmpfs", map[string]string{"mode": "0555", "size": "4k", "nr_inodes": "2"},
-		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(empty)
-	return attach(empty, path)
+// openAt opens a path that may be absent; then so many of the next calls are
+// left out.
+func (b *batch) openAt(path string, skip uint8) *int32 {
+	c := b.add(unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	c.out, c.accept, c.skip = b.cell(), [4]syscall.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}, skip
+	return c.out
+}
+
+// cover binds src over target, if that exists.
+func (b *batch) cover(src, target string, attr uint64) {
+	at := b.openAt(target, 5)
+	fd := b.get(unix.SYS_OPEN_TREE, unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+	b.mountAttr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attr})
+	b.add(unix.SYS_MOVE_MOUNT, fd, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	b.close(fd)
+	b.close(at)
 }
 
 // tidyPath reports whether p is an absolute, clean path.

@@ -1,72 +1,93 @@
 package stage
 
 import (
-	"fmt"
-	"net"
+	"encoding/binary"
 	"net/netip"
+	"unsafe"
 
 	"github.com/creel-run/creel/sandbox/spec"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// configureLoopback brings lo up, gives it a global-scope address of each family
-// (without one IPv4 has no source address) and makes every destination local.
-// IPv4 gets a preferred source, else the source of a connection equals its destination.
-func configureLoopback(n spec.Network) error {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open route socket: %w", err)
+// exchange sends messages over a netlink socket and awaits one answer, which
+// must be an acknowledgement (struct nlmsgerr: the error follows the header).
+func (b *batch) exchange(fd *int32, messages []byte) {
+	answer := make([]byte, 4096)
+	binary.NativeEndian.PutUint32(answer[unix.SizeofNlMsghdr:], ^uint32(unix.EPROTO)+1)
+	b.add(unix.SYS_SENDTO, fd, messages, len(messages))
+	b.add(unix.SYS_RECVFROM, fd, answer, len(answer)).retry = true
+	b.add(callCheck, unsafe.Pointer(&answer[unix.SizeofNlMsghdr]))
+}
+
+// loopback brings lo up, gives it a global-scope address of each family (without
+// one IPv4 has no source address) and makes every destination local. IPv4 gets a
+// preferred source, else the source of a connection equals its destination.
+func (b *batch) loopback(v4, v6 netip.Addr) {
+	const (
+		lo     = 1 // the first device of every network namespace
+		create = unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	)
+	b.step("configure network", "")
+	fd := b.get(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	for _, a := range []netip.Addr{v4, v6} {
+		b.step("add address", a.String())
+		m := begin(nil, unix.RTM_NEWADDR, create, []byte{family(a), byte(a.BitLen()), unix.IFA_F_NODAD, unix.RT_SCOPE_UNIVERSE, lo, 0, 0, 0})
+		binary.NativeEndian.PutUint32(m[unix.SizeofNlMsghdr+4:], lo)
+		m = m.attr(unix.IFA_LOCAL, a.AsSlice()).attr(unix.IFA_ADDRESS, a.AsSlice())
+		b.exchange(fd, m.end(0))
 	}
-	defer h.Close()
-	lo, err := h.LinkByName("lo")
-	if err != nil {
-		return fmt.Errorf("find lo: %w", err)
-	}
-	for _, a := range []string{n.V4, n.V6} {
-		addr, err := netip.ParseAddr(a)
-		if err != nil {
-			return fmt.Errorf("parse sandbox address: %w", err)
+	b.step("set up", "lo")
+	link := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(link[4:], lo)
+	binary.NativeEndian.PutUint32(link[8:], unix.IFF_UP)
+	binary.NativeEndian.PutUint32(link[12:], unix.IFF_UP)
+	b.exchange(fd, begin(nil, unix.RTM_NEWLINK, unix.NLM_F_REQUEST|unix.NLM_F_ACK, link).end(0))
+	for _, a := range []netip.Addr{v4, v6} {
+		b.step("make every address local", "")
+		scope := byte(unix.RT_SCOPE_UNIVERSE)
+		if a.Is4() {
+			scope = unix.RT_SCOPE_HOST
 		}
-		ip := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(addr.BitLen(), addr.BitLen())}
-		if err := h.AddrAdd(lo, &netlink.Addr{IPNet: ip, Scope: unix.RT_SCOPE_UNIVERSE, Flags: unix.IFA_F_NODAD}); err != nil {
-			return fmt.Errorf("add address %s: %w", a, err)
+		m := begin(nil, unix.RTM_NEWROUTE, create, []byte{family(a), 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, scope, unix.RTN_LOCAL, 0, 0, 0, 0})
+		m = m.u32(unix.RTA_OIF, lo)
+		if a.Is4() {
+			m = m.attr(unix.RTA_PREFSRC, a.AsSlice())
 		}
+		b.exchange(fd, m.end(0))
 	}
-	if err := h.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("set lo up: %w", err)
+	b.close(fd)
+}
+
+func family(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
 	}
-	for _, r := range []struct{ dst, src string }{{"0.0.0.0/0", n.V4}, {"::/0", ""}} {
-		_, dst, _ := net.ParseCIDR(r.dst)
-		route := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: dst, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST}
-		if r.src != "" {
-			route.Src = net.ParseIP(r.src)
-		} else {
-			route.Scope = unix.RT_SCOPE_UNIVERSE
-		}
-		if err := h.RouteAdd(route); err != nil {
-			return fmt.Errorf("add local default route %s: %w", r.dst, err)
-		}
-	}
-	return nil
+	return unix.AF_INET6
+}
+
+// firewall loads the rules.
+func (b *batch) firewall(v4, v6 netip.Addr) {
+	b.step("load nftables rules", "")
+	fd := b.get(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	b.exchange(fd, rules(v4, v6))
+	b.close(fd)
 }
 
 // opened is a descriptor to hand over, with its name.
 type opened struct {
 	name string
-	fd   int
+	fd   *int32
 }
 
-// openListeners makes the sandbox's sockets. They bind loopback addresses, not
+// listeners makes the sandbox's sockets. They bind loopback addresses, not
 // wildcards: a UDP reply from a wildcard socket leaves from the wrong source.
-func openListeners() (all []opened, err error) {
-	loop4 := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
-	loop6 := &unix.SockaddrInet6{Addr: [16]byte{15: 1}}
+func (b *batch) listeners() []opened {
+	var all []opened
 	for _, l := range []struct {
 		name string
 		typ  int
 		v6   bool
-		port int
+		port uint16
 	}{
 		{spec.FDRedirect4, unix.SOCK_STREAM, false, spec.RedirectPort},
 		{spec.FDRedirect6, unix.SOCK_STREAM, true, spec.RedirectPort},
@@ -77,33 +98,19 @@ func openListeners() (all []opened, err error) {
 		{spec.FDDNSTCP4, unix.SOCK_STREAM, false, spec.DNSPort},
 		{spec.FDDNSTCP6, unix.SOCK_STREAM, true, spec.DNSPort},
 	} {
-		family := unix.AF_INET
+		b.step("open listener", l.name)
+		af, loop := unix.AF_INET, netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		if l.v6 {
-			family = unix.AF_INET6
+			af, loop = unix.AF_INET6, netip.IPv6Loopback()
 		}
-		fd, err := unix.Socket(family, l.typ|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", l.name, err)
-		}
-		var sa unix.Sockaddr
+		fd := b.get(unix.SYS_SOCKET, af, l.typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if l.v6 {
-			if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-				return nil, fmt.Errorf("open %s: %w", l.name, err)
-			}
-			loop6.Port = l.port
-			sa = loop6
-		} else {
-			loop4.Port = l.port
-			sa = loop4
+			b.add(unix.SYS_SETSOCKOPT, fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, []byte{1, 1, 1, 1}, 4)
 		}
-		if err := unix.Bind(fd, sa); err != nil {
-			return nil, fmt.Errorf("bind %s: %w", l.name, err)
-		}
+		address := socketAddress(loop, l.port)
+		b.add(unix.SYS_BIND, fd, address, len(address))
 		if l.typ == unix.SOCK_STREAM {
-			// The kernel clamps the backlog to net.core.somaxconn.
-			if err := unix.Listen(fd, 4096); err != nil {
-				return nil, fmt.Errorf("listen %s: %w", l.name, err)
-			}
+			b.add(unix.SYS_LISTEN, fd, 4096) // the kernel clamps it to net.core.somaxconn
 		}
 		all = append(all, opened{l.name, fd})
 	}
@@ -115,14 +122,23 @@ func openListeners() (all []opened, err error) {
 		{spec.FDRefused, unix.NETLINK_NETFILTER},
 		{spec.FDNetfilter, unix.NETLINK_NETFILTER},
 	} {
-		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, n.proto)
-		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", n.name, err)
-		}
-		if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-			return nil, fmt.Errorf("bind %s: %w", n.name, err)
-		}
+		b.step("open netlink socket", n.name)
+		fd := b.get(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, n.proto)
+		address := make([]byte, unix.SizeofSockaddrNetlink)
+		binary.NativeEndian.PutUint16(address, unix.AF_NETLINK)
+		b.add(unix.SYS_BIND, fd, address, len(address))
 		all = append(all, opened{n.name, fd})
 	}
-	return all, nil
+	return all
+}
+
+// socketAddress is a struct sockaddr_in or sockaddr_in6 (ip(7), ipv6(7)).
+func socketAddress(a netip.Addr, port uint16) []byte {
+	s := binary.NativeEndian.AppendUint16(nil, uint16(family(a)))
+	s = binary.BigEndian.AppendUint16(s, port)
+	if a.Is4() {
+		return append(append(s, a.AsSlice()...), make([]byte, 8)...)
+	}
+	s = append(s, 0, 0, 0, 0) // flow
+	return append(append(s, a.AsSlice()...), 0, 0, 0, 0)
 }

@@ -1,7 +1,7 @@
 package stage
 
 import (
-	"fmt"
+	"unsafe"
 
 	"github.com/creel-run/creel/sandbox/spec"
 	"golang.org/x/sys/unix"
@@ -12,31 +12,28 @@ import (
 // the agent, which may then open /dev/stdout again; and nothing of the host's is
 // ever handed in.
 type streams struct {
-	inner [3]int
+	inner [3]*int32
 	outer []opened
-	tty   int // the terminal's inner end, or -1
+	tty   *int32 // the terminal's inner end, or nil
 }
 
-func openStreams(s *spec.Spec) (*streams, error) {
-	st := &streams{tty: -1}
+func (b *batch) streams(s *spec.Spec) *streams {
+	st := &streams{}
 	names := [3]string{spec.FDStdin, spec.FDStdout, spec.FDStderr}
 	for i, kind := range s.Streams {
+		b.step("open stream", names[i])
 		switch kind {
 		case spec.StreamTTY:
-			if st.tty < 0 {
-				outer, inner, err := openPTY(s.Rows, s.Cols)
-				if err != nil {
-					return nil, err
-				}
-				st.tty = inner
+			if st.tty == nil {
+				var outer *int32
+				outer, st.tty = b.terminal(s.Rows, s.Cols)
 				st.outer = append(st.outer, opened{spec.FDPTY, outer})
 			}
 			st.inner[i] = st.tty
 		case spec.StreamPipe:
-			r, w, err := pipe()
-			if err != nil {
-				return nil, err
-			}
+			ends := &[2]int32{-1, -1}
+			b.add(unix.SYS_PIPE2, unsafe.Pointer(ends), unix.O_CLOEXEC)
+			r, w := &ends[0], &ends[1]
 			if i == 0 {
 				st.inner[i] = r
 				st.outer = append(st.outer, opened{names[i], w})
@@ -45,41 +42,23 @@ func openStreams(s *spec.Spec) (*streams, error) {
 				st.outer = append(st.outer, opened{names[i], r})
 			}
 		default:
-			fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return nil, fmt.Errorf("open /dev/null: %w", err)
-			}
-			st.inner[i] = fd
+			st.inner[i] = b.get(unix.SYS_OPENAT, unix.AT_FDCWD, "/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 		}
 	}
-	return st, nil
+	return st
 }
 
-// openPTY opens a terminal of the sandbox's own devpts and makes it the
-// controlling terminal of the session that the stage was started in.
-func openPTY(rows, cols uint16) (outer, inner int, err error) {
-	outer, err = unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, 0, fmt.Errorf("open pty: %w", err)
-	}
-	if err := unix.IoctlSetPointerInt(outer, unix.TIOCSPTLCK, 0); err != nil {
-		return 0, 0, fmt.Errorf("unlock pty: %w", err)
-	}
-	n, err := unix.IoctlGetUint32(outer, unix.TIOCGPTN)
-	if err != nil {
-		return 0, 0, fmt.Errorf("number pty: %w", err)
-	}
-	inner, err = unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, 0, fmt.Errorf("open pty: %w", err)
-	}
+// terminal opens a terminal of the sandbox's own devpts and makes it the
+// controlling terminal of the session that process 1 leads. It is the first of
+// its file system, so its number is 0.
+func (b *batch) terminal(rows, cols uint16) (outer, inner *int32) {
+	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
+	outer = b.get(unix.SYS_OPENAT, unix.AT_FDCWD, "/dev/pts/ptmx", flags, 0)
+	b.add(unix.SYS_IOCTL, outer, unix.TIOCSPTLCK, unsafe.Pointer(new(int32)))
+	inner = b.get(unix.SYS_OPENAT, unix.AT_FDCWD, "/dev/pts/0", flags, 0)
 	if rows > 0 && cols > 0 {
-		if err := unix.IoctlSetWinsize(inner, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}); err != nil {
-			return 0, 0, fmt.Errorf("size pty: %w", err)
-		}
+		b.add(unix.SYS_IOCTL, inner, unix.TIOCSWINSZ, unsafe.Pointer(&unix.Winsize{Row: rows, Col: cols}))
 	}
-	if err := unix.IoctlSetInt(inner, unix.TIOCSCTTY, 0); err != nil {
-		return 0, 0, fmt.Errorf("take terminal: %w", err)
-	}
-	return outer, inner, nil
+	b.add(unix.SYS_IOCTL, inner, unix.TIOCSCTTY, 0)
+	return outer, inner
 }
