@@ -76,13 +76,25 @@ func TestPostureOfEveryKind(t *testing.T) {
 		const v1 = "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/usr, /etc, %s]}\nlandlock: {compatibility: best_effort}\nprocess: {run_as_user: sandbox, run_as_group: sandbox}\n" + none
 		ca := caFile(t)
 		inside := filepath.Dir(probePath())
+		cpu := "at most # processors, control group version #"
+		if os.Geteuid() != 0 {
+			cpu = "absent: version #, and its groups are not this user's: permission denied"
+		}
 		for _, kind := range []struct {
 			name   string
 			box    box
-			differ map[string]string // detail of a row, by its name
+			files  []string          // put into the workspace; a folder ends in /
+			differ map[string]string // detail of a row, by its name; with its state before it unless enforced
 		}{
 			{name: "read-write workspace", box: box{policy: policyHead() + none}},
 			{name: "read-only workspace", box: box{policy: policyHead() + none, flags: []string{"--workspace", "WS:ro"}}},
+			{name: "copy-on-write workspace", box: box{policy: policyHead() + none, flags: []string{"--workspace", "WS:cow"}}, files: []string{"a", "d/"}},
+			{name: "hidden and noexec", box: box{policy: strings.Replace(policyHead(), "  read_write: [/tmp]\n", "  read_write: [/tmp]\n  hidden: [.env, secrets]\n  noexec: [downloads]\n", 1) + none}, files: []string{".env", "secrets/", "downloads/"}},
+			{name: "protected files", box: box{policy: policyHead() + none}, files: []string{".git/config", ".git/hooks/", ".envrc"}},
+			{name: "limits asked for", box: box{policy: policyHead() + none, flags: []string{"--memory", "512M", "--cpu", "1", "--pids", "100", "--disk", "64M", "--limits", "best_effort"}},
+				differ: map[string]string{"cpu": cpu, "disk": "degraded: at most #M in its own folders together, and in any single file; folders of the host that it may write: not limited"}},
+			{name: "open switches", box: box{policy: policyHead() + "syscalls: {nested_namespaces: true, ptrace_children: true, io_uring: true, unix_datagrams: true, memfd_exec: false}\n" + none},
+				differ: map[string]string{"seccomp": "degraded: syscalls.nested_namespaces is open: …", "unix sockets": "degraded: syscalls.io_uring is open: …"}},
 			{name: "workspace not included", box: box{policy: strings.Replace(policyHead(), "include_workdir: true", "include_workdir: false", 1) + none}},
 			{name: "built-in policy", box: box{own: true}},
 			{name: "a policy in the workspace", box: box{policy: "WS"}},
@@ -100,14 +112,31 @@ func TestPostureOfEveryKind(t *testing.T) {
 			t.Run(kind.name, func(t *testing.T) {
 				b := kind.box
 				b.name = fmt.Sprintf("e2e-kind-%d", os.Getpid())
-				if b.policy == "WS" || len(b.flags) > 1 && b.flags[1] == "WS:ro" {
+				mode := ""
+				if len(b.flags) == 2 && b.flags[0] == "--workspace" {
+					mode = strings.TrimPrefix(b.flags[1], "WS")
+				}
+				if b.policy == "WS" || mode != "" || kind.files != nil {
 					b.workspace = t.TempDir()
+				}
+				for _, f := range kind.files {
+					path := filepath.Join(b.workspace, f)
+					if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+						t.Fatal(err)
+					}
+					if strings.HasSuffix(f, "/") {
+						path = filepath.Join(path, "file")
+						if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+							t.Fatal(err)
+						}
+					}
+					write(t, path, "x\n")
 				}
 				if b.policy == "WS" {
 					write(t, filepath.Join(b.workspace, "creel.yaml"), policyHead()+none)
 					b.policy, b.flags = "", []string{"--policy", filepath.Join(b.workspace, "creel.yaml")}
-				} else if b.workspace != "" {
-					b.flags = []string{"--workspace", b.workspace + ":ro"}
+				} else if mode != "" {
+					b.flags = []string{"--workspace", b.workspace + mode}
 				}
 				l := b.start(t)
 				compare(t, posture(t, b.name), kind.differ, ca)
@@ -138,7 +167,15 @@ func compare(t *testing.T, got []row, differ map[string]string, ca string) {
 			w.State, w.Detail = "enforced", "its own folders: a share of the memory each"
 		}
 		if d, ok := differ[w.Name]; ok {
+			for _, state := range []string{"degraded", "absent"} {
+				if rest, ok := strings.CutPrefix(d, state+": "); ok {
+					w.State, d = state, rest
+				}
+			}
 			w.Detail = strings.ReplaceAll(d, "CA", regexp.MustCompile(`\d+`).ReplaceAllString(ca, "#"))
+		}
+		if head, ok := strings.CutSuffix(w.Detail, "…"); ok && strings.HasPrefix(g.Detail, head) {
+			w.Detail = g.Detail
 		}
 		if g.Name != w.Name || g.State != w.State || g.Detail != w.Detail {
 			t.Errorf("layer %d:\ngot  %s, %s: %s\nwant %s, %s: %s", i, g.Name, g.State, g.Detail, w.Name, w.State, w.Detail)
@@ -173,14 +210,23 @@ func TestPostureCannotLie(t *testing.T) {
 		{"a rule says something else", "network", "not those of the start", "nsenter -t INIT -n sh -c 'h=$(nft -a list chain inet creel refuse | sed -n \"s/.*reject.* handle //p\"); nft replace rule inet creel refuse handle $h accept'"},
 		{"another table stands before", "network", "not those of the start", "nsenter -t INIT -n sh -c 'nft add table ip other'"},
 		{"the memory limit is raised", "memory", "no limit in its control group", "for f in memory.memsw.limit_in_bytes memory.limit_in_bytes; do find /sys/fs/cgroup/memory -path '*/creel-e2e-lie-*' -name $f -exec sh -c 'echo -1 > $1' sh {} ';'; done"},
+		{"a protected file is free", "protected", ".git/config", "nsenter -t INIT -m -p umount WS/.git/config"},
+		{"a hidden path is shown", "protected", "secrets", "nsenter -t INIT -m -p umount WS/secrets"},
 		{"a device is added", "network", "device br#", "nsenter -t INIT -n ip link add br9 type bridge"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
-			b := box{policy: policyHead() + "network_policies: {}\n", name: fmt.Sprintf("e2e-lie-%d", os.Getpid())}
+			b := box{name: fmt.Sprintf("e2e-lie-%d", os.Getpid()), workspace: t.TempDir(),
+				policy: strings.Replace(policyHead(), "  read_write: [/tmp]\n", "  read_write: [/tmp]\n  hidden: [secrets]\n", 1) + "network_policies: {}\n"}
+			for _, f := range []string{".git/config", "secrets/key"} {
+				if err := os.MkdirAll(filepath.Join(b.workspace, filepath.Dir(f)), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				write(t, filepath.Join(b.workspace, f), "x\n")
+			}
 			l := b.start(t)
 			before := posture(t, b.name)
 			agent := agentOf(t, l.cmd.Process.Pid)
-			command := strings.NewReplacer("INIT", agent[0], "AGENT", agent[1]).Replace(tt.command)
+			command := strings.NewReplacer("INIT", agent[0], "AGENT", agent[1], "WS", b.workspace).Replace(tt.command)
 			if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", command, err, out)
 			}

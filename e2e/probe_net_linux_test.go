@@ -16,8 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
-
 func readFile(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)

@@ -33,8 +33,7 @@ type formScan struct {
 	judge func(method string) error
 	step  func(f *formScan, c byte) // looks at one byte
 
-	buf  []byte
-	out  []byte // of buf, ready to be given out
+	out  []byte // ready to be given out
 	held []byte // behind it: a value that is not judged yet
 	err  error
 

@@ -103,14 +103,22 @@ func (s *supervisor) auditLayer() api.Layer {
 // socketLayer: as long as the listener is there, connects of the agent are the
 // supervisor's to make.
 func (s *supervisor) socketLayer() api.Layer {
-	ok := false
-	if t := s.callers.Load(); t != nil {
-		ok = t.Listening() == nil
+	var faults []string
+	if t := s.callers.Load(); t == nil {
+		faults = append(faults, "nobody makes them")
+	} else if err := t.Listening(); err != nil {
+		faults = append(faults, err.Error())
 	}
+	open := false
 	for _, w := range openSwitches(s.box.Syscalls) {
 		if w.Sockets {
-			return api.Layer{Name: "unix sockets", State: api.Degraded, Detail: "syscalls." + string(w.Name) + " is open: " + w.Cost, Want: "the switch closed", Fix: closeFix}
+			open = true
+			faults = append(faults, "syscalls."+string(w.Name)+" is open: "+w.Cost)
 		}
 	}
-	return layer("unix sockets", ok, "the supervisor makes the agent's connects: only to sockets that were bound inside; no unix datagrams", "connects on the agent's behalf")
+	l := judged("unix sockets", faults, "the supervisor makes the agent's connects: only to sockets that were bound inside; no unix datagrams", "connects on the agent's behalf, and no switch that goes around them")
+	if open {
+		l.Fix = closeFix
+	}
+	return l
 }
