@@ -61,9 +61,9 @@ func TestEscapeLogs(t *testing.T) {
 		}
 		l := b.start(t)
 		l.escape(t, s, "APR-01", works, func(x *line) {
-			for i, text := range []string{`\033[2J`, `\033[1A\033[2K`, `\033]8;;http://x\033\\`, `\033]52;c;eA==\007`, `\033]0;t\007\033[21t`, `\302\233[2J`, `\r`, `\010\010`} {
-				fill(x, text, i == 0)
-			}
+			// Erase, move up, link, clipboard, title and its report, C1 CSI, carriage return, backspace.
+			fill(x, `\033[2J\033[1A\033[2K\033]8;;http://x\033\\\033]52;c;eA==\007\033]0;t\007\033[21t\302\233[2J`, true)
+			fill(x, `\r\010\010`, false)
 			for _, way := range []string{transparent, connect, cleared} {
 				x.wire(wire{Way: way, Host: "ok.test", TLS: true, Payload: []byte("GET /\x1b[2J HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
 				x.wire(wire{Way: way, Host: "ok.test", TLS: true, Payload: []byte("G\x1b[2JT / HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
@@ -74,9 +74,8 @@ func TestEscapeLogs(t *testing.T) {
 		l.end()
 		l = b.start(t)
 		l.escape(t, s, "APR-02", works, func(x *line) {
-			for i, text := range []string{`\342\200\256`, `\342\200\213`, `\342\201\246x`, `\302\255`, `\357\273\277`} { // right-to-left override, zero-width space, isolate, soft hyphen, BOM
-				fill(x, text, i == 0)
-			}
+			// Right-to-left override, zero-width space, isolate, soft hyphen, byte order mark.
+			fill(x, `\342\200\256\342\200\213\342\201\246x\302\255\357\273\277`, true)
 			// A name in other letters is another name: it is ASCII or refused.
 			for _, at := range everyWay("curl -sS https://\u043ek.test/MARK", "curl -sS https://ok\u3002test.no.test/MARK", "curl -sS https://xn--k-tlb.test/MARK") {
 				x.unseen(at.way, at.what, func(mark string) string { return x.sh(strings.ReplaceAll(at.what, "MARK", mark)) })
@@ -91,10 +90,8 @@ func TestEscapeLogs(t *testing.T) {
 		l.end()
 		l = b.start(t)
 		l.escape(t, s, "APR-12", works, func(x *line) {
-			fill(x, `\nforged {"seq":1,"kind":"net.connect","verdict":"allow"}\n`, true)
-			fill(x, `\r\nforged`, false)
+			fill(x, `\nforged {"seq":1,"kind":"net.connect","verdict":"allow"}\n\r\nforged\342\200\250forged`, true)
 			fill(x, `","verdict":"allow","x":"`, false)
-			fill(x, `\342\200\250forged`, false) // line separator
 			x.probe("dns", "", "a\\n.no.test")
 			seq := uint64(0)
 			for i, row := range strings.Split(strings.TrimSuffix(readFile(x.T, x.audit), "\n"), "\n") {

@@ -303,6 +303,34 @@ func TestEscapeHTTP(t *testing.T) {
 				}
 			}
 		})
+		form := func(kind, body string) []attack {
+			return raw("form "+body, fmt.Sprintf("POST /public/MARKform HTTP/1.1\r\nHost: ok.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", kind, len(body), body))
+		}
+		// A method in the query or in a form: what arrives of a form never becomes complete.
+		a.run(t, "HTTP-10-query", attacks(ways("_method", "ok.test", "POST", "/public/MARK?_method=DELETE", "Content-Length: 0"), ways("other letters", "ok.test", "POST", "/public/MARK?x=1&_METHOD=delete", "Content-Length: 0"))...)
+		a.fresh(t)
+		a.escape(t, a.s, "HTTP-10-form", a.works, func(x *line) {
+			for _, at := range attacks(form("application/x-www-form-urlencoded", "a=1&_method=DELETE"), form("application/x-www-form-urlencoded", "%5Fmethod=delete&b=2"),
+				form(`multipart/form-data; boundary="b"`, "--b\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nDELETE\r\n--b--\r\n")) {
+				mark := x.mark()
+				seq := len(x.events())
+				got := at.do(a, mark)
+				x.denied(seq)
+				if a.s.got("/public/" + mark) {
+					x.Errorf("%s: it arrived whole: %s", at.what, got)
+				}
+			}
+		})
+		// HTTP/2 is not spoken: neither its frames nor what is hidden in them get in.
+		headers := func(stream byte, block string) string {
+			return "\x00\x00" + string(rune(len(block))) + "\x01\x05\x00\x00\x00" + string(rune(stream)) + block
+		}
+		h2 := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		a.run(t, "HTTP-13", attacks(raw("authority per stream", h2+headers(1, "\x82\x87\x84\x01\x07ok.test")+headers(3, "\x82\x87\x84\x01\x07no.test")+"MARK")[:2],
+			scripts("curl -sS -m 5 --http2-prior-knowledge https://ok.test/private/MARK", "curl -sS -m 5 --http2 https://ok.test/private/MARK", "curl -sS -m 5 --http2 -p -x http://127.0.0.1:3128 https://ok.test/private/MARK",
+				"env -i /usr/bin/curl -sS -m 5 --http2 http://ok.test/private/MARK"))...)
+		a.run(t, "HTTP-14", attacks(raw("CR LF in a field", h2+headers(1, "\x82\x87\x84\x01\x07ok.test\x00\x01x\x0ba\r\nx: MARK\r\n"))[:2],
+			raw("transfer-encoding in HTTP/2", h2+headers(1, "\x83\x87\x84\x01\x07ok.test\x00\x11transfer-encoding\x07chunked")+"MARK")[:2], scripts("env -i /usr/bin/curl -sS -m 5 --http2-prior-knowledge -H 'Transfer-Encoding: chunked' -d MARK https://ok.test/private/x"))...)
 		// A second request on a kept connection is judged like the first.
 		a.run(t, "HTTP-01-keepalive", attack{what: "second request", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: transparent, Host: "ok.test", TLS: true, Payload: []byte("GET /public/first HTTP/1.1\r\nHost: ok.test\r\n\r\n"),
@@ -313,63 +341,5 @@ func TestEscapeHTTP(t *testing.T) {
 			return a.wire(wire{Way: absolute, Host: "ok.test", Payload: []byte("GET http://ok.test/public/first HTTP/1.1\r\nHost: ok.test\r\n\r\n"),
 				Then: []byte("GET http://no.test/" + mark + " HTTP/1.1\r\nHost: no.test\r\n\r\n")})
 		}})
-	})
-}
-
-// TestEscapeTLS: TLS.
-func TestEscapeTLS(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		a := newArena(t)
-		get := func(mark string) []byte {
-			return []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n")
-		}
-		tls := func(what string, w wire) attack {
-			return attack{what: what, do: func(a *arena, mark string) string {
-				w := w
-				w.TLS, w.Payload = true, get(mark)
-				return a.wire(w)
-			}}
-		}
-		var sni, none, plain, alpn []attack
-		for _, host := range []string{"ok.test", "l4.test"} {
-			for _, way := range []string{transparent, connect} {
-				sni = append(sni, tls("SNI no.test to "+host+" "+way, wire{Way: way, Host: host, SNI: "no.test"}), tls("SNI of another allowed host "+host+" "+way, wire{Way: way, Host: host, SNI: "a.wild.test"}))
-				none = append(none, tls("no SNI, "+host+" "+way, wire{Way: way, Host: host, NoSNI: true}))
-			}
-		}
-		a.run(t, "TLS-01", sni...)
-		a.run(t, "TLS-03", none...)
-		for _, way := range []string{transparent, connect} {
-			alpn = append(alpn, quiet([]attack{tls("h2 only", wire{Way: way, Host: "ok.test", ALPN: []string{"h2"}}), tls("acme", wire{Way: way, Host: "ok.test", ALPN: []string{"acme-tls/1"}})})...)
-			plain = append(plain, attack{what: "TLS in TLS " + way, do: func(a *arena, mark string) string {
-				return a.wire(wire{Way: way, Host: "ok.test", TLS: true, Payload: []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + mark)})
-			}})
-		}
-		a.run(t, "TLS-03-inner", plain...)
-		a.run(t, "TLS-07", alpn...)
-		// A ClientHello in segments of one byte is read like any other.
-		path := "/public/pieces"
-		got := a.wire(wire{Way: transparent, Host: "ok.test", TLS: true, Pieces: true, Payload: []byte("GET " + path + " HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n")})
-		if !a.s.got(path) {
-			t.Errorf("a hello in pieces: %s", got)
-		}
-		a.run(t, "TLS-03-pieces", tls("no SNI in pieces", wire{Way: transparent, Host: "ok.test", NoSNI: true, Pieces: true}), tls("wrong SNI in pieces", wire{Way: connect, Host: "l4.test", SNI: "no.test", Pieces: true}))
-		// Plain HTTP on 443 is judged as a request there and never passed on blindly.
-		a.run(t, "TLS-06", attack{what: "plain HTTP on 443", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: transparent, Host: "ok.test", Port: 443, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
-		}}, attack{what: "plain HTTP in a tunnel to 443", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: connect, Host: "ok.test", Port: 443, Payload: []byte("GET /public/" + mark + " HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
-		}}, attack{what: "absolute-form with port 443", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: absolute, Payload: []byte("GET http://ok.test:443/public/" + mark + " HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
-		}}, attack{what: "another protocol on 443", do: func(a *arena, mark string) string {
-			return a.wire(wire{Way: cleared, Host: "ok.test", Port: 443, Payload: []byte("SSH-2.0-" + mark + "\r\n")})
-		}})
-		a.escape(t, a.s, "TLS-05", a.works, func(t *line) {
-			t.way(inside)
-			got := a.sh(`grep -rl --include='*.pem' --include='*.key' --include='*.crt' 'PRIVATE KEY' / 2>/dev/null | grep -v '^/proc\|^/usr/share\|^/etc/ssl/private'; openssl x509 -in /run/creel/ca.pem -noout -text | grep -c 'CA:TRUE'; ls /run/creel`)
-			if strings.Contains(got, "creel") && strings.Contains(got, "key") {
-				t.Errorf("a key inside: %s", got)
-			}
-		})
 	})
 }

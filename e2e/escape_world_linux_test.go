@@ -68,7 +68,8 @@ func newWorldArena(t *testing.T) (*arena, *zone) {
 // toHost makes requests to a host on every way in.
 func toHost(hosts ...string) (all []attack) {
 	for _, h := range hosts {
-		all = append(all, everyWay("curl -sS -g http://"+h+"/MARK", "curl -sSk -g https://"+h+"/MARK")...)
+		all = append(all, everyWay("curl -sS -g http://"+h+"/MARK")...)
+		all = append(all, script("curl -m 10 -sSk -g https://"+h+"/MARK"))
 	}
 	return all
 }

@@ -3,6 +3,8 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdh"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -33,6 +35,7 @@ type wire struct {
 	TLS     bool
 	SNI     string   // empty: Host
 	NoSNI   bool     //
+	ECH     bool     // SNI stands inside, Host outside
 	ALPN    []string //
 	Pieces  bool     // TLS records in pieces of one byte
 	Head    string   // instead of the usual CONNECT
@@ -95,6 +98,12 @@ func runWire(text string) error {
 		if w.NoSNI {
 			conf.ServerName, conf.InsecureSkipVerify = "", true
 		}
+		if w.ECH {
+			if conf.EncryptedClientHelloConfigList, err = echConfig(w.Host); err != nil {
+				return err
+			}
+			conf.MinVersion = tls.VersionTLS13
+		}
 		tc := tls.Client(c, conf)
 		if err := tc.Handshake(); err != nil {
 			return fmt.Errorf("handshake: %w", err)
@@ -121,6 +130,20 @@ func runWire(text string) error {
 		fmt.Println("\nended:", err)
 	}
 	return nil
+}
+
+// echConfig is a list of one configuration (RFC 9849 §4) with this outer name.
+func echConfig(outer string) ([]byte, error) {
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	public := key.PublicKey().Bytes()
+	body := append([]byte{7, 0, 0x20, 0, byte(len(public))}, public...) // id, DHKEM(X25519), key
+	body = append(body, 0, 4, 0, 1, 0, 1, 0, byte(len(outer)))          // HKDF-SHA256 with AES-128-GCM, no padding
+	body = append(append(body, outer...), 0, 0)                         // no extensions
+	one := append([]byte{0xfe, 0x0d, byte(len(body) >> 8), byte(len(body))}, body...)
+	return append([]byte{byte(len(one) >> 8), byte(len(one))}, one...), nil
 }
 
 func readUntil(c net.Conn, mark string) (string, error) {
