@@ -132,6 +132,20 @@ func (k *killer) round(i int, victim, what string, moment time.Duration) {
 	go func() { _ = cmd.Wait(); close(exited) }()
 	defer func() { _ = cmd.Process.Kill(); <-exited }()
 	if victim == "nobody" {
+		// The control: while it runs, what is looked for afterwards is there to be seen.
+		seen, held := false, false
+		for ended := false; !ended; {
+			select {
+			case <-exited:
+				ended = true
+			default:
+				seen = seen || argvBegins(name) > 0
+				held = held || inNamespaces(namespacesOf(descendants(cmd.Process.Pid))) != ""
+			}
+		}
+		if !seen || !held {
+			k.Fatalf("what a running sandbox has is not seen: processes %v, namespaces %v", seen, held)
+		}
 		<-exited
 		if code := cmd.ProcessState.ExitCode(); code != 0 {
 			k.Fatalf("an undisturbed run ends with %d", code)
