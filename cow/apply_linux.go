@@ -33,7 +33,7 @@ func (l *Layer) Apply(o Options) ([]Result, error) {
 	}
 	defer t.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(t.lower, &st); err != nil || st.Dev != l.Dev || st.Ino != l.Ino {
+	if err := unix.Fstat(t.lower, &st); err != nil || st.Ino != l.Ino {
 		return nil, fmt.Errorf("apply layer %s: %s is not the folder any more that the sandbox had", l.Name, l.Workspace)
 	}
 	all, err := t.changes()

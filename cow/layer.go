@@ -14,8 +14,7 @@ import (
 type Meta struct {
 	Name      string    `json:"name"`
 	Workspace string    `json:"workspace"`
-	Dev       uint64    `json:"dev"` // of the workspace's folder
-	Ino       uint64    `json:"ino"`
+	Ino       uint64    `json:"ino"` // of the workspace's folder
 	Command   []string  `json:"command"`
 	Created   time.Time `json:"created"`
 	// Applied has, for each path that was applied, the change time of what then

@@ -37,7 +37,7 @@ func Take(state, name, workspace string, command []string) (l *Layer, had bool, 
 	if err := unix.Lstat(workspace, &st); err != nil {
 		return nil, false, fmt.Errorf("make layer %s: open %s: %w", name, workspace, err)
 	}
-	l.Meta = Meta{Name: name, Workspace: workspace, Dev: st.Dev, Ino: st.Ino, Command: command}
+	l.Meta = Meta{Name: name, Workspace: workspace, Ino: st.Ino, Command: command}
 	for _, dir := range []string{l.Data(), l.upper(), filepath.Join(l.Data(), "work")} {
 		if err := l.makeFolder(dir, st); err != nil {
 			return nil, false, fmt.Errorf("make layer %s: %w", name, err)
@@ -69,10 +69,11 @@ func (l *Layer) makeFolder(dir string, workspace unix.Stat_t) error {
 	return nil
 }
 
-// Same reports whether the layer's workspace is this folder.
+// Same reports whether the layer's workspace is this folder. Numbers of devices
+// may change with the next start of the machine.
 func (l *Layer) Same(workspace string) bool {
 	var st unix.Stat_t
-	return l.Workspace == workspace && unix.Lstat(workspace, &st) == nil && st.Dev == l.Dev && st.Ino == l.Ino
+	return l.Workspace == workspace && unix.Lstat(workspace, &st) == nil && st.Ino == l.Ino
 }
 
 // Lock takes a layer that was opened for reading to write it.

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/creel-run/creel/audit"
 )
 
 // snapshot is every name below a folder with its type and content.
@@ -136,8 +138,10 @@ func TestEscapeProtected(t *testing.T) {
 		})
 		p := creelCmd(t, "posture", name).want(t, 0)
 		p.out(t, "protected paths read-only", "3 hidden")
-		if strings.Contains(p.stdout, "degraded") {
-			t.Error(p.stdout)
+		for _, row := range posture(t, name) {
+			if (row.Name == "mounts" || row.Name == "protected") && row.State != "enforced" {
+				t.Error(row)
+			}
 		}
 		// Somebody on the host replaces a protected file: its mount goes, and the posture says so.
 		if err := os.Rename(filepath.Join(ws, ".git/config"), filepath.Join(ws, ".git/c")); err != nil {
@@ -172,11 +176,13 @@ func TestEscapeAbsent(t *testing.T) {
 		l.escape(t, nil, "FS-04", fine, func(x *line) {
 			x.tries("", "echo x > .envrc", "mkdir -p .vscode && echo '{}' > .vscode/tasks.json", "ln -s src .claude", "echo '{}' > .mcp.json", "mkdir s && echo x > s/x && mv s .cursor", "mkdir .GIT && echo x > .GIT/config; mkdir .Idea", "echo 'version: 2' > creel.yaml",
 				"git init -q . ; mkdir -p .git/hooks; printf '[core]\\n\\tfsmonitor = ./x\\n' > .git/config; echo x > .git/hooks/pre-commit", "printf '[filter \"x\"]\\nclean = ./x\\n' >> sub/.git/config",
+				"mkdir bare; cd bare; mkdir objects refs; echo x > HEAD; printf '[core]\\n\\tfsmonitor = ./x\\n' > config", "mkdir -p .git/rebase-merge; echo 'exec sh' > .git/rebase-merge/git-rebase-todo",
 				"mkdir -p sub/.vscode && echo x > \"sub/.vscode/$(printf 'a\\033[2J')\"", "mkdir -p 'n\n\033[2Jforged/.git' && cd n*/.git && echo ref > HEAD && printf '[alias]\\n x = !sh\\n' > config")
 		})
+		l.event(0, "what appeared, while it runs", func(e audit.Event) bool { return e.Path == ".envrc" && strings.HasPrefix(e.Reason, "appeared") })
 		l.end()
 		after := snapshot(t, ws)
-		for _, gone := range []string{".envrc", ".vscode", ".claude", ".mcp.json", ".cursor", ".GIT/config", ".Idea", "creel.yaml", ".git/config", ".git/hooks", "sub/.git/config"} {
+		for _, gone := range []string{".envrc", ".vscode", ".claude", ".mcp.json", ".cursor", ".GIT/config", ".Idea", "creel.yaml", ".git/config", ".git/hooks", ".git/rebase-merge", "bare/config", "sub/.git/config"} {
 			if _, there := after[gone]; there {
 				t.Errorf("%s stands where host tools take it", gone)
 			}
@@ -238,14 +244,22 @@ func TestEscapeStart(t *testing.T) {
 			policy string
 			words  []string
 		}{
-			"hidden and absent":  {head("  hidden: [nothing-there]\n"), []string{"hide", "does not exist", "optional: true"}},
-			"hidden pattern":     {head("  hidden: [\"*.env\"]\n"), []string{"patterns are not taken"}},
-			"hidden workspace":   {head("  hidden: [" + base + "]\n"), []string{"the workspace lies in it"}},
-			"hidden by a link":   {head("  hidden: [link]\n"), []string{"symbolic link"}},
-			"noexec not shown":   {head("  noexec: [/nowhere]\n"), []string{"no declared path shows it"}},
-			"unknown protection": {head("  workspace: {writable_protected: [.vscod]}\n"), []string{"did you mean .vscode?"}},
+			"hidden and absent":      {head("  hidden: [nothing-there]\n"), []string{"hide", "does not exist", "optional: true"}},
+			"hidden pattern":         {head("  hidden: [\"*.env\"]\n"), []string{"patterns are not taken"}},
+			"hidden workspace":       {head("  hidden: [" + base + "]\n"), []string{"the workspace lies in it"}},
+			"hidden by a link":       {head("  hidden: [link]\n"), []string{"symbolic link"}},
+			"noexec not shown":       {head("  noexec: [/nowhere]\n"), []string{"no declared path shows it"}},
+			"protected by two names": {head(""), []string{".envrc", "another name", "cp -p"}},
+			"unknown protection":     {head("  workspace: {writable_protected: [.vscod]}\n"), []string{"did you mean .vscode?"}},
 		} {
-			r := box{policy: tt.policy, workspace: ws}.run(t, "sh", "-c", "echo STARTED")
+			where := ws
+			if strings.Contains(what, "two names") {
+				where = files(t, t.TempDir(), map[string]string{"innocent": "x"})
+				if err := os.Link(filepath.Join(where, "innocent"), filepath.Join(where, ".envrc")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := box{policy: tt.policy, workspace: where}.run(t, "sh", "-c", "echo STARTED")
 			if r.code != 2 || strings.Contains(r.stdout, "STARTED") {
 				t.Errorf("%s: status %d, %s%s", what, r.code, r.stdout, r.stderr)
 			}

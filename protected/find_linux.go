@@ -21,6 +21,9 @@ type Found struct {
 	// Its place is looked at after the run like an absent one's. The values are
 	// where the links lead, empty for one on the way.
 	Linked map[string]string
+	// Shared: files that have other names (hard links), through which an agent
+	// could write what is mounted read-only.
+	Shared []string
 }
 
 // Bounds of what is read of a workspace before a start.
@@ -79,10 +82,44 @@ func (f *Found) look(root int, rel string) error {
 	case rel == gitDir && mode == unix.S_IFDIR: // its parts are entries of their own
 	case mode == unix.S_IFREG, mode == unix.S_IFDIR:
 		f.Here = append(f.Here, rel)
+		f.Shared = append(f.Shared, shared(root, rel, st)...)
 	default: // a pipe or a socket is no setting
 		f.Absent = append(f.Absent, rel)
 	}
 	return nil
+}
+
+// shared gives a file that has other names, or those of a folder of hooks. In
+// other folders package managers link files from stores of their own.
+func shared(root int, rel string, st unix.Stat_t) []string {
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		if st.Nlink > 1 {
+			return []string{rel}
+		}
+		return nil
+	}
+	if path.Base(rel) != "hooks" {
+		return nil
+	}
+	var all []string
+	names, _ := list(root, rel, maxModules)
+	for _, n := range names {
+		if st, err := statAt(root, rel+"/"+n.text); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1 {
+			all = append(all, rel+"/"+n.text)
+		}
+	}
+	return all
+}
+
+// statAt looks at a path below a root, following nothing.
+func statAt(root int, rel string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	dir, err := beneath(root, path.Dir(rel), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return st, err
+	}
+	defer unix.Close(dir)
+	return st, unix.Fstatat(dir, path.Base(rel), &st, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // beneath opens a path below a folder, following no link.
@@ -150,6 +187,14 @@ func (p place) inside(base, name string) string {
 func (p place) gitPaths() []string {
 	var all []string
 	dir := gitDir
+	bare := true
+	for _, name := range []string{"HEAD", "objects", "refs"} {
+		_, err := statAt(p.root, name)
+		bare = bare && err == nil
+	}
+	if bare { // git takes the workspace itself for a repository
+		all = append(all, repository(".")...)
+	}
 	if text := readSmall(p.root, ".git"); text != nil { // a worktree, a submodule, or beside a bare repository
 		to, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "gitdir:")
 		if dir = p.inside("", strings.TrimSpace(to)); !ok || dir == "" {
@@ -172,7 +217,23 @@ func (p place) gitPaths() []string {
 }
 
 func repository(dir string) []string {
-	return []string{dir + "/hooks", dir + "/config", dir + "/config.worktree", dir + "/commondir"}
+	var all []string
+	for _, name := range []string{"hooks", "config", "config.worktree", "commondir", "rebase-merge"} {
+		all = append(all, path.Join(dir, name))
+	}
+	return all
+}
+
+// looksBare reports whether git takes a folder itself for a repository.
+func looksBare(names []name) bool {
+	found := 0
+	for _, n := range names {
+		switch Fold(n.text) {
+		case "head", "objects", "refs":
+			found++
+		}
+	}
+	return found >= 3
 }
 
 // modules are the repositories of submodules, whose names may hold slashes, and

@@ -37,6 +37,7 @@ func Sections() []Section {
 			{".git/config", "core.fsmonitor, core.hooksPath, filters, aliases and more name programs that git runs", plainConfig},
 			{".git/config.worktree", "as .git/config, where extensions.worktreeConfig is set", plainConfig},
 			{".git/commondir", "tells git to take configuration and hooks from another folder", nothing},
+			{".git/rebase-merge", "`git rebase --continue` runs the commands of an unfinished rebase", nothing},
 			{".husky", "git hooks, where the husky tool has pointed core.hooksPath to it", nothing},
 			{".pre-commit-config.yaml", "the pre-commit tool runs what it names", nothing},
 			{"lefthook.yml", "the lefthook tool runs what it names", nothing},

@@ -74,10 +74,10 @@ func (f Finding) String() string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// Bounds of the walk below a workspace. 100,000 names take about a tenth of a
-// second; what is deeper than anybody's tree is not walked.
+// Bounds of the walk below a workspace. A million names take about two seconds;
+// what is deeper than anybody's tree is not walked.
 const (
-	maxNames = 100_000
+	maxNames = 1_000_000
 	maxDepth = 64
 )
 
@@ -140,13 +140,8 @@ func (s *sweep) absent(rel, link string) {
 }
 
 func (s *sweep) stat(rel string) (unix.Stat_t, bool) {
-	var st unix.Stat_t
-	dir, err := beneath(s.root, path.Dir(rel), unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return st, false
-	}
-	defer unix.Close(dir)
-	return st, unix.Fstatat(dir, path.Base(rel), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	st, err := statAt(s.root, rel)
+	return st, err == nil
 }
 
 // mayStay judges what stands at a protected path.
@@ -223,6 +218,9 @@ func (s *sweep) walk(rel string) error {
 		s.repository(rel)
 		return nil
 	}
+	if looksBare(names) { // git takes the folder itself for a repository
+		s.repository(rel)
+	}
 	for _, n := range names {
 		if s.left--; s.left < 0 {
 			s.report.Unseen = true
@@ -295,6 +293,9 @@ func (s *sweep) repository(dir string) {
 				st, there := s.stat(rel + "/" + h.text)
 				changed = changed || there && s.changed(st)
 			}
+		}
+		if e.Path == gitDir+"/commondir" && path.Base(path.Dir(dir)) == "worktrees" && strings.TrimSpace(string(readSmall(s.root, rel))) == "../.." {
+			continue // as git writes it
 		}
 		if changed && !s.mayStay(rel, e, st) {
 			s.moveAside(rel, e)

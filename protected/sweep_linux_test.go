@@ -104,6 +104,11 @@ func TestSweep(t *testing.T) {
 		"changed below the root":     {before: map[string]string{"sub/.vscode/old": "x"}, made: map[string]string{"sub/.vscode/tasks.json": "x"}, told: []string{"sub/.vscode"}},
 		"a link is replaced":         {before: map[string]string{".vscode": "-> /etc", ".idea": "-> /etc"}, made: map[string]string{".vscode/tasks.json": "x"}, moved: []string{".vscode"}},
 		"replaced on the host":       {before: map[string]string{".git/HEAD": "x", ".git/config": ""}, made: map[string]string{".git/config": "[core]\nfsmonitor=x\n"}, told: []string{".git/config"}},
+		"bare repository":            {made: map[string]string{"sub/HEAD": "x", "sub/objects/": "", "sub/refs/": "", "sub/config": "[core]\nfsmonitor=x\n", "sub/hooks/x": "y"}, moved: []string{"sub/config", "sub/hooks"}},
+		"bare at the root":           {made: map[string]string{"HEAD": "x", "objects/": "", "refs/": "", "config": "[core]\nfsmonitor=x\n"}, moved: []string{"config"}},
+		"worktree":                   {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/worktrees/w/commondir": "../..\n", ".git/worktrees/w/HEAD": "x", "w/.git": "gitdir: ../.git/worktrees/w\n"}},
+		"worktree elsewhere":         {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/worktrees/w/commondir": "../../../x\n"}, moved: []string{".git/worktrees/w/commondir"}},
+		"rebase":                     {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/rebase-merge/git-rebase-todo": "exec sh\n"}, moved: []string{".git/rebase-merge"}},
 		"names are taken":            {before: map[string]string{".envrc.by-agent": "old"}, made: map[string]string{".envrc": "new"}, moved: []string{".envrc"}},
 		"hooks of an opened setting": {made: map[string]string{".git/HEAD": "x", ".git/hooks/pre-commit": "x", "n/.git/hooks/x": "x"}, open: []string{".git"}},
 	} {

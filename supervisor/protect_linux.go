@@ -3,11 +3,13 @@ package supervisor
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +48,11 @@ func (s *supervisor) findProtected(doc *policy.Document) error {
 	}
 	found.Here = slices.DeleteFunc(found.Here, declared)
 	found.Absent = slices.DeleteFunc(found.Absent, declared)
+	if len(found.Shared) > 0 {
+		one := filepath.Join(s.o.Workspace, found.Shared[0])
+		return fault.UsageError("start sandbox", "host tools run or trust "+strings.Join(found.Shared, ", ")+", and the agent could write it through another name (a hard link)",
+			"cp -p "+one+" "+one+".new && mv "+one+".new "+one, "or open it: filesystem_policy: {workspace: {writable_protected: […]}}")
+	}
 	s.found = found
 	var linked []string
 	for rel := range found.Linked {
@@ -107,6 +114,22 @@ func (s *supervisor) tellSwept(root string, report protected.Report) {
 // start makes it.
 type pending struct{ file *os.File }
 
+// promised is what its file holds.
+type promised struct {
+	protected.Watch
+	Init int // process 1 of the sandbox, as the host sees it
+}
+
+// ended waits until the kernel has ended the sandbox of a killed supervisor.
+func (p promised) ended() {
+	for range 100 {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", p.Init)); err != nil || p.Init <= 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func pendingFolder() (string, error) {
 	state, err := api.StateDir()
 	return filepath.Join(state, "sweeps"), err
@@ -127,7 +150,7 @@ func (s *supervisor) promise() error {
 	f, err := os.CreateTemp(dir, s.name+"-*.json")
 	if err == nil {
 		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			err = json.NewEncoder(f).Encode(s.workspaceWatch())
+			err = json.NewEncoder(f).Encode(promised{s.workspaceWatch(), s.box.InitPID})
 		}
 	}
 	if err != nil {
@@ -162,8 +185,9 @@ func (s *supervisor) catchUp() {
 			_ = f.Close()
 			continue
 		}
-		var w protected.Watch
+		var w promised
 		if err := json.NewDecoder(io.LimitReader(f, policy.MaxBytes)).Decode(&w); err == nil {
+			w.ended()
 			report, err := w.Sweep()
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				s.o.Notice(err.Error())

@@ -306,6 +306,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	}
 	caught, stop := signals() // from here on there is an agent to take them
 	defer stop()
+	start("watch protected files", s.watchAbsent)
 	if err := s.box.Release(ctx); err != nil {
 		code, err := commandError(err, s.o.Command[0])
 		s.box.End()
