@@ -228,7 +228,15 @@ func TestAgentCannotChangePolicy(t *testing.T) {
 		if err := os.Mkdir(empty, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		box{workspace: empty}.run(t, "sh", "-c", "echo version: 2 > creel.yaml").want(t, 0)
+		box{workspace: empty}.run(t, "sh", "-c", "echo version: 2 > creel.yaml").want(t, 0).err(t, "creel.yaml.by-agent")
+		if _, err := os.Lstat(filepath.Join(empty, "creel.yaml")); err == nil {
+			t.Error("a policy of the agent's lies where the next start looks for one")
+		}
+		box{workspace: empty}.run(t, "true").want(t, 0)
+		// Put back, it is still not taken unless it is named.
+		if err := os.Rename(filepath.Join(empty, "creel.yaml.by-agent"), filepath.Join(empty, "creel.yaml")); err != nil {
+			t.Fatal(err)
+		}
 		box{workspace: empty}.run(t, "true").want(t, 2).err(t, "creel.yaml", "could be the agent's own")
 	})
 }
