@@ -34,6 +34,16 @@ test: prepare build ## install what the tests need, then run them all
 prepare:
 	@./tools/prepare tests agents
 
+.PHONY: agents
+agents: ## install OpenClaw, Claude Code, Codex, OpenCode and Gemini CLI into .tools/agents
+	@./tools/prepare agents
+	@echo 'creel run --agent NAME --agent-root .tools/agents -- …   (bin/creel agent list --agent-root .tools/agents)'
+
+.PHONY: test-agents
+test-agents: stage agents ## let each of the five agents do a task in a sandbox, as root and as a user
+	@./tools/prepare tests
+	CREEL_AGENTS=$(CURDIR)/.tools/agents $(GO) test -count=1 -tags agents -timeout 30m -run '^TestAgent' ./e2e
+
 .PHONY: check
 check: lint build ## all that must hold before a commit: lint and the tests, with race
 	$(GO) test -race -timeout 15m ./...

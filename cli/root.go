@@ -60,7 +60,7 @@ func newRoot(streams IO) *cobra.Command {
 	root.AddCommand(
 		newRun(streams), newLs(streams), newPosture(streams), newReload(streams), newStop(streams),
 		newDiff(streams), newApply(streams), newDiscard(streams),
-		newPolicy(streams), newAudit(streams), newDoctor(streams), newSelftest(streams), newVersion(streams), newCompletion(streams),
+		newAgent(streams), newPolicy(streams), newAudit(streams), newDoctor(streams), newSelftest(streams), newVersion(streams), newCompletion(streams),
 	)
 	root.Flags().Bool("version", false, "print the version")
 	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\n" + exitHelp + "{{end}}")

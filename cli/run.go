@@ -5,13 +5,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/creel-run/creel/agents"
 	"github.com/creel-run/creel/fault"
 )
 
 func newRun(streams IO) *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use:   "run [flags] [--] COMMAND [ARGS…]",
+		Use:   "run [flags] [--] COMMAND [ARGS…]\n  creel run --agent NAME [flags] [-- ARGS…]",
 		Short: "Run a command in a sandbox, in the foreground",
 		Long: `Run a command in a sandbox of its own, in the foreground, without a daemon.
 
@@ -21,8 +22,16 @@ creel, which judges every connection and request. The policy is read from
 holds (creel policy default). Saving the file while the sandbox runs puts it
 into force.
 
+The command's home folder is empty at the start and thrown away at the end.
+
+With --agent the command is a known agent: creel finds its program, points it at
+the model route, and takes its own policy if you give none. With --name its home
+is kept, and is there at the next start under that name.
+
 Flags end at the first word that is none: what follows belongs to the command.`,
 		Example: `  creel run -- bash
+  creel run --agent claude -- -p "what is in this folder?"
+  creel run --agent openclaw --name my-claw
   creel run --policy agent.yaml --workspace ~/src/project:rw -- claude
   creel run --workspace .:cow --name fix -- codex   # then: creel diff fix; creel apply fix
   creel run --inference https://models.example.test/v1 --inference-key env:KEY --model big -- codex
@@ -35,7 +44,10 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
 	fl.SortFlags = false
-	fl.StringVar(&f.policy, "policy", "", "policy `FILE` (default creel.yaml in the workspace, else built in)")
+	fl.StringVar(&f.agent, "agent", "", "`NAME` of a known agent (creel agent list), or the path of a manifest: start its program; the words are its arguments")
+	fl.StringVar(&f.agentRoot, "agent-root", "", "`DIR` where the agent is installed (default: found along PATH)")
+	fl.BoolVar(&f.agentShell, "agent-shell", false, "run the words as a command where the agent would be, with $CREEL_AGENT to start it")
+	fl.StringVar(&f.policy, "policy", "", "policy `FILE` (default creel.yaml in the workspace, else the agent's, else built in)")
 	fl.StringVar(&f.workspace, "workspace", "", "`DIR[:rw|ro|cow]` that the command works in (default the current folder, rw); cow keeps its changes apart: creel diff")
 	fl.StringArrayVar(&f.env, "env", nil, "`KEY[=VALUE]` for the command's environment; without value: the one it has here (repeat)")
 	fl.StringArrayVar(&f.secrets, "secret", nil, "`NAME=env:VAR|file:PATH@HOST[:HEADER]`: the command gets a placeholder, the host the value (repeat)")
@@ -49,11 +61,15 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringVar(&f.pids, "pids", "", "most processes and threads, `N` (default 2048)")
 	fl.StringVar(&f.disk, "disk", "", "most bytes, `SIZE`, in the sandbox's own folders together and in any single file")
 	fl.StringVar(&f.limits, "limits", "", "`hard_requirement|best_effort`: whether a limit that this host cannot enforce stops the start (default it does)")
-	fl.StringVar(&f.name, "name", "", "`NAME` of the sandbox (default made from the command)")
+	fl.StringVar(&f.name, "name", "", "`NAME` of the sandbox (default made from the command); an agent of --agent keeps its home under it")
 	fl.StringVar(&f.audit, "audit", "", "audit log `FILE` (default in the state folder)")
 	fl.BoolVar(&f.json, "json", false, "print events and the summary as JSON lines on standard error")
 	fl.BoolVar(&f.quiet, "quiet", false, "print no warnings and no summary")
 	fl.BoolVar(&f.verbose, "verbose", false, "print every decision as it is made")
+	// It fails only for a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("agent", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return agents.Names(), cobra.ShellCompDirectiveDefault
+	})
 	return cmd
 }
 

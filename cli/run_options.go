@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/creel-run/creel/agents"
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -24,6 +26,11 @@ type RunFunc func(ctx context.Context, o RunOptions) (exit int, err error)
 type RunOptions struct {
 	Command []string // never empty
 	Name    string   // "" : made from the command
+
+	// Agent is set for --agent: Command starts its program. KeepHome keeps what it
+	// writes in its home, under Name.
+	Agent    *agents.Launch `json:",omitempty"`
+	KeepHome bool           `json:",omitempty"`
 
 	Policy string // absolute path; "" : the built-in policy
 	// PolicyFound: nobody named the policy, it lay in the workspace. Whoever
@@ -63,6 +70,8 @@ type RunOptions struct {
 // runFlags are the flags as written.
 type runFlags struct {
 	policy, workspace, name, audit string
+	agent, agentRoot               string
+	agentShell                     bool
 	env, secrets                   []string
 	upstreams, trustCA             []string
 	inference, inferenceKey, model string
@@ -78,7 +87,10 @@ func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams,
 		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
 	}
-	if len(args) == 0 || args[0] == "" {
+	if f.agent == "" && (f.agentRoot != "" || f.agentShell) {
+		return o, fault.UsageError("read flags", "--agent-root and --agent-shell belong to an agent", "creel run --agent NAME … (creel agent list)")
+	}
+	if (f.agent == "" || f.agentShell) && (len(args) == 0 || args[0] == "") {
 		return o, fault.UsageError("read command", "no command to run", "creel run -- bash", "creel run --help")
 	}
 	if f.quiet && f.verbose {
@@ -93,7 +105,7 @@ func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 		}
 	}
 	for _, step := range []func(*RunOptions, IO) error{
-		f.setWorkspace, f.setPolicy, f.setAudit, f.setEnv, f.setInference, f.setTrust, f.setLimits,
+		f.setWorkspace, f.setAgent, f.setPolicy, f.setAudit, f.setEnv, f.setInference, f.setTrust, f.setLimits,
 	} {
 		if err := step(&o, streams); err != nil {
 			return o, err
@@ -195,6 +207,36 @@ func keysIn(dir string) []string {
 func isHome(dir, home string) bool {
 	real, err := filepath.EvalSymlinks(home)
 	return err == nil && real == dir
+}
+
+// setAgent finds a known agent on this host, and makes the command that starts it.
+func (f runFlags) setAgent(o *RunOptions, streams IO) error {
+	if f.agent == "" {
+		return nil
+	}
+	m, err := agents.Load(f.agent)
+	if err != nil {
+		return err
+	}
+	path, _ := streams.Getenv("PATH")
+	home, _ := streams.Getenv("HOME")
+	found, err := m.Find(f.agentRoot, path, home)
+	if err != nil {
+		return err
+	}
+	o.Agent = m.Launch(found, o.Command, o.Workspace, inference.LocalURL, inference.Placeholder)
+	if f.agentShell {
+		var words []string
+		for _, w := range o.Agent.Start {
+			words = append(words, quote(w))
+		}
+		o.Agent.Env = append(o.Agent.Env, "CREEL_AGENT="+strings.Join(words, " "))
+		o.Agent.Command = o.Command
+	}
+	o.Command = o.Agent.Command
+	// A name is what the next start finds the home by.
+	o.KeepHome = f.name != ""
+	return nil
 }
 
 // policyName is looked for in the workspace when --policy is not given.

@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": status,
 			"mklog":  mklog,
+			"mkelf":  mkelf,
 		},
 		RequireExplicitExec: false,
 	})
@@ -93,4 +94,14 @@ func mklog(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(l.Record(e))
 	}
 	ts.Check(l.Close())
+}
+
+// mkelf FILE: something that looks like a native program.
+func mkelf(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mkelf file")
+	}
+	path := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	ts.Check(os.WriteFile(path, []byte("\x7fELF...."), 0o755))
 }

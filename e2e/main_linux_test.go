@@ -22,6 +22,8 @@ const (
 	inNamespace = "CREEL_E2E_NAMESPACE"
 	// creelBin names the program under test; without it, it is built.
 	creelBin = "CREEL_BIN"
+	// agentsVar is the folder where `make agents` installed the real agents.
+	agentsVar = "CREEL_AGENTS"
 	// shared is a folder that every user can read: programs and the test's CA.
 	shared = "CREEL_E2E_SHARED"
 )
@@ -184,7 +186,7 @@ func asOrdinaryUser(t *testing.T) {
 	cmd := exec.Command(probePath(), "-test.run", pattern, "-test.v", "-test.timeout=10m")
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "USER=tester", "LANG=C.UTF-8", "TMPDIR=/tmp", "XDG_RUNTIME_DIR=" + home,
-		quickRace, asUser + "=1", shared + "=" + os.Getenv(shared), ownWorld + "=" + os.Getenv(ownWorld),
+		quickRace, asUser + "=1", shared + "=" + os.Getenv(shared), ownWorld + "=" + os.Getenv(ownWorld), agentsVar + "=" + os.Getenv(agentsVar),
 	}
 	cmd.Env = append(append(cmd.Env, clientEnv()...), kills+"="+os.Getenv(kills))
 	cmd.Dir = "/"

@@ -112,9 +112,14 @@ func (b box) run(t *testing.T, argv ...string) result {
 
 func finish(t *testing.T, cmd *exec.Cmd) result {
 	t.Helper()
+	return finishIn(t, cmd, 2*patience)
+}
+
+func finishIn(t *testing.T, cmd *exec.Cmd, most time.Duration) result {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	timer := time.AfterFunc(2*patience, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(most, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Run()
 	r := result{stdout: stdout.String(), stderr: stderr.String()}

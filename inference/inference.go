@@ -134,6 +134,9 @@ func PlaceholderEnv() []string {
 // Placeholder stands in the sandbox for the key of the route.
 const Placeholder = "creel:cred:inference/key"
 
+// LocalURL is the base URL of the route inside every sandbox.
+const LocalURL = "https://" + localHost
+
 // LocalEnv points clients that read a base URL to inference.local, for agents
 // whose own default host is not claimed.
 func LocalEnv() []string {

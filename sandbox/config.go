@@ -27,6 +27,7 @@ type Config struct {
 	Hidden    []Declared // host paths that do not exist inside, whatever shows them
 	NoExec    []string   // host paths in which nothing can be executed
 	Home      string     // the agent's home; an empty folder of its own unless a declared path covers it
+	HomeFrom  string     // host folder that is the home, writable; empty: see Home
 	Files     []File
 
 	// WithoutLandlock is the operator's written acceptance (landlock

@@ -134,7 +134,16 @@ func buildPlan(c Config) (*plan, error) {
 			p.spec.Dir = ws
 		}
 	}
-	if c.Home != "" && !covered(mounts, c.Home) {
+	switch {
+	case c.HomeFrom != "":
+		for target := range mounts {
+			if strings.HasPrefix(target, c.Home+"/") {
+				// Its mount point would be made in the kept folder, beside what the agent left there.
+				return nil, fmt.Errorf("plan sandbox: %s lies in the agent's home %s, which is kept", target, c.Home)
+			}
+		}
+		mounts[c.Home] = spec.Mount{Kind: spec.MountBind, Target: c.Home, Source: c.HomeFrom, Write: true, Owned: true}
+	case c.Home != "" && !covered(mounts, c.Home):
 		mounts[c.Home] = ownFolder(c.Home, 0o700, largeShare)
 	}
 	if p.spec.Dir == "" {

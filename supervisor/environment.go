@@ -48,12 +48,13 @@ func whoAmI() person {
 	return p
 }
 
-// environment builds the agent's variables from nothing. extra comes from the
+// environment builds the agent's variables from nothing. front comes first in
+// PATH. extra comes from the
 // parts (placeholders) and from the operator; a later one counts.
-func environment(who person, sandbox string, visible func(string) bool, extra []string) []string {
+func environment(who person, sandbox string, front []string, visible func(string) bool, extra []string) []string {
 	vars := map[string]string{
 		"HOME": who.home, "USER": who.name, "LOGNAME": who.name, "SHELL": "/bin/sh",
-		"PATH": visiblePath(os.Getenv("PATH"), visible), "TMPDIR": "/tmp", "CREEL_SANDBOX": sandbox,
+		"PATH": strings.Join(append(slices.Clone(front), visiblePath(os.Getenv("PATH"), visible)), ":"), "TMPDIR": "/tmp", "CREEL_SANDBOX": sandbox,
 	}
 	if _, err := os.Stat("/bin/bash"); err == nil {
 		vars["SHELL"] = "/bin/bash"

@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/creel-run/creel/agents"
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/policy"
 )
@@ -26,6 +27,10 @@ type Options struct {
 
 	// Resources are limits from flags; what is 0 is the policy's, or the default.
 	Resources policy.Resources
+	// Agent is the known agent that Command starts; nil: an ordinary command. Its
+	// policy holds when Policy is empty. KeepHome keeps its home under Name.
+	Agent    *agents.Launch
+	KeepHome bool
 
 	Env []string // KEY=value; a later one counts
 	// Getenv resolves env: references; nil is os.LookupEnv.

@@ -88,6 +88,7 @@ var fieldRows = map[string]string{
 	"Config.Hidden.Optional":    "- an absent path: accepted in the policy, told at the start",
 	"Config.NoExec":             "protected",
 	"Config.Home":               "mounts",
+	"Config.HomeFrom":           "mounts",
 	"Config.Files":              "files",
 	"Config.Files.Path":         "files",
 	"Config.Files.Data":         "files",

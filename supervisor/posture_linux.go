@@ -40,6 +40,9 @@ func (s *supervisor) Posture(context.Context) (api.Posture, error) {
 		s.socketLayer(),
 	}}
 	p.Layers = append(p.Layers, s.limitLayers()...)
+	if s.o.Agent != nil {
+		p.Layers = append(p.Layers, s.agentLayer(r.agent))
+	}
 	for i, l := range p.Layers {
 		if l.State != api.Enforced && l.Fix == "" {
 			// It was in force at the start, else there would have been none: whoever

@@ -218,13 +218,20 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	}
 	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), p.ahead.trust...)
 	extra := append(p.secrets.Env(), s.route.env()...)
+	if err := s.addAgent(&c, doc); err != nil {
+		return c, err
+	}
 	visible := s.visible(doc)
 	for _, ref := range s.secretFiles() {
 		if visible(ref) || visible(realPath(ref)) {
 			return c, fault.UsageError("read secret", "the agent could read "+ref+" itself", "keep it outside of the workspace and of the policy's paths, or use env:VAR")
 		}
 	}
-	c.Env = environment(s.who, s.name, visible, append(extra, s.o.Env...))
+	var front []string
+	if a := s.o.Agent; a != nil {
+		extra, front = append(extra, a.Env...), a.Path
+	}
+	c.Env = environment(s.who, s.name, front, visible, append(extra, s.o.Env...))
 	return c, nil
 }
 
@@ -233,6 +240,9 @@ func (s *supervisor) visible(doc *policy.Document) func(string) bool {
 	var dirs []string
 	if doc.Filesystem.IncludeWorkdir {
 		dirs = append(dirs, s.o.Workspace)
+	}
+	if s.o.Agent != nil {
+		dirs = append(dirs, s.o.Agent.Show...)
 	}
 	for _, list := range [][]policy.Path{doc.Filesystem.ReadOnly, doc.Filesystem.ReadWrite} {
 		for _, p := range list {

@@ -21,7 +21,8 @@ const builtIn = "built-in"
 
 // source is where the policy comes from.
 type source struct {
-	path string // absolute and without symbolic links; empty: the built-in one
+	path string // absolute and without symbolic links; empty: the built-in one, or the agent's
+	name string // that messages show instead of a path
 	data []byte
 	info os.FileInfo // of path, when it was read
 
@@ -47,7 +48,10 @@ type revision struct {
 func findPolicy(o Options, t trust) (*source, error) {
 	s := &source{workspace: o.Workspace}
 	if o.Policy == "" {
-		s.data, s.named = []byte(policy.Default()), true
+		s.name, s.data, s.named = builtIn, []byte(policy.Default()), true
+		if o.Agent != nil {
+			s.name, s.data = o.Agent.PolicyFile, o.Agent.Policy
+		}
 		return s, nil
 	}
 	if err := s.read(o.Policy); err != nil {
@@ -193,7 +197,7 @@ func readRegular(path string) ([]byte, os.FileInfo, error) {
 func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	name := s.path
 	if name == "" {
-		name = builtIn
+		name = s.name
 	}
 	doc, warnings, err := policy.Parse(name, s.data)
 	if err != nil {

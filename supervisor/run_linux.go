@@ -51,13 +51,14 @@ type supervisor struct {
 	reload   sync.Mutex    // one reload at a time
 	moved    chan struct{} // another file is the policy now
 
-	socket *api.Socket
-	log    *audit.Log
-	counts counter
-	who    person
-	box    *sandbox.Sandbox
-	egress *egress.Server
-	route  *route
+	socket   *api.Socket
+	log      *audit.Log
+	counts   counter
+	who      person
+	homeFrom string // host folder of the agent's home; empty: it is thrown away
+	box      *sandbox.Sandbox
+	egress   *egress.Server
+	route    *route
 
 	callers atomic.Pointer[caller.Tracker] // for the posture
 
@@ -84,8 +85,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	s := &supervisor{o: o, name: o.Name, started: time.Now(), who: whoAmI(), moved: make(chan struct{}, 1), hurry: make(chan struct{})}
 	s.hasten = sync.OnceFunc(func() { close(s.hurry) })
+	if o.Agent != nil {
+		s.who.home = o.Agent.Home
+	}
 	if s.name == "" {
-		s.name = makeName(o.Command[0])
+		s.name = makeName(nameFor(o))
 	}
 	// A core dump of this process would hold every secret. It stays dumpable: the
 	// kernel lets only such a process write its child's id maps.
@@ -105,6 +109,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	parts.ahead = early
+	s.tellAgent()
 	socket, err := api.Listen(s.name)
 	if err != nil {
 		return nil, err
@@ -191,7 +196,7 @@ func (s *supervisor) keepApart() error {
 
 func (s *supervisor) policyName() string {
 	if s.source.path == "" {
-		return builtIn
+		return s.source.name
 	}
 	return s.source.path
 }
@@ -220,6 +225,14 @@ func (s *supervisor) openAudit() error {
 	}
 	s.log = log
 	return nil
+}
+
+// nameFor is the word that a name is made from.
+func nameFor(o Options) string {
+	if o.Agent != nil {
+		return o.Agent.Name
+	}
+	return o.Command[0]
 }
 
 // makeName gives a sandbox a name from its command.
@@ -359,6 +372,9 @@ func (s *supervisor) recordStart() error {
 	}
 	if opened := s.rev.Load().doc.Filesystem.Workspace.WritableProtected; len(opened) > 0 {
 		detail["writable_protected"] = strings.Join(opened, " ")
+	}
+	if s.o.Agent != nil {
+		detail["agent"], detail["home"] = s.o.Agent.Name, s.homeFrom
 	}
 	if len(s.box.Degraded) > 0 {
 		detail["degraded"] = strings.Join(s.box.Degraded, "; ")

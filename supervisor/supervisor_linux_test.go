@@ -251,7 +251,7 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("LC_ALL", "C.UTF-8")
 	t.Setenv("PATH", "/usr/bin:/hidden/bin:relative")
 	visible := func(p string) bool { return within("/usr", p) }
-	env := environment(person{name: "agent", home: "/home/agent"}, "box", visible, []string{"A=1", "A=2", "HOME=/elsewhere"})
+	env := environment(person{name: "agent", home: "/home/agent"}, "box", nil, visible, []string{"A=1", "A=2", "HOME=/elsewhere"})
 	for _, want := range []string{"A=2", "HOME=/elsewhere", "LC_ALL=C.UTF-8", "USER=agent", "SSL_CERT_FILE=" + bundleFile, "CREEL_SANDBOX=box"} {
 		if !slices.Contains(env, want) {
 			t.Errorf("%s is missing in %q", want, env)

@@ -32,7 +32,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("creel-fakemodel", flag.ContinueOnError)
 	listen := fs.String("listen", "127.0.0.1:0", "address to listen on")
-	script := fs.String("script", "", "file of steps: say TEXT, run COMMAND, write PATH TEXT")
+	script := fs.String("script", "", "file of steps: say TEXT, run COMMAND, read PATH, fetch URL, write PATH TEXT")
 	keyEnv := fs.String("key-env", "", "variable that holds the key which requests must carry")
 	logFile := fs.String("log", "", "file that gets one JSON line per request, without keys and bodies")
 	if err := fs.Parse(args); err != nil {

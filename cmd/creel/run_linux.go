@@ -22,7 +22,7 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 		out.notice(w)
 	}
 	result, err := supervisor.Run(ctx, supervisor.Options{
-		Command: o.Command, Name: o.Name, Policy: o.Policy, PolicyFound: o.PolicyFound,
+		Command: o.Command, Name: o.Name, Agent: o.Agent, KeepHome: o.KeepHome, Policy: o.Policy, PolicyFound: o.PolicyFound,
 		Workspace: o.Workspace, ReadOnly: o.ReadOnly, CopyOnWrite: o.CopyOnWrite, Env: o.Env, Getenv: o.IO.Getenv, Audit: o.Audit,
 		Inference: o.Inference, InferenceKey: o.InferenceKey, Model: o.Model, Secrets: o.Secrets,
 		Upstreams: o.Upstreams, TrustCA: o.TrustCA, Resources: o.Resources,

@@ -102,7 +102,7 @@ func textPart(text string) map[string]any {
 
 // callItem is a tool call in the shape that belongs to the kind of the tool.
 func callItem(c *call) map[string]any {
-	item := map[string]any{"id": strings.Replace(c.ID, "call_", "fc_", 1), "call_id": c.ID, "status": "completed"}
+	item := map[string]any{"id": "fc_" + c.ID, "call_id": c.ID, "status": "completed"}
 	switch c.Tool.Kind {
 	case "custom":
 		item["type"], item["name"], item["input"] = "custom_tool_call", c.Tool.Name, c.Text

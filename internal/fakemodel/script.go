@@ -12,6 +12,8 @@ type Step struct {
 	Say   string // text; shown together with the next call
 	Run   string // a shell command
 	Write *File  // a file to create, through the agent's own file tool if it has one
+	Read  string // a file to read, in the same way
+	Fetch string // a URL to get through the agent's own tool, or curl if it has none
 }
 
 // File is the content of one file.
@@ -21,8 +23,8 @@ type File struct{ Path, Content string }
 // with a text that quotes the results of the last calls.
 type Script []Step
 
-// ParseScript reads one step per line: "say TEXT", "run COMMAND" or
-// "write PATH TEXT" (a newline is added to TEXT). Empty lines and lines that
+// ParseScript reads one step per line: "say TEXT", "run COMMAND",
+// "read PATH", "fetch URL" or "write PATH TEXT" (a newline is added to TEXT). Empty lines and lines that
 // start with # are skipped.
 func ParseScript(r io.Reader) (Script, error) {
 	var out Script
@@ -42,6 +44,10 @@ func ParseScript(r io.Reader) (Script, error) {
 			out = append(out, Step{Say: rest})
 		case "run":
 			out = append(out, Step{Run: rest})
+		case "read":
+			out = append(out, Step{Read: rest})
+		case "fetch":
+			out = append(out, Step{Fetch: rest})
 		case "write":
 			path, content, ok := strings.Cut(rest, " ")
 			if !ok {
@@ -49,7 +55,7 @@ func ParseScript(r io.Reader) (Script, error) {
 			}
 			out = append(out, Step{Write: &File{Path: path, Content: content + "\n"}})
 		default:
-			return nil, fmt.Errorf("read script: line %d: unknown step %q (say, run, write)", n, word)
+			return nil, fmt.Errorf("read script: line %d: unknown step %q (say, run, read, fetch, write)", n, word)
 		}
 	}
 	if err := sc.Err(); err != nil {

@@ -27,6 +27,7 @@ type Request struct {
 	Header   http.Header
 	Key      string // the credential, in the way of the protocol
 	Model    string
+	Stream   bool     // the answer was asked for as a stream
 	Tools    []string // names of the tools that the agent offers
 	Results  []string // tool results in it
 	Body     []byte
@@ -109,7 +110,7 @@ func (s *Server) keep(rec Request) {
 		keyWord = "other"
 	}
 	line, err := json.Marshal(map[string]any{"protocol": rec.Protocol, "method": rec.Method, "path": rec.Path,
-		"model": rec.Model, "key": keyWord, "tools": rec.Tools, "results": len(rec.Results), "status": rec.Status})
+		"model": rec.Model, "key": keyWord, "stream": rec.Stream, "tools": rec.Tools, "results": len(rec.Results), "status": rec.Status})
 	if err == nil {
 		_, _ = s.conf.Log.Write(append(line, '\n'))
 	}
@@ -136,7 +137,7 @@ func key(protocol string, r *http.Request) string {
 
 // note keeps what the request asked for in its record.
 func (rec *Request) note(a asked) {
-	rec.Model = a.Model
+	rec.Model, rec.Stream = a.Model, a.Stream
 	rec.Results = a.Results
 	for _, t := range a.Tools {
 		name := t.Name

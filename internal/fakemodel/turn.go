@@ -56,8 +56,9 @@ type call struct {
 	Text  string
 }
 
-// idPrefix marks the calls of this package, with their number behind it.
-const idPrefix = "call_creel_"
+// idPrefix marks the calls of this package, with their number behind it. Letters
+// and digits alone: some agents take everything else out of an id.
+const idPrefix = "callcreel"
 
 // resultBytes bounds how much of a tool's result the last answer quotes.
 const resultBytes = 4 << 10
@@ -101,27 +102,33 @@ func quote(results []string) string {
 // ours reports whether a call id was given out by this package.
 func ours(id string) bool { return strings.HasPrefix(id, idPrefix) }
 
-// The tools of known agents, best first: Claude Code, Codex, Gemini CLI, OpenCode, others.
+// The tools of known agents, best first: Claude Code, Codex, Gemini CLI, OpenCode and OpenClaw, others.
 var (
 	shellTools = []string{"Bash", "exec_command", "shell_command", "shell", "container.exec", "local_shell", "run_shell_command", "bash", "exec", "execute_command", "process"}
 	writeTools = []string{"Write", "write_file", "write"}
+	readTools  = []string{"Read", "read_file", "read"}
+	fetchTools = []string{"web_fetch", "webfetch"}
 )
 
 func makeCall(step *Step, offered []tool) (*call, error) {
-	if w := step.Write; w != nil {
-		if t := pick(offered, writeTools); t != nil {
-			return objectCall(*t, map[string]string{
-				"file_path": w.Path, "filePath": w.Path, "path": w.Path, "content": w.Content,
-			})
-		}
+	cmd, known, own := step.Run, map[string]string{}, []string(nil)
+	switch w := step.Write; {
+	case w != nil:
+		own, cmd = writeTools, "printf %s "+shellQuote(w.Content)+" > "+shellQuote(w.Path)
+		known = map[string]string{"file_path": w.Path, "filePath": w.Path, "path": w.Path, "content": w.Content}
+	case step.Read != "":
+		own, cmd = readTools, "cat "+shellQuote(step.Read)
+		known = map[string]string{"file_path": step.Read, "filePath": step.Read, "path": step.Read, "absolute_path": step.Read}
+	case step.Fetch != "":
+		own, cmd = fetchTools, "curl -sS "+shellQuote(step.Fetch)
+		known = map[string]string{"url": step.Fetch, "prompt": "Say what is at " + step.Fetch, "format": "text"}
+	}
+	if t := pick(offered, own); t != nil {
+		return objectCall(*t, known)
 	}
 	t := pick(offered, shellTools)
 	if t == nil {
 		return nil, fmt.Errorf("fake model: no shell tool among %s", names(offered))
-	}
-	cmd := step.Run
-	if w := step.Write; w != nil {
-		cmd = "printf %s " + shellQuote(w.Content) + " > " + shellQuote(w.Path)
 	}
 	switch t.Kind {
 	case "custom": // code mode: the input is a program that calls the nested tools
