@@ -94,7 +94,7 @@ var foreign = []struct {
 	{"github.com/spf13/cobra", []string{"cli"}, "the command line is read in one place"},
 	{"github.com/spf13/pflag", []string{"cli"}, "the command line is read in one place"},
 	{"github.com/fsnotify/fsnotify", []string{"supervisor"}, "watching the policy file"},
-	{"github.com/pavlo-v-chernykh/keystore-go", []string{"supervisor", "egress/ca"}, "Java's form of the sandbox's CA"},
+	{"github.com/pavlo-v-chernykh/keystore-go", []string{}, "a test of the supervisor reads Java stores with it"},
 	{"github.com/creack/pty", []string{"supervisor", "sandbox", "internal/..."}, "the terminal of an interactive run"},
 }
 

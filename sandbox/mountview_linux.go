@@ -96,7 +96,7 @@ func Exists(root *os.File, path string) (bool, error) {
 // still what is found there. why is empty if so.
 func (s *Sandbox) SuppliedIsIntact(root *os.File, index int) (why string) {
 	file := s.Plan.Files[index]
-	blob := s.Plan.Blobs[file.Blob]
+	want := s.blobs[file.Blob]
 	fd, err := unix.Openat2(int(root.Fd()), file.Path, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY, // whatever it may be by now
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
@@ -107,18 +107,18 @@ func (s *Sandbox) SuppliedIsIntact(root *os.File, index int) (why string) {
 	f := os.NewFile(uintptr(fd), file.Path)
 	defer f.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != blob.Size {
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != int64(len(want)) {
 		return file.Path + " is not the file that was supplied"
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil || fs.Flags&unix.ST_RDONLY == 0 {
 		return file.Path + " is writable"
 	}
-	got, err := io.ReadAll(io.LimitReader(f, blob.Size+1))
+	got, err := io.ReadAll(io.LimitReader(f, st.Size+1))
 	if err != nil {
 		return file.Path + ": " + err.Error()
 	}
-	if !bytes.Equal(got, s.blobs[blob.Offset:blob.Offset+blob.Size]) {
+	if !bytes.Equal(got, want) {
 		return file.Path + " does not hold what was supplied"
 	}
 	return ""

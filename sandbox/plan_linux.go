@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // plan is a Spec with what the supervisor must know of it.
 type plan struct {
 	spec     spec.Spec
-	blobs    []byte   // content of the supplied files
+	blobs    [][]byte // content of the supplied files
 	degraded []string // what was accepted: absent paths, no Landlock
 	paths    resolver
 }
@@ -171,14 +172,12 @@ func buildPlan(c Config) (*plan, error) {
 
 // files lays out the supplied files, equal ones once.
 func (p *plan) files(files []File) {
-	known := map[string]int{}
 	for _, f := range files {
-		i, ok := known[string(f.Data)]
-		if !ok {
-			i = len(p.spec.Blobs)
-			known[string(f.Data)] = i
-			p.spec.Blobs = append(p.spec.Blobs, spec.Blob{Offset: int64(len(p.blobs)), Size: int64(len(f.Data))})
-			p.blobs = append(p.blobs, f.Data...)
+		same := func(b []byte) bool { return bytes.Equal(b, f.Data) }
+		i := slices.IndexFunc(p.blobs, same)
+		if i < 0 {
+			i = len(p.blobs)
+			p.blobs = append(p.blobs, f.Data)
 		}
 		p.spec.Files = append(p.spec.Files, spec.File{Path: f.Path, Blob: i})
 	}

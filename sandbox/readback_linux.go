@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -14,16 +13,10 @@ import (
 // AgentPID is the agent's process as the host sees it: the oldest child of the
 // sandbox's init.
 func (s *Sandbox) AgentPID() (int, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.InitPID))
-	if err != nil {
-		return 0, fmt.Errorf("find agent: %w", err)
-	}
 	agent := 0
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			continue
-		}
+	// Its first thread cloned the agent, and is who inherits orphans.
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.InitPID, s.InitPID))
+	if err == nil {
 		for _, w := range strings.Fields(string(b)) {
 			if pid, err := strconv.Atoi(w); err == nil && (agent == 0 || pid < agent) {
 				agent = pid

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,14 +19,13 @@ import (
 // that lies in nothing that a policy lets an agent write.
 type resolver struct {
 	writable []string // the workspace and every read_write path, as spelled and as they lead
-	overflow int      // the id that owners outside of our user namespace are shown as; -1: there are none
 }
 
 // maxLinks is the kernel's own bound (MAXSYMLINKS).
 const maxLinks = 40
 
 func newResolver(c Config) resolver {
-	r := resolver{overflow: overflowID()}
+	var r resolver
 	add := func(path string) {
 		if path == "" {
 			return
@@ -104,7 +104,7 @@ func (r resolver) distrust(dir string) string {
 	switch {
 	case st.Mode&0o022 != 0:
 		return "others than its owner can write its folder"
-	case int(st.Uid) == r.overflow:
+	case st.Uid != 0 && int(st.Uid) == overflowID():
 		// Creel runs in a user namespace: root's folders seem to be nobody's. The
 		// agent is not their owner, whoever that is: its own id is mapped.
 	case st.Uid != 0:
@@ -113,9 +113,11 @@ func (r resolver) distrust(dir string) string {
 	return ""
 }
 
-// overflowID reads which id stands for those that our user namespace does not
-// map (user_namespaces(7)); -1 if it maps that id itself.
-func overflowID() int {
+// overflowID is which id stands for those that our user namespace does not
+// map (user_namespaces(7)); -1 if it maps that id itself. Few starts ask.
+var overflowID = sync.OnceValue(readOverflowID)
+
+func readOverflowID() int {
 	b, err := os.ReadFile("/proc/sys/kernel/overflowuid")
 	if err != nil {
 		return -1

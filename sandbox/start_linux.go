@@ -48,7 +48,7 @@ type Sandbox struct {
 	orders  chan func()   // run on the forking thread
 	done    chan struct{} // closed by Close; ends the forking thread
 	reading sync.Mutex    // of the netfilter socket
-	blobs   []byte        // the supplied files
+	blobs   [][]byte      // content of the supplied files
 	once    sync.Once
 	ending  sync.Mutex // held by whoever waits for process 1
 	mu      sync.Mutex // of reaped
@@ -149,12 +149,24 @@ func (s *Sandbox) build(p *plan, id identity) error {
 	if err != nil {
 		return err
 	}
-	if err := s.take(sockets); err != nil {
-		return err
+	// Beside the rest: what is set up is not changed any more.
+	taken := make(chan error, 1)
+	go func() {
+		err := s.take(sockets)
+		if err == nil {
+			s.Ruleset, err = s.ReadRuleset()
+		}
+		taken <- err
+	}()
+	err = s.finish(p, who, sources)
+	if terr := <-taken; err == nil {
+		err = terr
 	}
-	if s.Ruleset, err = s.ReadRuleset(); err != nil {
-		return err
-	}
+	return startError(err)
+}
+
+// finish makes what depends on the plan.
+func (s *Sandbox) finish(p *plan, who stage.Identity, sources map[stage.Source]*os.File) error {
 	groups, err := s.limits.group.Entrances()
 	defer func() {
 		for _, f := range groups {
@@ -174,7 +186,7 @@ func (s *Sandbox) build(p *plan, id identity) error {
 	if err == nil {
 		s.control, err = s.stage.Control()
 	}
-	return startError(err)
+	return err
 }
 
 // startError gives an error of the set-up the form that callers look for.

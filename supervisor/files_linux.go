@@ -1,14 +1,10 @@
 package supervisor
 
 import (
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
-
-	"github.com/pavlo-v-chernykh/keystore-go/v4"
+	"slices"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/sandbox"
@@ -23,16 +19,6 @@ var systemBundles = []string{
 	"/etc/ssl/ca-bundle.pem",                            // SUSE
 	"/etc/ssl/cert.pem",                                 // Alpine, OpenBSD style
 }
-
-// javaStores are where Java virtual machines keep theirs.
-var javaStores = []string{
-	"/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts",
-	"/usr/lib/jvm/*/lib/security/cacerts", "/usr/lib/jvm/*/jre/lib/security/cacerts", "/opt/*/lib/security/cacerts",
-}
-
-// javaPassword is the password that every Java virtual machine expects of a
-// store of public certificates; it protects nothing.
-const javaPassword = "changeit"
 
 // suppliedFiles are the small files that Creel puts in place of the host's: who
 // and where the agent is, and how names are resolved.
@@ -54,7 +40,7 @@ func suppliedFiles(who person, uid, gid int, hostname string) []sandbox.File {
 
 // trustFiles put the sandbox's certificate authority, besides the system's
 // certificates, where programs look for whom to trust.
-func trustFiles(ca []byte) ([]sandbox.File, error) {
+func trustFiles(ca []byte) []sandbox.File {
 	files := []sandbox.File{{Path: caFile, Data: ca}}
 	bundle := ca
 	var places []string
@@ -64,7 +50,7 @@ func trustFiles(ca []byte) ([]sandbox.File, error) {
 			continue
 		}
 		if len(places) == 0 {
-			bundle = append(append(append([]byte{}, b...), '\n'), ca...)
+			bundle = slices.Concat(b, []byte{'\n'}, ca)
 		}
 		places = append(places, path)
 	}
@@ -72,53 +58,37 @@ func trustFiles(ca []byte) ([]sandbox.File, error) {
 	for _, p := range places {
 		files = append(files, sandbox.File{Path: p, Data: bundle})
 	}
-	java, err := javaFiles(bundle)
-	if err != nil {
-		return nil, err
+	if stores := javaStores(); len(stores) > 0 { // most hosts have none
+		data := javaStore(bundle)
+		for _, path := range stores {
+			files = append(files, sandbox.File{Path: path, Data: data})
+		}
 	}
-	return append(files, java...), nil
+	return files
 }
 
-// javaFiles stand over the trust stores of the Java virtual machines that the
-// host has; most hosts have none, and then nothing is computed.
-func javaFiles(bundle []byte) ([]sandbox.File, error) {
-	real := map[string]bool{}
-	for _, pattern := range javaStores {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, fmt.Errorf("find java trust stores: %w", err)
-		}
-		for _, path := range found {
-			if p, err := filepath.EvalSymlinks(path); err == nil {
-				real[p] = true
+// javaStores are where the Java virtual machines of the host keep whom they
+// trust, by their real paths.
+func javaStores() []string {
+	candidates := []string{"/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts"}
+	for dir, places := range map[string][]string{
+		"/usr/lib/jvm": {"lib/security/cacerts", "jre/lib/security/cacerts"}, "/opt": {"lib/security/cacerts"},
+	} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			for _, place := range places {
+				candidates = append(candidates, filepath.Join(dir, e.Name(), place))
 			}
 		}
 	}
-	if len(real) == 0 {
-		return nil, nil
-	}
-	store := keystore.New()
-	n := 0
-	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
+	var real []string
+	for _, c := range candidates {
+		if _, err := os.Stat(c); err != nil {
 			continue
 		}
-		err := store.SetTrustedCertificateEntry(fmt.Sprintf("creel-%d", n), keystore.TrustedCertificateEntry{
-			CreationTime: time.Unix(0, 0),
-			Certificate:  keystore.Certificate{Type: "X509", Content: block.Bytes},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("build java trust store: %w", err)
+		if path, err := filepath.EvalSymlinks(c); err == nil && !slices.Contains(real, path) {
+			real = append(real, path)
 		}
-		n++
 	}
-	var out strings.Builder
-	if err := store.Store(&out, []byte(javaPassword)); err != nil {
-		return nil, fmt.Errorf("build java trust store: %w", err)
-	}
-	var files []sandbox.File
-	for path := range real {
-		files = append(files, sandbox.File{Path: path, Data: []byte(out.String())})
-	}
-	return files, nil
+	return real
 }

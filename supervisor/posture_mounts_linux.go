@@ -179,7 +179,7 @@ func (v mountView) pinned(m sandbox.MountPoint) []string {
 // supplied: one of Creel's small files; what they hold is the row "files".
 func (v mountView) supplied(m sandbox.MountPoint) bool {
 	i, err := strconv.Atoi(strings.TrimPrefix(m.Root, "/"))
-	return err == nil && i >= 0 && i < len(v.plan.Blobs) && m.Type == "tmpfs" && m.Options["ro"] && m.Options["nodev"] && m.Options["noexec"]
+	return err == nil && slices.ContainsFunc(v.plan.Files, func(f spec.File) bool { return f.Blob == i }) && m.Type == "tmpfs" && m.Options["ro"] && m.Options["nodev"] && m.Options["noexec"]
 }
 
 // maskLayer: what is masked and exists is covered by something empty that cannot be written.

@@ -76,7 +76,7 @@ func startAhead() *ahead {
 	go func() {
 		defer a.done.Done()
 		if a.authority, a.err = ca.New(); a.err == nil {
-			a.trust, a.err = trustFiles(a.authority.PEM())
+			a.trust = trustFiles(a.authority.PEM())
 		}
 	}()
 	return a

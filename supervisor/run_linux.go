@@ -99,6 +99,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	// net/http writes what an upstream sends unasked to the global log, and that may
 	// hold a secret; Creel's own lines do not go that way.
 	log.SetOutput(io.Discard)
+	defer deferCollection()()
 	early := startAhead()
 	defer early.Close()
 	if err := s.loadPolicy(); err != nil {

@@ -28,7 +28,6 @@ type Spec struct {
 
 	Mounts   []Mount // in order, parents before children
 	Files    []File
-	Blobs    []Blob
 	Links    []Link
 	Masked   []string // made empty and unwritable if they exist
 	Pins     []string // folders bound over themselves as they are, so that none can be renamed
@@ -109,13 +108,7 @@ type Cover struct {
 // share one blob.
 type File struct {
 	Path string
-	Blob int // index into Spec.Blobs
-}
-
-// Blob is a stretch of the supplied files' bytes.
-type Blob struct {
-	Offset int64
-	Size   int64
+	Blob int // which of the contents
 }
 
 // Link is a symbolic link in the sandbox's own root.

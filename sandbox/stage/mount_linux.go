@@ -19,7 +19,7 @@ import (
 // ours can hide a later source. sources are the mounts that the supervisor
 // opened. Returned are the mounts, of which an
 // optional one that is absent has a negative descriptor.
-func (b *batch) root(s *spec.Spec, sources map[Source]*int32, blobs []byte) []*int32 {
+func (b *batch) root(s *spec.Spec, sources map[Source]*int32, blobs [][]byte) []*int32 {
 	// The namespace is a copy of the host's: nothing may propagate either way.
 	b.step("make mounts private", "")
 	b.add(unix.SYS_MOUNT, "", "/", "", unix.MS_REC|unix.MS_PRIVATE, 0)
@@ -222,7 +222,7 @@ const filesDir = "/.creel"
 // supplyFiles puts Creel's small files over the places where programs look for
 // them. A path of the host that is a symlink is followed inside the new root;
 // where neither file nor folder exists on a bind mount, the file is left out.
-func (b *batch) supplyFiles(s *spec.Spec, blobs []byte, made folders) {
+func (b *batch) supplyFiles(s *spec.Spec, blobs [][]byte, made folders) {
 	if len(s.Files) == 0 {
 		return
 	}
@@ -231,11 +231,11 @@ func (b *batch) supplyFiles(s *spec.Spec, blobs []byte, made folders) {
 	b.add(unix.SYS_MKDIRAT, unix.AT_FDCWD, filesDir, 0o755)
 	b.attach(fs, filesDir)
 	path := func(i int) string { return filesDir + "/" + strconv.Itoa(i) }
-	for i, blob := range s.Blobs {
+	for i, data := range blobs {
 		b.step("write file", strconv.Itoa(i))
 		fd := b.get(unix.SYS_OPENAT, unix.AT_FDCWD, path(i), unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o444)
-		c := b.add(unix.SYS_WRITE, fd, blobs[blob.Offset:blob.Offset+blob.Size], int(blob.Size))
-		c.exact, c.want = true, uintptr(blob.Size)
+		c := b.add(unix.SYS_WRITE, fd, data, len(data))
+		c.exact, c.want = true, uintptr(len(data))
 		b.close(fd)
 	}
 	// The binds inherit it.

@@ -329,24 +329,20 @@ func (s *Stage) take(all []opened) ([]Opened, error) {
 // sources the mounts that the supervisor opened, by what they are for.
 // Returned are the outer ends of the streams, the seccomp listener as "notify",
 // and the optional mounts that were absent.
-func (s *Stage) Build(p *spec.Spec, blobs []byte, id Identity, groups []*os.File, sources map[Source]*os.File) (files []Opened, skipped []string, err error) {
+func (s *Stage) Build(p *spec.Spec, blobs [][]byte, id Identity, groups []*os.File, sources map[Source]*os.File) (files []Opened, skipped []string, err error) {
 	if err := check(p); err != nil {
 		return nil, nil, err
 	}
 	if err := writeMaps(s.PID, 0, 0, id.UID, id.GID, id.Root); err != nil {
 		return nil, nil, err
 	}
-	entrances, err := s.lend(groups)
-	if err != nil {
-		return nil, nil, err
-	}
-	held, err := s.lendSources(sources)
-	if err != nil {
-		return nil, nil, err
-	}
 	b := &batch{calls: make([]call, 0, 768)}
+	lent, fds, err := s.lend(b, groups, sources)
+	if err != nil {
+		return nil, nil, err
+	}
 	b.step("enter control group", "")
-	for _, fd := range entrances { // "0" is whoever writes it: that takes no global lock
+	for _, fd := range lent.groups { // "0" is whoever writes it: that takes no global lock
 		c := b.add(unix.SYS_WRITE, fd, []byte("0"), 1)
 		c.exact, c.want = true, 1
 		b.close(fd)
@@ -362,14 +358,14 @@ func (s *Stage) Build(p *spec.Spec, blobs []byte, id Identity, groups []*os.File
 	}
 	b.step("set host name", p.Hostname)
 	b.add(unix.SYS_SETHOSTNAME, p.Hostname, len(p.Hostname))
-	trees := b.root(p, held, blobs)
+	trees := b.root(p, lent.sources, blobs)
 	st := b.streams(p)
 	walls := b.openBeneath(p.Landlock)
 	places := b.lookUp(p.Command[0], p.Env, p.Dir)
 	if len(st.outer) > 0 {
 		b.send(s.inner[0], st.outer)
 	}
-	if err := s.ask(b, nil); err != nil {
+	if err := s.ask(b, fds); err != nil {
 		return nil, nil, err
 	}
 	if len(st.outer) > 0 {
@@ -444,54 +440,49 @@ func (s *Stage) cloneAgent(p *spec.Spec, path string, st *streams, walls []benea
 	return nil
 }
 
-// lendSources lends the mounts, and keeps what they are.
-func (s *Stage) lendSources(sources map[Source]*os.File) (map[Source]*int32, error) {
-	var keys []Source
-	var files []*os.File
-	for i, f := range sources {
-		keys, files = append(keys, i), append(files, f)
-	}
-	fds, err := s.lend(files)
-	if err != nil {
-		return nil, err
-	}
-	held := map[Source]*int32{}
-	for i, fd := range fds {
-		held[keys[i]] = fd
-	}
-	return held, nil
+// lent are descriptors of the supervisor, where they stand in process 1.
+type lent struct {
+	groups  []*int32
+	sources map[Source]*int32
 }
 
-// lend sends open files to process 1 and returns where their descriptors stand
-// there.
-func (s *Stage) lend(files []*os.File) ([]*int32, error) {
+// lend appends the calls by which process 1 takes files that come with its next
+// list. Of more than a message can carry, some come before it.
+func (s *Stage) lend(b *batch, groups []*os.File, sources map[Source]*os.File) (l lent, fds []int, err error) {
 	const most = 250 // SCM_MAX_FD is 253
-	var held []*int32
-	for part := range slices.Chunk(files, most) {
-		b := &batch{}
-		b.step("take descriptors", "")
-		fds := make([]int, len(part))
-		for i, f := range part {
-			fds[i] = int(f.Fd())
-			cell := b.cell()
-			held = append(held, cell)
-			arrived := (*int32)(unsafe.Pointer(&s.first.askCtl[unix.CmsgLen(0)+4*i]))
-			*arrived = -1
-			b.add(callCopy, arrived, unsafe.Pointer(cell))
+	take := func(f *os.File) (*int32, error) {
+		if len(fds) == most {
+			if err := s.ask(b, fds); err != nil {
+				return nil, err
+			}
+			if _, err := s.await(sayDone); err != nil {
+				return nil, err
+			}
+			fds, b.calls = nil, make([]call, 0, 768)
 		}
-		if err := s.ask(b, fds); err != nil {
-			return nil, err
+		arrived := (*int32)(unsafe.Pointer(&s.first.askCtl[unix.CmsgLen(0)+4*len(fds)]))
+		*arrived = -1
+		fds = append(fds, int(f.Fd()))
+		cell := b.cell()
+		b.step("take descriptor", f.Name())
+		b.add(callCopy, arrived, unsafe.Pointer(cell))
+		b.add(unix.SYS_FCNTL, cell, unix.F_GETFD) // it has arrived
+		return cell, nil
+	}
+	for _, f := range groups {
+		cell, err := take(f)
+		if err != nil {
+			return l, nil, err
 		}
-		if _, err := s.await(sayDone); err != nil {
-			return nil, err
+		l.groups = append(l.groups, cell)
+	}
+	l.sources = map[Source]*int32{}
+	for key, f := range sources {
+		if l.sources[key], err = take(f); err != nil {
+			return l, nil, err
 		}
 	}
-	for _, fd := range held {
-		if *fd < 0 {
-			return nil, errors.New("start sandbox: a descriptor did not arrive")
-		}
-	}
-	return held, nil
+	return l, fds, nil
 }
 
 // Release lets the agent exec and waits until it has, or has failed.
