@@ -17,6 +17,12 @@ const (
 	abiTruncate = 3
 	abiIoctl    = 5
 	abiScope    = 6
+	abiUnix     = 9 // Linux 7.1
+
+	// resolveUnix is LANDLOCK_ACCESS_FS_RESOLVE_UNIX: to reach a unix socket by its
+	// path. It is granted nowhere, and then holds for sockets that were made outside
+	// alone. The supervisor keeps the agent from them anyhow; this is the second wall.
+	resolveUnix = 1 << 16
 )
 
 // handled are all file rights that the ABI knows.
@@ -31,8 +37,14 @@ func handled(abi int) uint64 {
 	if abi >= abiIoctl {
 		a |= ll.AccessFSIoctlDev
 	}
+	if abi >= abiUnix {
+		a |= resolveUnix
+	}
 	return a
 }
+
+// granted is what of a right a rule of the ABI may give.
+func granted(access uint64, abi int) uint64 { return access & handled(abi) &^ resolveUnix }
 
 // beneath is a path of the second wall, opened inside.
 type beneath struct {
@@ -86,7 +98,7 @@ func (b *batch) ruleset(l spec.Landlock, paths []beneath) *int32 {
 		if *p.fd < 0 {
 			continue
 		}
-		access := p.access & all
+		access := granted(p.access, l.ABI)
 		if p.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 			access &= accessFile
 		}
