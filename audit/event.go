@@ -22,6 +22,10 @@ const (
 	Protected     Kind = "file.protected"   // the agent made or changed what host tools trust
 )
 
+// UpstreamFailed is the value of "error" in the Detail of a Close when the server
+// of an allowed connection was not reached: a failure, not a verdict.
+const UpstreamFailed = "upstream_unreachable"
+
 // Via is the way a connection came in.
 type Via string
 

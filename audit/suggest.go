@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,11 +45,12 @@ func suggestions(denied []Entry, suggest Suggest) []Suggestion {
 // indented by two.
 const policyHeader = "network_policies:"
 
-// merge makes one piece of policy out of suggestions: one header, and no key
-// twice, though each was made without knowing of the others. notes are the
-// suggestions that allow nothing.
+// merge makes one piece of policy out of suggestions: one header, one rule for
+// what differs in nothing but the requests that it allows, and no key twice,
+// though each was made without knowing of the others. notes are the suggestions
+// that allow nothing.
 func merge(list []Suggestion) (policy, notes []string) {
-	keys := map[string]int{}
+	var rules [][]string // their lines
 	for _, sg := range list {
 		lines := strings.Split(sg.Lines, "\n")
 		if strings.HasPrefix(lines[0], "#") {
@@ -58,6 +60,26 @@ func merge(list []Suggestion) (policy, notes []string) {
 		if lines[0] == policyHeader {
 			lines = lines[1:]
 		}
+		bare := withoutRequests(lines)
+		i := slices.IndexFunc(rules, func(r []string) bool {
+			return len(bare) < len(lines) && slices.Equal(withoutRequests(r), bare)
+		})
+		if i < 0 {
+			rules = append(rules, lines)
+			continue
+		}
+		at := slices.IndexFunc(rules[i], allowsRequest)
+		for _, l := range lines {
+			if allowsRequest(l) && !slices.Contains(rules[i], l) {
+				for at < len(rules[i]) && allowsRequest(rules[i][at]) {
+					at++
+				}
+				rules[i] = slices.Insert(rules[i], at, l)
+			}
+		}
+	}
+	keys := map[string]int{}
+	for _, lines := range rules {
 		if len(policy) == 0 {
 			policy = append(policy, policyHeader)
 		}
@@ -71,4 +93,15 @@ func merge(list []Suggestion) (policy, notes []string) {
 		policy = append(policy, lines...)
 	}
 	return policy, notes
+}
+
+// allowsRequest reports whether a line of a rule allows one kind of request.
+func allowsRequest(line string) bool {
+	return strings.HasPrefix(strings.TrimLeft(line, " "), "- allow:")
+}
+
+// withoutRequests is a rule but for the requests that it allows: its host, port
+// and programs.
+func withoutRequests(lines []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), allowsRequest)
 }

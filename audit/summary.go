@@ -47,6 +47,7 @@ type Totals struct {
 	Allowed  uint64 `json:"allowed"`
 	Denied   uint64 `json:"denied"`
 	Rerouted uint64 `json:"rerouted"`
+	Failed   uint64 `json:"failed,omitempty"` // allowed connections whose upstream was not reached
 	BytesIn  int64  `json:"bytes_in"`
 	BytesOut int64  `json:"bytes_out"`
 }
@@ -58,6 +59,7 @@ type SummaryData struct {
 	Allowed  []Entry       `json:"allowed"`
 	Denied   []Entry       `json:"denied"`
 	Rerouted []Entry       `json:"rerouted"`
+	Failed   []Entry       `json:"failed,omitempty"`
 	More     uint64        `json:"more,omitempty"` // decisions beyond the lists' bound
 	Suggest  []Suggestion  `json:"suggest,omitempty"`
 	Policy   string        `json:"policy,omitempty"` // the suggestions as one piece of policy
@@ -102,6 +104,10 @@ func (s *Summary) Add(e Event) {
 		// with InferenceDone per request, and its Close counts none of them.
 		s.totals.BytesIn += e.BytesIn
 		s.totals.BytesOut += e.BytesOut
+		if e.Detail["error"] == UpstreamFailed {
+			s.totals.Failed++
+			s.add(Entry{Verdict: "failed", Host: shorten(e.Host), Port: e.Port, Binary: shorten(e.Binary), Unverified: e.Unverified, Script: shorten(e.Script)}, shorten(e.Reason))
+		}
 		return
 	case Connect, Request, Inference, DNS, Refused:
 	default:
@@ -213,6 +219,8 @@ func (s *Summary) Data(suggest Suggest) SummaryData {
 			d.Allowed = append(d.Allowed, n.Entry)
 		case "reroute":
 			d.Rerouted = append(d.Rerouted, n.Entry)
+		case "failed":
+			d.Failed = append(d.Failed, n.Entry)
 		default:
 			d.Denied = append(d.Denied, n.Entry)
 		}
@@ -247,6 +255,7 @@ func (s *Summary) Render(w io.Writer, o SummaryOptions) error {
 		size(d.Totals.BytesIn), size(d.Totals.BytesOut))
 	section(&b, "allowed", d.Allowed, rows)
 	section(&b, "rerouted", d.Rerouted, rows)
+	section(&b, "allowed, but not reached", d.Failed, rows)
 	section(&b, "denied", d.Denied, rows)
 	if d.More > 0 {
 		fmt.Fprintf(&b, "  and %d more decisions of other kinds\n", d.More)
@@ -305,7 +314,7 @@ func (e Entry) String() string {
 			b.WriteString(" (" + e.RuleAt + ")")
 		}
 	}
-	if e.Verdict == "deny" && e.Reason != "" {
+	if (e.Verdict == "deny" || e.Verdict == "failed") && e.Reason != "" {
 		b.WriteString(" — " + e.Reason)
 	}
 	if e.Audited {

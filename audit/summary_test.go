@@ -131,6 +131,34 @@ func TestSummaryIsBoundedAndEscaped(t *testing.T) {
 	}
 }
 
+// Requests to one host by one program are one rule.
+func TestMergeOfRequests(t *testing.T) {
+	rule := func(bin, path string) string {
+		return "network_policies:\n  k:\n    endpoints:\n      - host: a.test\n        rules:\n          - allow: {path: " + path + "}\n    binaries:\n      - {path: " + bin + "}\n"
+	}
+	policy, _ := merge([]Suggestion{{Lines: strings.TrimSpace(rule("/c", "/x"))}, {Lines: strings.TrimSpace(rule("/w", "/x"))}, {Lines: strings.TrimSpace(rule("/c", "/y"))},
+		{Lines: strings.TrimSpace(rule("/c", "/x"))}, {Lines: strings.TrimSpace(rule("/c", "/z"))}})
+	want := strings.TrimSpace(rule("/c", "/x}\n          - allow: {path: /y}\n          - allow: {path: /z")) + "\n" +
+		strings.TrimSpace(strings.ReplaceAll(strings.TrimPrefix(rule("/w", "/x"), "network_policies:\n"), "  k:", "  k_2:"))
+	want = strings.Replace(want, "\nk_2:", "\n  k_2:", 1)
+	if d := cmp.Diff(want, strings.Join(policy, "\n")); d != "" {
+		t.Error(d)
+	}
+}
+
+// A server that was not reached is told apart from what was let out.
+func TestSummaryTellsFailures(t *testing.T) {
+	s := NewSummary()
+	s.Add(Event{Kind: Connect, Verdict: "allow", Inspected: true, Host: "a.test", Port: 443})
+	s.Add(Event{Kind: Request, Verdict: "allow", Host: "a.test", Port: 443})
+	s.Add(Event{Kind: Close, Host: "a.test", Port: 443, Reason: "connect: refused", Detail: map[string]string{"error": UpstreamFailed}})
+	s.Add(Event{Kind: Close, Host: "b.test", Port: 443, Reason: "done"})
+	var b strings.Builder
+	if err := s.Render(&b, SummaryOptions{}); err != nil || s.Totals().Failed != 1 || !strings.Contains(b.String(), "allowed, but not reached\n      1× a.test:443 — connect: refused") {
+		t.Errorf("%v %s", err, b.String())
+	}
+}
+
 func TestMergeOfSuggestions(t *testing.T) {
 	denied := []Entry{
 		{Host: "a.test", Port: 443, Path: "/x"}, {Host: "a.test", Port: 443, Path: "/y"}, {Host: "127.0.0.1", Port: 80},

@@ -14,6 +14,7 @@ import (
 // TestEscapeLogs: APR: what an agent can put on an operator's screen, and what
 // it can keep out of the log.
 func TestEscapeLogs(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		name := fmt.Sprintf("e2e-logs-%d", os.Getpid())
@@ -186,7 +187,9 @@ func TestEscapeStarved(t *testing.T) {
 			flood := func(kind string) {
 				c := x.send(order{Argv: []string{probePath(), "probe", "starve", kind}})
 				time.Sleep(200 * time.Millisecond)
-				still(x)
+				x.unseen(absolute, kind, func(mark string) string {
+					return x.sh("curl -sS -m 5 -x http://" + proxyAddr + " http://no.test/" + mark + "; curl -sSk -m 5 https://meta.test/" + mark)
+				})
 				if got := x.receive(c); got.Code != 0 {
 					x.Errorf("%s: %s%s", kind, got.Stdout, got.Stderr)
 				}

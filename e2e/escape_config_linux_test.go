@@ -13,6 +13,7 @@ import (
 // TestEscapeControl: CTL-04 and CTL-07, and the lines CFG and NAM that are about
 // what the policy says and who may say it.
 func TestEscapeControl(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		name := fmt.Sprintf("e2e-ctl-%d", os.Getpid())

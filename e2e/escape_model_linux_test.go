@@ -26,6 +26,7 @@ const chatBody = `-H 'Content-Type: application/json' -d '{"model":"asked","mess
 
 // TestEscapeModels: INF and EXF-08.
 func TestEscapeModels(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		model := fakemodel.New(fakemodel.Config{Key: canary("model"), Script: fakemodel.Script{}})
@@ -174,6 +175,7 @@ func TestEscapeModels(t *testing.T) {
 // TestEscapeStreams: INF-06: a long silence is not an end; who goes away ends
 // the backend's request; what breaks off never looks complete; all is recorded.
 func TestEscapeStreams(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		gone := make(chan struct{}, 16)
@@ -230,6 +232,7 @@ func TestEscapeStreams(t *testing.T) {
 // TestEscapeTenants: INF-07: two sandboxes with one backend whose answers are out of
 // step: no byte of one is given to the other.
 func TestEscapeTenants(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		// A backend that sends more than it announces, on kept connections: the

@@ -178,6 +178,7 @@ func attacks(lists ...[]attack) (all []attack) {
 
 // TestEscapeNames: NAM.
 func TestEscapeNames(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		a := newArena(t)
 		a.run(t, "NAM-01", attacks(ways("suffix", "evil-ok.test", "GET", "/public/MARK"), ways("suffix", "xok.test", "GET", "/public/MARK"),
@@ -219,6 +220,7 @@ func absolutes(targets ...string) (all []attack) {
 
 // TestEscapeHTTP: framing and the judgement of requests.
 func TestEscapeHTTP(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		a := newArena(t)
 		a.run(t, "HTTP-01", attacks(ways("method", "ok.test", "DELETE", "/public/MARK"), ways("path", "ok.test", "GET", "/private/MARK"),

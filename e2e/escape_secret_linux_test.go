@@ -28,6 +28,7 @@ func (s *sink) at(path, header string) string {
 // at the bound place and nowhere else; the placeholder is refused elsewhere, in
 // whatever form; a caller's own key is refused on a bound host.
 func TestEscapeSecrets(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		s.extra = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -215,6 +216,7 @@ func TestEscapeSecrets(t *testing.T) {
 // could never be filled in; the placeholder must not go out as it is, and such a
 // host is told apart in the log.
 func TestEscapeUninspected(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		for _, c := range []struct{ id, protocol string }{{"CRED-13-plain", ""}, {"CRED-13-skip", ", tls: skip"}, {"HTTP-19", ", tls: skip"}} {
 			s := newSink(t)
@@ -270,6 +272,7 @@ func TestEscapeUninspected(t *testing.T) {
 
 // TestEscapeNested: CRED-07: the value of one secret is another's placeholder.
 func TestEscapeNested(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		file := filepath.Join(t.TempDir(), "token")
@@ -311,6 +314,7 @@ func TestEscapeNested(t *testing.T) {
 // TestEscapeOperator: CRED-16 and CRED-17: what the operator's own programs would
 // give away lies in his home and behind his sockets; neither is inside.
 func TestEscapeOperator(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		s := newSink(t)
 		home := t.TempDir()

@@ -8,6 +8,7 @@ import (
 
 // TestEscapeTLS: TLS.
 func TestEscapeTLS(t *testing.T) {
+	t.Parallel()
 	bothUsers(t, func(t *testing.T) {
 		a := newArena(t)
 		tls := func(what string, w wire) attack {

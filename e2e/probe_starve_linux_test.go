@@ -18,9 +18,9 @@ func init() {
 	probes["deny"] = func(args []string) error { return denyFlood(args[0]) }
 }
 
-// starve burdens the egress in one way for about two seconds.
+// starve burdens the egress in one way for about a second.
 func starve(kind string) error {
-	end := time.Now().Add(2 * time.Second)
+	end := time.Now().Add(time.Second)
 	var wg sync.WaitGroup
 	dial := func(to string) net.Conn {
 		c, err := net.DialTimeout("tcp", to, 5*time.Second)

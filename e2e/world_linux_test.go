@@ -64,6 +64,7 @@ func inWorld(t *testing.T, test func(t *testing.T)) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs a network namespace with a resolver of the test's: run it as root, which runs it as an ordinary user, too")
 	}
+	t.Parallel() // each has its own world
 	pattern := "^" + t.Name() + "$"
 	if _, rest, ok := strings.Cut(runPattern(), "/"); ok {
 		pattern += "/" + rest

@@ -51,6 +51,7 @@ type conn struct {
 	upstream netip.AddrPort   // dialled for the relay or for the request in flight
 	last     netip.AddrPort   // dialled at all
 	ended    string           // why, for the audit
+	failed   bool             // an upstream was not reached
 	isCut    bool
 	owned    map[io.Closer]side // closed by cut
 }
@@ -207,6 +208,14 @@ func (c *conn) end(why string) {
 	}
 }
 
+// unreached says that an upstream was not, and why.
+func (c *conn) unreached(why string) {
+	c.end(why)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed = true
+}
+
 // dialled notes where the bytes will go, and fails if what is in force by now
 // does not let them.
 func (c *conn) dialled(to netip.AddrPort) error {
@@ -264,10 +273,13 @@ func (c *conn) recordDenial(d *denial, protocol string) error {
 // recordClose records the end of a connection that was allowed.
 func (c *conn) recordClose() {
 	c.mu.Lock()
-	why, last := c.ended, c.last
+	why, last, failed := c.ended, c.last, c.failed
 	c.mu.Unlock()
 	ev := c.event(audit.Close)
 	ev.Reason = why
+	if failed {
+		ev.Detail = map[string]string{"error": audit.UpstreamFailed}
+	}
 	if last.IsValid() {
 		ev.Addr = last.String()
 	}

@@ -361,7 +361,7 @@ func (x *exchange) failed(err error, in, body *watched) {
 		x.deny(d)
 		return
 	}
-	x.c.end(d.reason)
+	x.c.unreached(d.reason)
 	x.c.answer(x.w, d)
 }
 

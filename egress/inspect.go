@@ -48,7 +48,7 @@ func (c *conn) reset() {
 // Nothing goes to the upstream.
 func (c *conn) refuse(d *denial) {
 	if d.code == codeUpstream {
-		c.end(d.reason) // a failure, not a verdict: it stands in the closing event
+		c.unreached(d.reason) // a failure, not a verdict: it stands in the closing event
 	} else if c.recordDenial(d, "tcp") != nil {
 		d = auditDenial
 	} else {

@@ -68,7 +68,7 @@ func suite(from string) (*tests, error) {
 		defer f.Close()
 		return readTests(f)
 	}
-	cmd := exec.Command("go", "test", "-json", "-count=1", "-timeout=10m", "-run=^TestEscape", "./e2e")
+	cmd := exec.Command("go", "test", "-json", "-count=1", "-timeout=15m", "-parallel=4", "-run=^TestEscape", "./e2e")
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
