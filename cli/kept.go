@@ -10,6 +10,8 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/cow"
+	"github.com/creel-run/creel/fault"
 )
 
 // kept is a thing that a sandbox left: on purpose (audit, layers), or because its
@@ -27,7 +29,7 @@ type kept struct {
 
 // keepers list what is kept, one for each kind of thing. live are the names of
 // the sandboxes that run.
-var keepers = []func(live []string) ([]kept, error){keptAudits, keptLeftovers}
+var keepers = []func(live []string) ([]kept, error){keptAudits, keptLayers, keptLeftovers}
 
 // listKept asks all keepers, sandbox by sandbox, the oldest first.
 func listKept(live []string) ([]kept, error) {
@@ -85,6 +87,30 @@ func keptAudits(live []string) ([]kept, error) {
 	}
 	for _, i := range newest {
 		list[i].State = "running"
+	}
+	return list, nil
+}
+
+// keptLayers are file changes that wait for a decision (copy-on-write).
+func keptLayers(live []string) ([]kept, error) {
+	state, err := api.StateDir()
+	if err != nil {
+		return nil, err
+	}
+	all, err := cow.List(state)
+	if err != nil {
+		return nil, fault.Wrap(err, "list changes", fault.General)
+	}
+	var list []kept
+	for _, m := range all {
+		k := kept{Kind: "changes", Name: m.Name, State: "undecided", Path: filepath.Join(cow.Base(state), m.Name), Started: m.Created, Next: "creel diff " + quote(m.Name)}
+		switch {
+		case m.Workspace == "":
+			k.State, k.Next = "unreadable", "creel discard "+quote(m.Name)
+		case slices.Contains(live, m.Name):
+			k.State = "running"
+		}
+		list = append(list, k)
 	}
 	return list, nil
 }

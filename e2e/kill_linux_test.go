@@ -140,7 +140,9 @@ func (k *killer) round(i int, victim, what string, moment time.Duration) {
 				ended = true
 			default:
 				seen = seen || argvBegins(name) > 0
-				held = held || inNamespaces(namespacesOf(descendants(cmd.Process.Pid))) != ""
+				now := namespacesOf(descendants(cmd.Process.Pid))
+				held = held || inNamespaces(now) != ""
+				now.close()
 			}
 		}
 		if !seen || !held {
@@ -179,7 +181,8 @@ func (k *killer) round(i int, victim, what string, moment time.Duration) {
 
 	time.Sleep(moment)
 	known := descendants(cmd.Process.Pid)
-	spaces := namespacesOf(known)
+	held := namespacesOf(known)
+	defer held.close()
 	target := process{pid: cmd.Process.Pid}
 	switch {
 	case victim == "init" && len(known) > 0:
@@ -211,7 +214,7 @@ func (k *killer) round(i int, victim, what string, moment time.Duration) {
 		if n := argvBegins(name); n > 0 {
 			return fmt.Sprintf("%d processes of the agent live", n)
 		}
-		return inNamespaces(spaces)
+		return inNamespaces(held)
 	}
 	for wrong := left(); wrong != ""; wrong = left() {
 		if time.Since(killed) > bound {
@@ -251,27 +254,42 @@ func (k *killer) round(i int, victim, what string, moment time.Duration) {
 	}
 }
 
-// namespacesOf reads the namespaces of the first process that can be read: init's,
-// or for an ordinary user the agent's.
-func namespacesOf(list []process) map[string]bool {
-	spaces := map[string]bool{}
+// spaces are namespaces that are held open: the number of one that is gone is
+// given to another sandbox of the machine.
+type spaces map[string]*os.File
+
+func (s spaces) close() {
+	for _, f := range s {
+		_ = f.Close()
+	}
+}
+
+// namespacesOf opens the namespaces of the processes that can be read.
+func namespacesOf(list []process) spaces {
+	all := spaces{}
 	for _, p := range list {
 		for _, kind := range []string{"user", "mnt", "pid", "net"} {
-			ours, err := os.Readlink("/proc/self/ns/" + kind)
-			theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", p.pid, kind))
-			if err == nil && err2 == nil && ours != theirs {
-				spaces[theirs] = true
+			f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", p.pid, kind))
+			if err != nil {
+				continue
 			}
+			ours, err := os.Readlink("/proc/self/ns/" + kind)
+			theirs, err2 := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+			if err != nil || err2 != nil || ours == theirs || all[theirs] != nil {
+				_ = f.Close()
+				continue
+			}
+			all[theirs] = f
 		}
 	}
-	return spaces
+	return all
 }
 
 // inNamespaces names a process that lives in one of them, or "".
-func inNamespaces(spaces map[string]bool) string {
+func inNamespaces(all spaces) string {
 	links, _ := filepath.Glob("/proc/[0-9]*/ns/*")
 	for _, l := range links {
-		if to, err := os.Readlink(l); err == nil && spaces[to] {
+		if to, err := os.Readlink(l); err == nil && all[to] != nil {
 			pid, _ := strconv.Atoi(strings.Split(l, "/")[2])
 			if start, state := statOf(pid); start != "" && state != "Z" && state != "X" {
 				return fmt.Sprintf("process %d holds the namespace %s", pid, to)

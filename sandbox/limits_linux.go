@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -120,7 +121,7 @@ func shareOut(mounts []spec.Mount, total int64) {
 // hostWrite names a folder of the host that the agent may write; "" is none.
 func hostWrite(mounts []spec.Mount) string {
 	for _, m := range mounts {
-		if m.Kind == spec.MountBind && m.Write && !m.Device && !m.File {
+		if ofHost(m) && m.Write && !m.Device && !m.File {
 			return m.Target
 		}
 	}
@@ -261,7 +262,7 @@ func (s *Sandbox) Limits() ([]Limit, error) {
 		l.cpu(in(cgroup.CPU), now, group),
 		l.pids(in(cgroup.PIDs), now, group, rl(unix.RLIMIT_NPROC)),
 		l.openFiles(rl(unix.RLIMIT_NOFILE)),
-		l.disk(s.Plan.Mounts, rl(unix.RLIMIT_FSIZE)),
+		l.disk(pid, s.Plan.Mounts, rl(unix.RLIMIT_FSIZE)),
 		oomOrder(pid),
 	}, nil
 }
@@ -331,11 +332,17 @@ func (l *limits) openFiles(most uint64) Limit {
 		Detail: fmt.Sprintf("at most %d for each process", most)}
 }
 
-func (l *limits) disk(mounts []spec.Mount, file uint64) Limit {
-	r := Limit{Name: "disk", Held: true, Want: "a limit on all that it writes", Detail: "its own folders: a share of the memory each"}
+func (l *limits) disk(pid int, mounts []spec.Mount, file uint64) Limit {
+	r := Limit{Name: "disk", Want: "a limit on all that it writes"}
+	total, err := ownSize(pid, mounts)
+	if err != nil {
+		r.Absent, r.Detail = true, err.Error()
+		return r
+	}
+	r.Held, r.Detail = true, fmt.Sprintf("at most %s in its own folders together", Size((total+1<<20-1)&^(1<<20-1)))
 	if l.want.Disk > 0 {
-		r.Held = file <= uint64(l.want.Disk)
-		r.Detail = fmt.Sprintf("at most %s in its own folders together, and in any single file", Size(l.want.Disk))
+		r.Held = total <= l.want.Disk && file <= uint64(l.want.Disk)
+		r.Detail += fmt.Sprintf(", %s in any single file", Size(int64(min(file, math.MaxInt64))))
 	}
 	if hostWrite(mounts) != "" {
 		r.Held = false
@@ -343,6 +350,44 @@ func (l *limits) disk(mounts []spec.Mount, file uint64) Limit {
 		r.Fix = "creel run --workspace DIR:ro …, or a quota of the file system"
 	}
 	return r
+}
+
+// ownSize adds up the sizes that the kernel gives the sandbox's own folders.
+func ownSize(pid int, mounts []spec.Mount) (int64, error) {
+	live, err := ReadMounts(pid)
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	for _, m := range mounts {
+		if m.Kind != spec.MountTmpfs || m.Size == "" {
+			continue
+		}
+		size := int64(-1)
+		for _, at := range live { // the last one at a path is the one that is seen
+			if at.Path == m.Target {
+				size = tmpfsSize(at)
+			}
+		}
+		if size < 0 {
+			return 0, fmt.Errorf("%s has no size", m.Target)
+		}
+		total += size
+	}
+	return total, nil
+}
+
+// tmpfsSize reads "size=…k"; -1 if there is none.
+func tmpfsSize(m MountPoint) int64 {
+	for _, o := range strings.Split(m.Super, ",") {
+		if text, ok := strings.CutPrefix(o, "size="); ok && m.Type == "tmpfs" {
+			n, err := strconv.ParseInt(strings.TrimSuffix(text, "k"), 10, 64)
+			if err == nil && strings.HasSuffix(text, "k") {
+				return n << 10
+			}
+		}
+	}
+	return -1
 }
 
 // oomOrder: the kernel's choice when the machine is out of memory.
