@@ -77,6 +77,9 @@ func TestSelftest(t *testing.T) {
 		if left, _ := os.ReadDir(open); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
+		if all := creelCmd(t, "ls", "--all").want(t, 0); strings.Contains(all.stdout, "selftest") {
+			t.Errorf("left behind: %s", all.stdout)
+		}
 		text := finish(t, exec.Command(creel, "selftest"))
 		text.out(t, "LAYER", "VERDICT", "EVIDENCE", "death", "attempts from inside were refused")
 	})

@@ -22,6 +22,7 @@ const deathTime = time.Second
 
 // held is what the part that holds a second sandbox is told.
 type held struct {
+	Name      string `json:"name"`
 	Policy    string `json:"policy"`
 	Found     bool   `json:"found"`
 	Workspace string `json:"workspace"`
@@ -36,7 +37,7 @@ func hold(args []string) error {
 		return err
 	}
 	_, err := supervisor.Run(context.Background(), supervisor.Options{
-		Command: []string{h.Program, role, "wait"}, Policy: h.Policy, PolicyFound: h.Found, Workspace: h.Workspace, Audit: h.Audit, Program: h.Program,
+		Command: []string{h.Program, role, "wait"}, Name: h.Name, Policy: h.Policy, PolicyFound: h.Found, Workspace: h.Workspace, Audit: h.Audit, Program: h.Program,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 	return err

@@ -57,6 +57,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, fault.Wrap(err, "prepare self-test", fault.General)
 	}
 	defer t.Close()
+	// First the one that is killed: what it leaves the next start collects.
+	end := t.kill(ctx)
 	results, posture, err := t.attack(ctx)
 	if err != nil {
 		return nil, err
@@ -66,7 +68,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	t.judgePosture(all, posture)
 	t.judgeOutside(all)
 	t.judgeLog(all)
-	t.judgeDeath(ctx, all)
+	t.judgeDeath(all, end)
 
 	r := &Report{OK: true, Policy: o.Policy, User: fmt.Sprintf("uid %d", os.Geteuid()), Millis: time.Since(begin).Milliseconds(), Version: 1}
 	if r.Policy == "" {
@@ -321,19 +323,41 @@ func (t *test) judgeLog(all *verdicts) {
 	all.of("audit").add(Enforced, fmt.Sprintf("%d events, %d of them denials; the chain is whole", len(t.events), denied))
 }
 
-// judgeDeath kills a second sandbox's supervisor.
-func (t *test) judgeDeath(ctx context.Context, all *verdicts) {
+// ended is how the sandbox ended whose supervisor was killed.
+type ended struct {
+	name string
+	took time.Duration
+	err  error
+}
+
+// kill starts a sandbox and kills its supervisor.
+func (t *test) kill(ctx context.Context) ended {
+	e := ended{name: "selftest-" + strings.ToLower(rand.Text()[:8])}
+	ws := filepath.Join(t.folder, "killed")
+	if e.err = os.Mkdir(ws, 0o700); e.err == nil {
+		e.took, e.err = death(ctx, held{Name: e.name, Policy: t.o.Policy, Found: t.o.PolicyFound, Workspace: ws, Audit: filepath.Join(t.folder, "killed.jsonl"), Program: t.program})
+	}
+	return e
+}
+
+// judgeDeath: nobody outlived the supervisor, and the start after it collected
+// what it left.
+func (t *test) judgeDeath(all *verdicts, e ended) {
 	v := all.of("death")
 	v.Attempts = 1
-	ws := filepath.Join(t.folder, "second")
-	err := os.Mkdir(ws, 0o700)
-	var took time.Duration
-	if err == nil {
-		took, err = death(ctx, held{Policy: t.o.Policy, Found: t.o.PolicyFound, Workspace: ws, Audit: filepath.Join(t.folder, "second.jsonl"), Program: t.program})
+	if e.err != nil {
+		v.add(Broken, e.err.Error())
+		return
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	v.add(Enforced, fmt.Sprintf("killed a supervisor: the last process inside was gone after %s", e.took.Round(100*time.Microsecond)))
+	dir, err := api.RuntimeDir()
+	if err != nil {
 		v.add(Broken, err.Error())
 		return
 	}
-	v.add(Enforced, fmt.Sprintf("killed the supervisor: the last process inside was gone after %s", took.Round(100*time.Microsecond)))
+	if _, err := os.Lstat(filepath.Join(dir, e.name)); !errors.Is(err, os.ErrNotExist) {
+		v.add(Degraded, fmt.Sprintf("the next start did not collect %s %v", filepath.Join(dir, e.name), err))
+		return
+	}
+	v.add(Enforced, "the next start collected what it left")
 }
