@@ -67,7 +67,7 @@ deps: ## write cmd/creel/deps.txt, the list of modules in the binary
 	@./tools/deps > cmd/creel/deps.txt
 
 .PHONY: attacks
-attacks: stage ## try every line of the attack catalogue and print the results (ARGS=-json)
+attacks: ## try every line of the attack catalogue and print the results (ARGS=-json)
 	@$(GO) run ./internal/attacks $(ARGS)
 
 .PHONY: kill-test
