@@ -10,5 +10,7 @@
 // what a test asks for over its standard streams, and speaks raw bytes.
 //
 // Tests are named after what they show; those of the attack catalogue are
-// escape_<ID>, subtests of TestEscape….
+// escape_<ID>, subtests of TestEscape…, through live.escape, which asserts what
+// every line needs and tells `make attacks` the ways in that were tried. Those
+// that are about names and addresses run in a world of their own (inWorld).
 package e2e
