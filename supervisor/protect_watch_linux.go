@@ -16,7 +16,7 @@ import (
 // start; it is judged at the end. An agent that runs for weeks has an end far
 // away. Where watches are used up, the end is soon enough.
 func (s *supervisor) watchAbsent(ctx context.Context) error {
-	if s.watched == nil {
+	if s.watched == nil || !settled(ctx) {
 		return nil
 	}
 	w, err := fsnotify.NewWatcher()

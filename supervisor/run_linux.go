@@ -301,14 +301,6 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	}
 	start("serve control socket", func(ctx context.Context) error { return api.Serve(ctx, socket, s) })
 	start("watch policy", s.watch)
-	start("collect leftovers", func(context.Context) error {
-		if err := api.Left(collect); err != nil {
-			s.o.Notice("left by a sandbox that was killed: " + err.Error())
-		}
-		s.box.SweepGroups()
-		return nil
-	})
-
 	if err := s.recordStart(); err != nil {
 		return fault.Internal, err
 	}
@@ -328,6 +320,13 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		_ = s.recordExit(code, err.Error())
 		return code, err
 	}
+	start("collect leftovers", func(context.Context) error {
+		if err := api.Left(collect); err != nil {
+			s.o.Notice("left by a sandbox that was killed: " + err.Error())
+		}
+		s.box.SweepGroups()
+		return nil
+	})
 	exit, err := s.relay(inner, caught)
 	code := exit.Code()
 	select {

@@ -18,9 +18,25 @@ import (
 // several steps, and half a policy is a faulty one.
 const settle = 30 * time.Millisecond
 
+// settled waits until the start is over, and reports whether the sandbox still
+// runs. What is watched through inotify is looked at then, and watched from then
+// on: closing an inotify descriptor waits 10 ms in the kernel, even at exit, and
+// most commands are over before anything changes.
+func settled(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(200 * time.Millisecond):
+		return true
+	}
+}
+
 // watch reloads the policy whenever its file is saved. The folder is watched,
 // because editors replace files.
 func (s *supervisor) watch(ctx context.Context) error {
+	if !settled(ctx) {
+		return nil
+	}
 	for ctx.Err() == nil {
 		if err := s.watchOne(ctx); err != nil {
 			return err

@@ -103,7 +103,7 @@ func (b *batch) listeners() []opened {
 		if l.v6 {
 			af, loop = unix.AF_INET6, netip.IPv6Loopback()
 		}
-		fd := b.get(unix.SYS_SOCKET, af, l.typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		fd := b.get(unix.SYS_SOCKET, af, l.typ|unix.SOCK_CLOEXEC, 0)
 		if l.v6 {
 			b.add(unix.SYS_SETSOCKOPT, fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, []byte{1, 1, 1, 1}, 4)
 		}
