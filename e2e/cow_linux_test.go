@@ -34,6 +34,7 @@ func TestCopyOnWrite(t *testing.T) {
 		d.out(t, "M  change", "D  gone", "D  dir/in", "A  dir/out", "A  made", "M  .git/config  [protected:", "A  link -> /etc/passwd  [protected:")
 		creelCmd(t, "diff", b.name, "change").want(t, 0).out(t, "+three", "workspace/change")
 		creelCmd(t, "diff", b.name, filepath.Join(ws, "change")).want(t, 0).out(t, "+three")
+		creelCmd(t, "ls", "--all").want(t, 0).out(t, b.name, "undecided", "creel diff "+b.name)
 		creelCmd(t, "diff", "--json", b.name).want(t, 0).out(t, `"path": "change"`, `"kind": "modified"`)
 		creelCmd(t, "diff", b.name, "keep").want(t, 1)
 		creelCmd(t, "diff", b.name, "../x").want(t, 2)
