@@ -41,6 +41,9 @@ was changed in the workspace meanwhile), refused (it is never applied).`,
 	return cmd
 }
 
+// maxShownText bounds the content in one JSON document, bytes.
+const maxShownText = 64 << 20
+
 // changeText is a change with its content, as JSON shows it.
 type changeText struct {
 	cow.Change
@@ -60,15 +63,24 @@ func runDiff(name string, paths []string, patch, asJSON bool, streams IO) error 
 		return fault.Wrap(err, "show changes", fault.General)
 	}
 	patch = patch || len(paths) > 0
-	shown := []changeText{} // never null in JSON
+	shown, size := []changeText{}, 0 // never null in JSON
 	for _, c := range all {
 		if !c.Below(paths) {
 			continue
 		}
 		t := changeText{Change: c}
+		if !asJSON {
+			line(streams.Out, "%s", changeLine(c))
+		}
 		if patch {
 			if t.Text, err = l.Text(c); err != nil {
 				t.Text = "cannot be read: " + err.Error() + "\n"
+			}
+			if !asJSON {
+				writeText(streams.Out, t.Text)
+				t.Text = ""
+			} else if size += len(t.Text); size > maxShownText {
+				t.Text = "not shown: more than is shown at once, name the path\n"
 			}
 		}
 		shown = append(shown, t)
@@ -82,10 +94,6 @@ func runDiff(name string, paths []string, patch, asJSON bool, streams IO) error 
 		}
 		fmt.Fprintln(streams.Err, "nothing was changed")
 		return nil
-	}
-	for _, c := range shown {
-		line(streams.Out, "%s", changeLine(c.Change))
-		writeText(streams.Out, c.Text)
 	}
 	if patch {
 		return nil
@@ -122,6 +130,9 @@ func changeLine(c cow.Change) string {
 		}
 	} else if c.After != nil && c.After.Type == cow.File && c.After.Mode&0o111 != 0 {
 		s += "  (executable)"
+	}
+	if c.After != nil && c.After.Size >= 1<<20 {
+		s += "  (" + shownSize(c.After.Size) + ")"
 	}
 	for _, mark := range []struct{ name, why string }{{"protected", c.Protected}, {"conflict", c.Conflict}, {"refused", c.Refused}} {
 		if mark.why != "" {
@@ -285,7 +296,7 @@ PATH. The sandbox must have ended.`,
 func runDiscard(name string, paths []string, asJSON bool, streams IO) error {
 	const op = "discard changes"
 	l, err := openLayer(name)
-	if err != nil {
+	if err != nil && (l == nil || len(paths) > 0) {
 		return err
 	}
 	if paths, err = cleanPaths(l, paths); err != nil {
@@ -338,7 +349,7 @@ func openLayer(name string) (*cow.Layer, error) {
 		return nil, fault.UsageError(op, "there are no undecided changes of "+name, hints...)
 	}
 	if err != nil {
-		return nil, fault.Wrap(err, op, fault.General, "creel discard "+name)
+		return l, fault.Wrap(err, op, fault.General, "creel discard "+name)
 	}
 	return l, nil
 }

@@ -92,11 +92,12 @@ func TestChanges(t *testing.T) {
 		"deleted":                     {upper: map[string]string{"gone": "whiteout", "dir": "whiteout"}, want: []string{"deleted dir", "deleted gone"}},
 		"whiteout of nothing":         {upper: map[string]string{"never": "whiteout"}},
 		"opaque":                      {upper: map[string]string{"dir/": "opaque", "dir/a": "a", "dir/c": "c"}, want: []string{"deleted dir/b", "added dir/c"}},
-		"link":                        {upper: map[string]string{"link": "-> change", "new": "-> ../../etc/passwd", "abs": "-> /etc"}, want: []string{"added abs protected", "modified link", "added new protected"}},
+		"link":                        {upper: map[string]string{"link": "-> change", "new": "-> ../../etc/passwd", "abs": "-> /etc", "d": "-> .", "e": "-> d/../x", "deep/ok": "-> ../keep"}, want: []string{"added abs protected", "added d", "added deep", "added deep/ok", "added e protected", "modified link", "added new protected"}},
 		"types":                       {upper: map[string]string{"was-dir": "now a file", "was-file/x": "y"}, want: []string{"modified was-dir", "modified was-file", "added was-file/x"}},
 		"special":                     {upper: map[string]string{"p": "pipe"}, want: []string{"added p refused"}},
 		"protected":                   {upper: map[string]string{".git/config": "evil", ".git/HEAD": "h", "sub/.envrc": "x", ".GIT/hooks/x": "x"}, want: []string{"added .GIT", "added .GIT/hooks protected", "added .GIT/hooks/x protected", "added .git/HEAD", "modified .git/config protected", "added sub", "added sub/.envrc protected"}},
 		"removed repository":          {upper: map[string]string{".git": "whiteout"}, want: []string{"deleted .git protected"}},
+		"folder is a file now":        {upper: map[string]string{"was-dir": "f"}, do: func(_, ws string) error { return os.WriteFile(ws+"/was-dir/y", nil, 0o644) }, want: []string{"modified was-dir conflict"}},
 		"moved":                       {upper: map[string]string{"moved": "whiteout", "to": "content of it"}, want: []string{"deleted moved", "added to from moved"}},
 		"mode":                        {upper: map[string]string{"mode": "m"}, do: func(upper, _ string) error { return os.Chmod(upper+"/mode", 0o755) }, want: []string{"mode mode"}},
 		"changed on the host":         {upper: map[string]string{"change": "new"}, do: func(_, ws string) error { return os.WriteFile(ws+"/change", []byte("host"), 0o644) }, want: []string{"modified change conflict"}},
@@ -314,6 +315,9 @@ func TestLayers(t *testing.T) {
 	}
 	if l, had, err = Take(state, "one", ws, nil); err != nil || !had {
 		t.Fatal(err, had)
+	}
+	if err := os.Mkdir(filepath.Join(Base(state), "half-made"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	if all, err := List(state); err != nil || len(all) != 1 || all[0].Workspace != ws {
 		t.Error(all, err)

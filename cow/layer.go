@@ -41,15 +41,17 @@ var ErrRunning = errors.New("its sandbox is running")
 // Base is where layers lie below a state folder.
 func Base(state string) string { return filepath.Join(state, "cow") }
 
-// Read opens a layer for reading. Its absence is fs.ErrNotExist.
+// Read opens a layer for reading. Its absence is fs.ErrNotExist; with any other
+// error it can still be removed.
 func Read(state, name string) (*Layer, error) {
 	l := &Layer{folder: filepath.Join(Base(state), name)}
+	l.Name = name
 	b, err := os.ReadFile(filepath.Join(l.folder, metaName))
 	if err == nil {
 		err = json.Unmarshal(b, &l.Meta)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open layer %s: %w", name, err)
+		return l, fmt.Errorf("open layer %s: %w", name, err)
 	}
 	return l, nil
 }
@@ -69,6 +71,9 @@ func List(state string) ([]Meta, error) {
 	var all []Meta
 	for _, e := range entries {
 		l, err := Read(state, e.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a sandbox that did not start
+		}
 		if err != nil {
 			all = append(all, Meta{Name: e.Name()})
 			continue

@@ -341,7 +341,7 @@ func list(root int, rel string) ([]string, error) {
 func (w *walk) judge(c *Change) {
 	if e, _, ok := protected.Match(c.Path); ok && !(e.Path == ".git" && c.typeIs(Folder)) {
 		c.Protected = "host tools run or trust it: " + e.Why
-	} else if c.Kind == Deleted && holdsProtected(c.Path) {
+	} else if c.removesFolder() && holdsProtected(c.Path) {
 		c.Protected = "host tools run or trust what lies in it"
 	} else if c.After != nil && c.After.Type == Link && leaves(c.Path, c.After.Target) {
 		c.Protected = "the link leads out of the workspace"
@@ -360,11 +360,16 @@ func (w *walk) judge(c *Change) {
 	case c.Kind == Mode && c.typeIs(Folder):
 	case w.younger(c.Path, st):
 		c.Conflict = "it was changed in the workspace meanwhile"
-	case c.Kind == Deleted && c.Before.Type == Folder:
+	case c.removesFolder():
 		if young, err := w.youngBelow(c.Path, 0); err != nil || young {
 			c.Conflict = "something in it was changed in the workspace meanwhile"
 		}
 	}
+}
+
+// removesFolder: the workspace has a folder that goes, with all that is in it.
+func (c *Change) removesFolder() bool {
+	return c.Before != nil && c.Before.Type == Folder && (c.After == nil || c.After.Type != Folder)
 }
 
 func (w *walk) madeAbove(rel string) bool {
@@ -433,8 +438,17 @@ func leaves(rel, target string) bool {
 	if path.IsAbs(target) || target == "" {
 		return true
 	}
+	// ".." behind a name may lead anywhere, because the name may be a link.
+	rest := target
+	for rest == ".." || strings.HasPrefix(rest, "../") || strings.HasPrefix(rest, "./") {
+		_, rest, _ = strings.Cut(rest, "/")
+		rest = strings.TrimLeft(rest, "/")
+	}
+	if slices.Contains(strings.Split(rest, "/"), "..") {
+		return true
+	}
 	to := path.Join(path.Dir(rel), target)
-	return to == ".." || strings.HasPrefix(to, "../") || strings.HasPrefix(path.Dir(rel)+"/"+target, "../")
+	return to == ".." || strings.HasPrefix(to, "../")
 }
 
 // renames finds added files whose content a deleted one had.
