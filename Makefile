@@ -40,7 +40,7 @@ agents: ## install OpenClaw, Claude Code, Codex, OpenCode and Gemini CLI into .t
 	@echo 'creel run --agent NAME --agent-root .tools/agents -- …   (bin/creel agent list --agent-root .tools/agents)'
 
 .PHONY: test-agents
-test-agents: stage agents ## let each of the five agents do a task in a sandbox, as root and as a user
+test-agents: agents ## let each of the five agents do a task in a sandbox, as root and as a user
 	@./tools/prepare tests
 	CREEL_AGENTS=$(CURDIR)/.tools/agents $(GO) test -count=1 -tags agents -timeout 30m -run '^TestAgent' ./e2e
 
