@@ -40,7 +40,7 @@ func TestSelftest(t *testing.T) {
 			for _, l := range got.Layers {
 				attempts += l.Attempts
 				weak = weak || l.State != "enforced"
-				if l.State != "enforced" && l.Layer != "resources" {
+				if l.State != "enforced" && (l.Layer != "resources" || os.Geteuid() == 0) { // an ordinary user has no control groups here
 					t.Errorf("%v: %s is %s: %v", args, l.Layer, l.State, l.Evidence)
 				}
 				if len(l.Evidence) == 0 {

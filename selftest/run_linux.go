@@ -193,7 +193,9 @@ func (t *test) attack(ctx context.Context) ([]probe.Result, api.Posture, error) 
 	}()
 	result, err := supervisor.Run(ctx, supervisor.Options{
 		Command: []string{t.program, role, "inside", string(text)}, Name: name, Policy: t.o.Policy, PolicyFound: t.o.PolicyFound,
-		Workspace: t.workspace, Audit: t.audit, Program: t.program,
+		// Read-only: how much a folder of the host takes is that file system's to limit,
+		// and would keep every host from a clean verdict.
+		Workspace: t.workspace, ReadOnly: true, Audit: t.audit, Program: t.program,
 		Secrets: []string{"SELFTEST=env:CREEL_SELFTEST@" + secretHost},
 		Getenv: func(key string) (string, bool) {
 			if key == "CREEL_SELFTEST" {
