@@ -215,7 +215,7 @@ func Names() ([]string, error) {
 // than Creel's own lock and socket, while nobody else can claim it; what it does
 // not remove stays.
 func Left(clean func(dir string) error) error {
-	_, failed := Names() // removes those that hold no more
+	live, failed := Names() // removes those that hold no more
 	for _, root := range runtimeDirs() {
 		entries, err := listRoot(root)
 		if err != nil {
@@ -223,8 +223,8 @@ func Left(clean func(dir string) error) error {
 		}
 		for _, e := range entries {
 			dir := filepath.Join(root, e.Name())
-			if !e.IsDir() || CheckName(e.Name()) != nil || !leftover(dir) {
-				continue
+			if !e.IsDir() || CheckName(e.Name()) != nil || slices.Contains(live, e.Name()) || !leftover(dir) {
+				continue // a claim on one that lives would wait for it
 			}
 			lock, err := claim(dir)
 			if err != nil {

@@ -171,4 +171,7 @@ func clone(flags, stack, arg uintptr) (r uintptr)
 func initStart()
 func initEnd()
 
+// Called, or read, by the assembler alone.
+var _, _, _ = childMain, initStart, initEnd
+
 var initBounds [2]uintptr

@@ -221,15 +221,7 @@ func (c *child) failure() error {
 	return &CallError{f.what, f.subject, c.errno}
 }
 
-// do gives process 1 its next calls and waits until they are done.
-func (s *Stage) do(b *batch) error {
-	if err := s.ask(b, nil); err != nil {
-		return err
-	}
-	_, err := s.await(sayDone)
-	return err
-}
-
+// ask gives process 1 its next calls, with descriptors.
 func (s *Stage) ask(b *batch, fds []int) error {
 	if b.err != nil {
 		return b.err
