@@ -94,8 +94,8 @@ func (a *agentRun) do(t *testing.T) result {
 		{Run: "curl -sS https://allowed.test/page"},
 		{Fetch: "https://allowed.test/fetched"},
 		{Run: "curl -sS https://denied.test/secret"},
-		// In two parts: what the agent notes of this command must not be what is looked for.
-		{Run: "a=" + a.key[:3] + " b=" + a.key[3:12] + " c=KEY; cat /proc/[0-9]*/environ /run/creel/agent/* 2>/dev/null | grep -qa $a$b && echo $c-FOUND; grep -rqa $a$b ~ /tmp && echo $c-FOUND; echo searched"},
+		// Quick, because OpenClaw puts what lasts 10 s into the background. In two parts: what the agent notes of this command must not be what is looked for.
+		{Run: "a=" + a.key[:3] + " b=" + a.key[3:12] + " c=KEY; cat /proc/[0-9]*/environ /run/creel/agent/* 2>/dev/null | grep -qa $a$b && echo $c-FOUND; grep -rqa --include='*.json' --include='*.toml' $a$b ~ && echo $c-FOUND; echo searched"},
 		{Say: "All done, " + lastWord + "."},
 	}
 	if !a.fetch { // its tool asks the model's service to fetch
