@@ -209,7 +209,7 @@ func (p place) gitPaths() []string {
 		}
 	}
 	all = append(all, p.hooksPath(dir+"/config")...)
-	for _, name := range folders(p.root, dir+"/worktrees") {
+	for _, name := range folders(p.root, dir+"/worktrees", maxModules) {
 		all = append(all, dir+"/worktrees/"+name+"/config.worktree")
 	}
 	left := maxModules
@@ -224,23 +224,21 @@ func repository(dir string) []string {
 	return all
 }
 
-// looksBare reports whether git takes a folder itself for a repository.
+// looksBare reports whether git takes a folder itself for a repository: it has a
+// HEAD, and objects and refs or a file that tells where those are.
 func looksBare(names []name) bool {
-	found := 0
+	has := map[string]bool{}
 	for _, n := range names {
-		switch Fold(n.text) {
-		case "head", "objects", "refs":
-			found++
-		}
+		has[Fold(n.text)] = true
 	}
-	return found >= 3
+	return has["head"] && (has["commondir"] || has["objects"] && has["refs"])
 }
 
 // modules are the repositories of submodules, whose names may hold slashes, and
 // the files that tie their worktrees to them.
 func (p place) modules(dir string, left *int) []string {
 	var all []string
-	for _, name := range folders(p.root, dir) {
+	for _, name := range folders(p.root, dir, maxModules) {
 		if *left--; *left < 0 {
 			return all
 		}
@@ -276,14 +274,15 @@ func (p place) hooksPath(config string) []string {
 	return nil
 }
 
-func folders(root int, rel string) []string {
+// folders are those among the first max names in a folder, sorted.
+func folders(root int, rel string, max int) []string {
 	fd, err := beneath(root, rel, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil
 	}
 	dir := os.NewFile(uintptr(fd), rel)
 	defer dir.Close()
-	entries, err := dir.ReadDir(maxModules)
+	entries, err := dir.ReadDir(max)
 	if err != nil {
 		return nil
 	}

@@ -30,6 +30,9 @@ type Finding struct {
 	Why   string
 	Moved string // where it is now, below Root; empty: it was left
 	Err   error  // it should have been moved
+	// Around: not it was changed, as far as can be told, but the folder that git
+	// takes for a repository: it may have been renamed to where it is.
+	Around bool
 }
 
 // Report is what a sweep found. Unseen: the workspace has more than is looked at.
@@ -48,6 +51,8 @@ func (f Finding) Reason() string {
 		return "made while the sandbox ran, and could not be moved aside: " + f.Err.Error()
 	case f.Moved != "":
 		return "made while the sandbox ran, moved aside"
+	case f.Around:
+		return "its repository was changed while the sandbox ran"
 	}
 	return "changed while the sandbox ran"
 }
@@ -68,6 +73,8 @@ func (f Finding) String() string {
 		return fmt.Sprintf("%s was made while the sandbox ran and could not be moved aside (%v): look at it before you use the folder (%s)", f.Path, f.Err, f.Why)
 	case f.Moved != "":
 		return fmt.Sprintf("%s was made while the sandbox ran and is now %s (%s); look at it, then: mv %s %s", f.Path, f.Moved, f.Why, quote(f.Moved), quote(f.Path))
+	case f.Around:
+		return fmt.Sprintf("the repository of %s was changed while the sandbox ran: look at it before you use its folder (%s)", f.Path, f.Why)
 	}
 	return fmt.Sprintf("%s was changed while the sandbox ran: look at it before you use its folder (%s)", f.Path, f.Why)
 }
@@ -163,12 +170,19 @@ func (s *sweep) mayStay(rel string, e Entry, st unix.Stat_t) bool {
 	return false
 }
 
-// ofOurs: a submodule's or worktree's file, whose repository is looked at with
-// the workspace's own.
+// ofOurs: a submodule's or worktree's file, whose repository lies in the
+// workspace's own, is reached by no link and is looked at.
 func (s *sweep) ofOurs(rel string) bool {
 	to, ok := strings.CutPrefix(strings.TrimSpace(string(readSmall(s.root, rel))), "gitdir:")
 	dir := place{s.root, filepath.Clean(s.Root)}.inside(path.Dir(rel), strings.TrimSpace(to))
-	return ok && (strings.HasPrefix(dir, gitDir+"/modules/") || strings.HasPrefix(dir, gitDir+"/worktrees/"))
+	if !ok || !strings.HasPrefix(dir, gitDir+"/modules/") && !strings.HasPrefix(dir, gitDir+"/worktrees/") {
+		return false
+	}
+	if st, there := s.stat(dir); !there || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return false
+	}
+	s.repository(dir)
+	return true
 }
 
 // moveAside renames a path so that no tool takes it for what it was.
@@ -176,6 +190,7 @@ func (s *sweep) moveAside(rel string, e Entry) {
 	s.seen[rel] = true
 	f := Finding{Path: rel, Entry: e.Path, Why: e.Why}
 	f.Moved, f.Err = rename(s.root, rel)
+	s.seen[f.Moved] = true
 	s.report.Findings = append(s.report.Findings, f)
 }
 
@@ -208,6 +223,9 @@ func (s *sweep) walk(rel string) error {
 		return nil
 	}
 	names, err := list(s.root, rel, s.left+1)
+	if errors.Is(err, unix.EACCES) && s.makeReadable(rel) {
+		names, err = list(s.root, rel, s.left+1)
+	}
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
 		return nil // what we cannot enter, a tool of ours does not read either
 	}
@@ -237,9 +255,24 @@ func (s *sweep) walk(rel string) error {
 	return nil
 }
 
+// makeReadable gives the owner the right to list a folder that was changed, and
+// that he may enter: a tool finds by name what we could not see.
+func (s *sweep) makeReadable(rel string) bool {
+	st, ok := s.stat(rel)
+	if !ok || st.Mode&0o111 == 0 || !s.changed(st) {
+		return false
+	}
+	fd, err := beneath(s.root, rel, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), st.Mode&0o7777|0o400) == nil
+}
+
 // visit looks at one name; true: what lies below it needs no look.
 func (s *sweep) visit(rel string) bool {
-	if slices.Contains(s.Found.Here, rel) || s.seen[rel] || strings.Contains(path.Base(rel), Suffix) {
+	if slices.Contains(s.Found.Here, rel) || s.seen[rel] {
 		return true // it was mounted read-only, or is dealt with
 	}
 	e, nested, ok := Match(rel)
@@ -256,6 +289,9 @@ func (s *sweep) visit(rel string) bool {
 		return true // looked at by name
 	}
 	st, there := s.stat(rel)
+	if there && e.Path == gitDir && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		s.ofOurs(rel) // what it names may have changed alone
+	}
 	if !there || !s.changed(st) {
 		return false // what lies in it may have changed
 	}
@@ -277,6 +313,7 @@ func (s *sweep) visit(rel string) bool {
 
 // repository looks at what git would execute of a repository's folder.
 func (s *sweep) repository(dir string) {
+	at, _ := s.stat(dir)
 	for _, rel := range repository(dir) {
 		st, there := s.stat(rel)
 		if !there || s.seen[rel] || slices.Contains(s.Found.Here, rel) {
@@ -297,28 +334,46 @@ func (s *sweep) repository(dir string) {
 		if e.Path == gitDir+"/commondir" && path.Base(path.Dir(dir)) == "worktrees" && strings.TrimSpace(string(readSmall(s.root, rel))) == "../.." {
 			continue // as git writes it
 		}
-		if changed && !s.mayStay(rel, e, st) {
+		switch {
+		case !changed && !s.changed(at) || s.mayStay(rel, e, st):
+		case changed:
 			s.moveAside(rel, e)
+		default:
+			s.seen[rel] = true
+			s.report.Findings = append(s.report.Findings, Finding{Path: rel, Entry: e.Path, Why: e.Why, Around: true})
 		}
 	}
-	for _, name := range folders(s.root, dir+"/worktrees") {
+	for _, name := range s.folders(dir + "/worktrees") {
 		s.repository(dir + "/worktrees/" + name)
 	}
 	s.modules(dir+"/modules", 0)
 }
 
 func (s *sweep) modules(dir string, depth int) {
-	for _, name := range folders(s.root, dir) {
-		switch sub := dir + "/" + name; {
-		case depth > maxDepth:
+	for _, name := range s.folders(dir) {
+		sub := dir + "/" + name
+		if depth > maxDepth {
 			s.report.Unseen = true
 			return
-		case readSmall(s.root, sub+"/HEAD") != nil:
+		}
+		if _, there := s.stat(sub + "/HEAD"); there {
 			s.repository(sub)
-		default:
+		} else {
 			s.modules(sub, depth+1)
 		}
 	}
+}
+
+// folders are the folders in one, as far as the walk's bound goes.
+func (s *sweep) folders(rel string) []string {
+	if _, err := list(s.root, rel, 1); errors.Is(err, unix.EACCES) {
+		s.makeReadable(rel)
+	}
+	names := folders(s.root, rel, max(s.left, 0)+1)
+	if s.left -= len(names); s.left < 0 {
+		s.report.Unseen = true
+	}
+	return names
 }
 
 // topOf is the part of a path that is the entry itself.

@@ -90,24 +90,33 @@ func TestSweep(t *testing.T) {
 		"there before":     {before: map[string]string{".envrc": "x", "sub/.envrc": "x", "sub/.git/config": "[core]\nfsmonitor=x\n"}},
 		"new repository": {made: map[string]string{".git/HEAD": "x", ".git/config": "[core]\n\tbare = false\n[remote \"o\"]\n\turl = https://x.test/y\n",
 			".git/hooks/pre-commit.sample": "x", ".git/objects/aa/": ""}},
-		"new repository with hooks":  {made: map[string]string{".git/HEAD": "x", ".git/config": "[core]\n\tfsmonitor = x\n", ".git/hooks/pre-commit": "x"}, moved: []string{".git/config", ".git/hooks"}},
-		"repository elsewhere":       {made: map[string]string{".git": "gitdir: x\n", "x/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git"}},
-		"repository by link":         {made: map[string]string{".git": "-> x", "x/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git"}},
-		"common folder":              {before: map[string]string{".git/HEAD": "x", ".git/config": ""}, made: map[string]string{".git/commondir": "../x"}, moved: []string{".git/commondir"}},
-		"nested repository":          {made: map[string]string{"a/b/.git/HEAD": "x", "a/b/.git/config": "[filter \"x\"]\nclean=x\n", "a/b/.git/hooks/post-checkout": "x"}, moved: []string{"a/b/.git/config", "a/b/.git/hooks"}},
-		"hook in a nested one":       {before: map[string]string{"a/.git/hooks/x.sample": "x", "a/.git/config": ""}, made: map[string]string{"a/.git/hooks/pre-commit": "x"}, moved: []string{"a/.git/hooks"}},
-		"submodule":                  {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/modules/m/HEAD": "x", ".git/modules/m/config": "", "m/.git": "gitdir: ../.git/modules/m\n"}},
-		"a file for a repository":    {made: map[string]string{"m/.git": "gitdir: ../x\n"}, moved: []string{"m/.git"}},
-		"module":                     {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/modules/m/HEAD": "x", ".git/modules/m/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git/modules/m/config"}},
-		"other spelling":             {made: map[string]string{".CURSOR/mcp.json": "x", ".Envrc": "x"}, moved: []string{".CURSOR", ".Envrc"}},
-		"settings below the root":    {made: map[string]string{"sub/.vscode/tasks.json": "x", "sub/.envrc": "x"}, told: []string{"sub/.envrc", "sub/.vscode"}},
-		"changed below the root":     {before: map[string]string{"sub/.vscode/old": "x"}, made: map[string]string{"sub/.vscode/tasks.json": "x"}, told: []string{"sub/.vscode"}},
-		"a link is replaced":         {before: map[string]string{".vscode": "-> /etc", ".idea": "-> /etc"}, made: map[string]string{".vscode/tasks.json": "x"}, moved: []string{".vscode"}},
-		"replaced on the host":       {before: map[string]string{".git/HEAD": "x", ".git/config": ""}, made: map[string]string{".git/config": "[core]\nfsmonitor=x\n"}, told: []string{".git/config"}},
-		"bare repository":            {made: map[string]string{"sub/HEAD": "x", "sub/objects/": "", "sub/refs/": "", "sub/config": "[core]\nfsmonitor=x\n", "sub/hooks/x": "y"}, moved: []string{"sub/config", "sub/hooks"}},
-		"bare at the root":           {made: map[string]string{"HEAD": "x", "objects/": "", "refs/": "", "config": "[core]\nfsmonitor=x\n"}, moved: []string{"config"}},
-		"worktree":                   {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/worktrees/w/commondir": "../..\n", ".git/worktrees/w/HEAD": "x", "w/.git": "gitdir: ../.git/worktrees/w\n"}},
-		"worktree elsewhere":         {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/worktrees/w/commondir": "../../../x\n"}, moved: []string{".git/worktrees/w/commondir"}},
+		"new repository with hooks": {made: map[string]string{".git/HEAD": "x", ".git/config": "[core]\n\tfsmonitor = x\n", ".git/hooks/pre-commit": "x"}, moved: []string{".git/config", ".git/hooks"}},
+		"repository elsewhere":      {made: map[string]string{".git": "gitdir: x\n", "x/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git"}},
+		"repository by link":        {made: map[string]string{".git": "-> x", "x/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git"}},
+		"common folder":             {before: map[string]string{".git/HEAD": "x", ".git/config": ""}, made: map[string]string{".git/commondir": "../x"}, moved: []string{".git/commondir"}},
+		"nested repository":         {made: map[string]string{"a/b/.git/HEAD": "x", "a/b/.git/config": "[filter \"x\"]\nclean=x\n", "a/b/.git/hooks/post-checkout": "x"}, moved: []string{"a/b/.git/config", "a/b/.git/hooks"}},
+		"hook in a nested one":      {before: map[string]string{"a/.git/hooks/x.sample": "x", "a/.git/config": ""}, made: map[string]string{"a/.git/hooks/pre-commit": "x"}, moved: []string{"a/.git/hooks"}},
+		"submodule":                 {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/modules/m/HEAD": "x", ".git/modules/m/config": "", "m/.git": "gitdir: ../.git/modules/m\n"}},
+		"a file for a repository":   {made: map[string]string{"m/.git": "gitdir: ../x\n"}, moved: []string{"m/.git"}},
+		"module":                    {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/modules/m/HEAD": "x", ".git/modules/m/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git/modules/m/config"}},
+		"other spelling":            {made: map[string]string{".CURSOR/mcp.json": "x", ".Envrc": "x"}, moved: []string{".CURSOR", ".Envrc"}},
+		"settings below the root":   {made: map[string]string{"sub/.vscode/tasks.json": "x", "sub/.envrc": "x"}, told: []string{"sub/.envrc", "sub/.vscode"}},
+		"changed below the root":    {before: map[string]string{"sub/.vscode/old": "x"}, made: map[string]string{"sub/.vscode/tasks.json": "x"}, told: []string{"sub/.vscode"}},
+		"a link is replaced":        {before: map[string]string{".vscode": "-> /etc", ".idea": "-> /etc"}, made: map[string]string{".vscode/tasks.json": "x"}, moved: []string{".vscode"}},
+		"replaced on the host":      {before: map[string]string{".git/HEAD": "x", ".git/config": ""}, made: map[string]string{".git/config": "[core]\nfsmonitor=x\n"}, told: []string{".git/config"}},
+		"bare repository":           {made: map[string]string{"sub/HEAD": "x", "sub/objects/": "", "sub/refs/": "", "sub/config": "[core]\nfsmonitor=x\n", "sub/hooks/x": "y"}, moved: []string{"sub/config", "sub/hooks"}},
+		"bare at the root":          {made: map[string]string{"HEAD": "x", "objects/": "", "refs/": "", "config": "[core]\nfsmonitor=x\n"}, moved: []string{"config"}},
+		"worktree":                  {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/worktrees/w/commondir": "../..\n", ".git/worktrees/w/HEAD": "x", "w/.git": "gitdir: ../.git/worktrees/w\n"}},
+		"worktree elsewhere":        {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/worktrees/w/commondir": "../../../x\n"}, moved: []string{".git/worktrees/w/commondir"}},
+		"submodule below another": {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/modules/a/HEAD": "x", ".git/modules/a/b/HEAD": "x", ".git/modules/a/b/config": "[core]\nfsmonitor=y\n",
+			"m/.git": "gitdir: ../.git/modules/a/b\n"}, moved: []string{".git/modules/a/b/config"}},
+		"module with a link for HEAD": {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/modules/m/HEAD": "-> refs/heads/main", ".git/modules/m/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git/modules/m/config"}},
+		"module by link":              {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/modules/m": "-> ../../x", "x/config": "y", "m/.git": "gitdir: ../.git/modules/m\n"}, moved: []string{"m/.git"}},
+		"module that is nowhere":      {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{"m/.git": "gitdir: ../.git/modules/m\n"}, moved: []string{"m/.git"}},
+		"what an old file names": {before: map[string]string{".git/HEAD": "x", ".git/worktrees/w/HEAD": "x", ".git/worktrees/w/v/HEAD": "x", "m/.git": "gitdir: ../.git/worktrees/w/v\n"},
+			made: map[string]string{".git/worktrees/w/v/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git/worktrees/w/v/config"}},
+		"bare with a common folder":  {made: map[string]string{"sub/HEAD": "x", "sub/commondir": "../c", "c/objects/": "", "c/refs/": "", "c/config": "[core]\npager=x\n"}, moved: []string{"sub/commondir"}},
+		"a name like one moved":      {made: map[string]string{"x.by-agent/.git/config": "[core]\nfsmonitor=y\n"}, moved: []string{"x.by-agent/.git/config"}},
 		"rebase":                     {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/rebase-merge/git-rebase-todo": "exec sh\n"}, moved: []string{".git/rebase-merge"}},
 		"names are taken":            {before: map[string]string{".envrc.by-agent": "old"}, made: map[string]string{".envrc": "new"}, moved: []string{".envrc"}},
 		"hooks of an opened setting": {made: map[string]string{".git/HEAD": "x", ".git/hooks/pre-commit": "x", "n/.git/hooks/x": "x"}, open: []string{".git"}},
@@ -154,5 +163,63 @@ func TestSweep(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSweepRenamed: what was laid down in an earlier run becomes a repository by a
+// rename, which does not change the files in it.
+func TestSweepRenamed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before map[string]string
+		run    func(ws string) error
+		told   []string
+	}{
+		"repository": {before: map[string]string{"a/x/HEAD": "x", "a/x/config": "[core]\nfsmonitor=y\n"},
+			run: func(ws string) error { return os.Rename(ws+"/a/x", ws+"/a/.git") }, told: []string{"a/.git/config"}},
+		"bare": {before: map[string]string{"a/objects/": "", "a/refs/": "", "a/config": "[core]\nfsmonitor=y\n"},
+			run: func(ws string) error { return os.WriteFile(ws+"/a/HEAD", []byte("x"), 0o600) }, told: []string{"a/config"}},
+		"plain": {before: map[string]string{"a/x/HEAD": "x", "a/x/config": "[core]\nbare=false\n"},
+			run: func(ws string) error { return os.Rename(ws+"/a/x", ws+"/a/.git") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ws := t.TempDir()
+			tree(t, ws, tt.before)
+			found, err := Find(ws, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Millisecond)
+			w := Watch{Root: ws, Started: time.Now().Add(-10 * time.Millisecond), Found: found}
+			if err := tt.run(ws); err != nil {
+				t.Fatal(err)
+			}
+			r, err := w.Sweep()
+			var told []string
+			for _, f := range r.Findings {
+				if f.Moved == "" {
+					told = append(told, f.Path)
+				}
+			}
+			if err != nil || !slices.Equal(told, tt.told) {
+				t.Errorf("told %q %v, want %q", told, err, tt.told)
+			}
+		})
+	}
+}
+
+// TestSweepOfWhatCannotBeListed: a folder that can be entered and not listed hides
+// nothing. (Root lists it anyway.)
+func TestSweepOfWhatCannotBeListed(t *testing.T) {
+	ws := t.TempDir()
+	w := Watch{Root: ws, Started: time.Now().Add(-time.Second)}
+	tree(t, ws, map[string]string{"a/b/.git/HEAD": "x", "a/b/.git/config": "[core]\nfsmonitor=y\n"})
+	for _, dir := range []string{"a/b/.git", "a"} {
+		if err := os.Chmod(filepath.Join(ws, dir), 0o311); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := w.Sweep()
+	if err != nil || len(r.Findings) != 1 || r.Findings[0].Path != "a/b/.git/config" || r.Findings[0].Moved == "" {
+		t.Errorf("%+v %v", r, err)
 	}
 }
