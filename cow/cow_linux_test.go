@@ -79,23 +79,31 @@ func describe(all []Change) []string {
 }
 
 func TestChanges(t *testing.T) {
-	before := map[string]string{"keep": "k", "change": "old", "gone": "x", "dir/a": "a", "dir/b": "b", "link": "-> keep", "was-dir/x": "x", "was-file": "f", ".git/config": "c", "moved": "content of it", "mode": "m", "touched": "same"}
+	before := map[string]string{"keep": "k", "change": "old", "gone": "x", "dir/a": "a", "dir/b": "b", "link": "-> keep", "was-dir/x": "x", "was-file": "f", ".git/config": "[core]\nhooksPath = tools/hooks\n", "tools/hooks/pre-push": "x", "half/objects/": "", "half/refs/": "",
+		".git/modules/a/HEAD": "x", ".git/modules/a/config": "", ".git/modules/a/objects/": "", ".git/modules/a/refs/": "", "moved": "content of it", "mode": "m", "touched": "same"}
 	for name, tt := range map[string]struct {
 		upper map[string]string
 		do    func(upper, ws string) error
 		want  []string
 	}{
-		"nothing":                     {want: nil},
-		"touched alone":               {upper: map[string]string{"touched": "same", "dir/": ""}},
-		"content":                     {upper: map[string]string{"change": "new"}, want: []string{"modified change"}},
-		"added":                       {upper: map[string]string{"n/e/w": "x"}, want: []string{"added n", "added n/e", "added n/e/w"}},
-		"deleted":                     {upper: map[string]string{"gone": "whiteout", "dir": "whiteout"}, want: []string{"deleted dir", "deleted gone"}},
-		"whiteout of nothing":         {upper: map[string]string{"never": "whiteout"}},
-		"opaque":                      {upper: map[string]string{"dir/": "opaque", "dir/a": "a", "dir/c": "c"}, want: []string{"deleted dir/b", "added dir/c"}},
-		"link":                        {upper: map[string]string{"link": "-> change", "new": "-> ../../etc/passwd", "abs": "-> /etc", "d": "-> .", "e": "-> d/../x", "deep/ok": "-> ../keep"}, want: []string{"added abs protected", "added d", "added deep", "added deep/ok", "added e protected", "modified link", "added new protected"}},
-		"types":                       {upper: map[string]string{"was-dir": "now a file", "was-file/x": "y"}, want: []string{"modified was-dir", "modified was-file", "added was-file/x"}},
-		"special":                     {upper: map[string]string{"p": "pipe"}, want: []string{"added p refused"}},
-		"protected":                   {upper: map[string]string{".git/config": "evil", ".git/HEAD": "h", "sub/.envrc": "x", ".GIT/hooks/x": "x"}, want: []string{"added .GIT", "added .GIT/hooks protected", "added .GIT/hooks/x protected", "added .git/HEAD", "modified .git/config protected", "added sub", "added sub/.envrc protected"}},
+		"nothing":             {want: nil},
+		"touched alone":       {upper: map[string]string{"touched": "same", "dir/": ""}},
+		"content":             {upper: map[string]string{"change": "new"}, want: []string{"modified change"}},
+		"added":               {upper: map[string]string{"n/e/w": "x"}, want: []string{"added n", "added n/e", "added n/e/w"}},
+		"deleted":             {upper: map[string]string{"gone": "whiteout", "dir": "whiteout"}, want: []string{"deleted dir", "deleted gone"}},
+		"whiteout of nothing": {upper: map[string]string{"never": "whiteout"}},
+		"opaque":              {upper: map[string]string{"dir/": "opaque", "dir/a": "a", "dir/c": "c"}, want: []string{"deleted dir/b", "added dir/c"}},
+		"link":                {upper: map[string]string{"link": "-> change", "new": "-> ../../etc/passwd", "abs": "-> /etc", "d": "-> .", "e": "-> d/../x", "deep/ok": "-> ../keep"}, want: []string{"added abs protected", "added d", "added deep", "added deep/ok", "added e protected", "modified link", "added new protected"}},
+		"types":               {upper: map[string]string{"was-dir": "now a file", "was-file/x": "y"}, want: []string{"modified was-dir", "modified was-file", "added was-file/x"}},
+		"special":             {upper: map[string]string{"p": "pipe"}, want: []string{"added p refused"}},
+		"protected":           {upper: map[string]string{".git/config": "evil", ".git/HEAD": "h", "sub/.envrc": "x", ".GIT/hooks/x": "x"}, want: []string{"added .GIT", "added .GIT/hooks protected", "added .GIT/hooks/x protected", "added .git/HEAD", "modified .git/config protected", "added sub", "added sub/.envrc protected"}},
+		"a submodule's settings": {upper: map[string]string{".git/modules/m/HEAD": "x", ".git/modules/m/config": "evil", ".git/modules/m/objects/": "", ".git/modules/m/refs/": "", ".git/modules/m/x": "x"},
+			want: []string{"added .git/modules/m", "added .git/modules/m/HEAD protected", "added .git/modules/m/config protected", "added .git/modules/m/objects protected", "added .git/modules/m/refs protected", "added .git/modules/m/x"}},
+		"bare repository":             {upper: map[string]string{"sub/HEAD": "x", "sub/commondir": "../c", "c/config": "x"}, want: []string{"added c", "added c/config", "added sub", "added sub/HEAD protected", "added sub/commondir protected"}},
+		"becomes bare":                {upper: map[string]string{"half/HEAD": "x", "half/config": "x"}, want: []string{"added half/HEAD protected", "added half/config protected"}},
+		"changed module":              {upper: map[string]string{".git/modules/a/config": "evil", ".git/modules/a/HEAD": "other"}, want: []string{"modified .git/modules/a/HEAD", "modified .git/modules/a/config protected"}},
+		"folder of hooks":             {upper: map[string]string{"tools/hooks/pre-push": "evil", "tools/x": "x"}, want: []string{"modified tools/hooks/pre-push protected", "added tools/x"}},
+		"link to settings":            {upper: map[string]string{".config": "-> x"}, want: []string{"added .config protected"}},
 		"removed repository":          {upper: map[string]string{".git": "whiteout"}, want: []string{"deleted .git protected"}},
 		"folder is a file now":        {upper: map[string]string{"was-dir": "f"}, do: func(_, ws string) error { return os.WriteFile(ws+"/was-dir/y", nil, 0o644) }, want: []string{"modified was-dir conflict"}},
 		"moved":                       {upper: map[string]string{"moved": "whiteout", "to": "content of it"}, want: []string{"deleted moved", "added to from moved"}},

@@ -65,7 +65,12 @@ func (l *Layer) Changes() ([]Change, error) {
 }
 
 func (t *trees) changes() ([]Change, error) {
-	w := &walk{trees: t, made: map[string]bool{}}
+	w := &walk{trees: t, made: map[string]bool{}, named: map[string][]string{}}
+	found, err := protected.Find(t.layer.Workspace, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read layer %s: %w", t.layer.Name, err)
+	}
+	w.trusted = slices.DeleteFunc(append(found.Here, found.Absent...), func(p string) bool { _, _, ok := protected.Match(p); return ok })
 	if err := w.folder(".", true, false, 0); err != nil {
 		return nil, fmt.Errorf("read layer %s: %w", t.layer.Name, err)
 	}
@@ -80,7 +85,10 @@ func (t *trees) changes() ([]Change, error) {
 type walk struct {
 	*trees
 	made map[string]bool // folders that stand where the workspace has something else
-	all  []Change
+	// What the settings of the workspace's repository add to the list.
+	trusted []string
+	named   map[string][]string // names in folders of both sides
+	all     []Change
 }
 
 // folder compares a folder of the layer. below: the workspace has a folder there;
@@ -341,7 +349,11 @@ func list(root int, rel string) ([]string, error) {
 func (w *walk) judge(c *Change) {
 	if e, _, ok := protected.Match(c.Path); ok && !(e.Path == ".git" && c.typeIs(Folder)) {
 		c.Protected = "host tools run or trust it: " + e.Why
-	} else if c.removesFolder() && holdsProtected(c.Path) {
+	} else if e, ok := protected.InRepository(c.Path, w.names); ok && (c.Kind == Added || strings.HasPrefix(e.Path, ".git/")) {
+		c.Protected = "host tools run or trust it: " + e.Why
+	} else if slices.ContainsFunc(w.trusted, func(p string) bool { return c.Below([]string{p}) }) {
+		c.Protected = "host tools run or trust it: the repository's settings name it"
+	} else if (c.removesFolder() || c.After != nil && c.After.Type == Link) && (holdsProtected(c.Path) || slices.ContainsFunc(w.trusted, func(p string) bool { return strings.HasPrefix(p, c.Path+"/") })) {
 		c.Protected = "host tools run or trust what lies in it"
 	} else if c.After != nil && c.After.Type == Link && leaves(c.Path, c.After.Target) {
 		c.Protected = "the link leads out of the workspace"
@@ -370,6 +382,18 @@ func (w *walk) judge(c *Change) {
 // removesFolder: the workspace has a folder that goes, with all that is in it.
 func (c *Change) removesFolder() bool {
 	return c.Before != nil && c.Before.Type == Folder && (c.After == nil || c.After.Type != Folder)
+}
+
+// names are those in a folder, whichever side has them.
+func (w *walk) names(dir string) []string {
+	all, ok := w.named[dir]
+	if !ok {
+		upper, _ := list(w.upper, dir)
+		lower, _ := list(w.lower, dir)
+		all = append(upper, lower...)
+		w.named[dir] = all
+	}
+	return all
 }
 
 func (w *walk) madeAbove(rel string) bool {

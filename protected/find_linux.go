@@ -234,6 +234,37 @@ func looksBare(names []name) bool {
 	return has["head"] && (has["commondir"] || has["objects"] && has["refs"])
 }
 
+// InRepository tells whether a path is what git runs or trusts of a folder that it
+// takes itself for a repository, or what makes it one. names gives those in a folder.
+func InRepository(rel string, names func(dir string) []string) (Entry, bool) {
+	parts := strings.Split(rel, "/")
+	for i, part := range parts {
+		part = Fold(part)
+		if i == 0 && part == gitDir {
+			continue
+		}
+		makes := i == len(parts)-1 && (part == "head" || part == "objects" || part == "refs")
+		if makes && i > 0 && Fold(parts[i-1]) == gitDir {
+			return Entry{}, false // an ordinary repository's, whose other parts are on the list
+		}
+		if !makes && !slices.Contains(repository(""), part) {
+			continue
+		}
+		var all []name
+		for _, n := range names(path.Join(append([]string{"."}, parts[:i]...)...)) {
+			all = append(all, name{text: n})
+		}
+		if !looksBare(all) {
+			continue
+		}
+		if e, _, ok := Match(gitDir + "/" + part); ok {
+			return e, true
+		}
+		return Entry{Path: part, Why: "git takes its folder for a repository"}, true
+	}
+	return Entry{}, false
+}
+
 // modules are the repositories of submodules, whose names may hold slashes, and
 // the files that tie their worktrees to them.
 func (p place) modules(dir string, left *int) []string {

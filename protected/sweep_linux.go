@@ -134,6 +134,14 @@ func (s *sweep) absent(rel, link string) {
 		return
 	}
 	st, ok := s.stat(rel)
+	if _, linked := s.Found.Linked[rel]; !ok && !linked { // a link on the way is new, too
+		for dir := path.Dir(rel); dir != "."; dir = path.Dir(dir) {
+			if at, ok := s.stat(dir); ok && at.Mode&unix.S_IFMT == unix.S_IFLNK && !s.seen[dir] {
+				e, _, _ := Match(rel)
+				s.moveAside(dir, e)
+			}
+		}
+	}
 	if !ok || link != "" && st.Mode&unix.S_IFMT == unix.S_IFLNK && linkAt(s.root, rel) == link {
 		return
 	}

@@ -117,6 +117,7 @@ func TestSweep(t *testing.T) {
 			made: map[string]string{".git/worktrees/w/v/config": "[core]\nfsmonitor=y\n"}, moved: []string{".git/worktrees/w/v/config"}},
 		"bare with a common folder":  {made: map[string]string{"sub/HEAD": "x", "sub/commondir": "../c", "c/objects/": "", "c/refs/": "", "c/config": "[core]\npager=x\n"}, moved: []string{"sub/commondir"}},
 		"a name like one moved":      {made: map[string]string{"x.by-agent/.git/config": "[core]\nfsmonitor=y\n"}, moved: []string{"x.by-agent/.git/config"}},
+		"a link above settings":      {made: map[string]string{".config": "-> x", "x/fish/config.fish": "x"}, moved: []string{".config"}},
 		"rebase":                     {before: map[string]string{".git/HEAD": "x"}, made: map[string]string{".git/rebase-merge/git-rebase-todo": "exec sh\n"}, moved: []string{".git/rebase-merge"}},
 		"names are taken":            {before: map[string]string{".envrc.by-agent": "old"}, made: map[string]string{".envrc": "new"}, moved: []string{".envrc"}},
 		"hooks of an opened setting": {made: map[string]string{".git/HEAD": "x", ".git/hooks/pre-commit": "x", "n/.git/hooks/x": "x"}, open: []string{".git"}},
