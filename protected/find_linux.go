@@ -24,6 +24,7 @@ type Found struct {
 	// Shared: files that have other names (hard links), through which an agent
 	// could write what is mounted read-only.
 	Shared []string
+	Ino    uint64 // of the workspace's folder; device numbers change with a restart
 }
 
 // Bounds of what is read of a workspace before a start.
@@ -42,6 +43,11 @@ func Find(root string, open []string) (Found, error) {
 		return f, fmt.Errorf("look for protected files in %s: %w", root, err)
 	}
 	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return f, fmt.Errorf("look for protected files in %s: %w", root, err)
+	}
+	f.Ino = st.Ino
 	opened := func(rel string) bool {
 		return slices.ContainsFunc(open, func(word string) bool { return Opens(word, rel) })
 	}

@@ -98,6 +98,10 @@ func (w Watch) Sweep() (Report, error) {
 		return Report{}, fmt.Errorf("look for what the agent made in %s: %w", w.Root, err)
 	}
 	defer unix.Close(root)
+	var st unix.Stat_t
+	if err := unix.Fstat(root, &st); err != nil || w.Found.Ino != 0 && st.Ino != w.Found.Ino {
+		return Report{}, fmt.Errorf("look for what the agent made in %s: it is not the folder any more that the sandbox had", w.Root)
+	}
 	s := &sweep{Watch: w, root: root, left: maxNames, seen: map[string]bool{}}
 	for _, rel := range w.Found.Absent {
 		s.absent(rel, "")

@@ -224,3 +224,27 @@ func TestSweepOfWhatCannotBeListed(t *testing.T) {
 		t.Errorf("%+v %v", r, err)
 	}
 }
+
+// TestSweepOfAnotherFolder: a folder that was put in the workspace's place, by a
+// link above it, is not touched.
+func TestSweepOfAnotherFolder(t *testing.T) {
+	base := t.TempDir()
+	tree(t, base, map[string]string{"a/ws/": "", "other/ws/.envrc": "mine"})
+	found, err := Find(base+"/a/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := Watch{Root: base + "/a/ws", Started: time.Now().Add(-time.Minute), Found: found}
+	if err := os.Rename(base+"/a", base+"/b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("other", base+"/a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Sweep(); err == nil {
+		t.Error("swept another folder")
+	}
+	if _, err := os.Stat(base + "/other/ws/.envrc"); err != nil {
+		t.Error(err)
+	}
+}

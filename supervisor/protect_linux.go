@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -186,7 +185,7 @@ func (s *supervisor) catchUp() {
 			continue
 		}
 		var w promised
-		if err := json.NewDecoder(io.LimitReader(f, policy.MaxBytes)).Decode(&w); err == nil {
+		if err := json.NewDecoder(f).Decode(&w); err == nil {
 			w.ended()
 			report, err := w.Sweep()
 			if err != nil && !errors.Is(err, os.ErrNotExist) {

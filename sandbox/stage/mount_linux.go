@@ -294,7 +294,7 @@ func (b *batch) protect(s *spec.Spec) {
 		// The supervisor's /proc has the same entries; one of another type than
 		// expected fails the mount, and with it the start.
 		if fi, err := os.Lstat(p); err == nil && fi.IsDir() {
-			at := b.openAt(p, 8)
+			at := b.openAt(p, 10)
 			fs := b.fileSystem("tmpfs", []option{{"mode", "0555"}, {"size", "4k"}, {"nr_inodes", "2"}},
 				unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
 			b.add(unix.SYS_MOVE_MOUNT, fs, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
