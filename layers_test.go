@@ -89,7 +89,7 @@ var foreign = []struct {
 }{
 	{"github.com/google/nftables", []string{"kernel"}, "kernel probes; a test of sandbox/stage"},
 	{"github.com/landlock-lsm/go-landlock", []string{"sandbox/stage"}, "the agent's restrictions are the stage's"},
-	{"github.com/miekg/dns", []string{"egress/dns"}, "one parser of DNS messages"},
+	{"github.com/miekg/dns", []string{"egress/dns", "bench"}, "one parser of DNS messages; the benchmark is a client"},
 	{"go.yaml.in/yaml/v3", []string{"policy", "agents"}, "decoders of documents, strict"},
 	{"github.com/spf13/cobra", []string{"cli"}, "the command line is read in one place"},
 	{"github.com/spf13/pflag", []string{"cli"}, "the command line is read in one place"},

@@ -110,24 +110,29 @@ network_policies: {}
 		{"plain", []string{b.self, roleCall}},
 		{"creel", []string{b.creel, "run", "--quiet", "--policy", policy, "--workspace", w.work(), "--", b.self, roleCall}},
 	} {
-		for i, q := range []string{"median", "p99"} {
-			c.list = append(c.list, &contender{name: x.name + ", " + q, measure: func() (float64, error) {
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
-				defer cancel()
-				cmd := w.command(ctx, x.args...)
-				var errs strings.Builder
-				cmd.Stderr = &errs
-				out, err := cmd.Output()
-				if err != nil {
-					return 0, fmt.Errorf("%w: %s", err, lastLine([]byte(errs.String())))
-				}
-				f := strings.Fields(string(out))
-				if len(f) != 2 {
-					return 0, fmt.Errorf("no figures in %q", lastLine(out))
-				}
-				return strconv.ParseFloat(f[i], 64)
-			}})
-		}
+		b.quantiles(c, w, x.name, x.args...)
 	}
 	return c
+}
+
+// quantiles adds two contenders, median and p99, of a command that prints both.
+func (b *bench) quantiles(c *comparison, w who, name string, args ...string) {
+	for i, q := range []string{"median", "p99"} {
+		c.list = append(c.list, &contender{name: name + ", " + q, measure: func() (float64, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			cmd := w.command(ctx, args...)
+			var errs strings.Builder
+			cmd.Stderr = &errs
+			out, err := cmd.Output()
+			if err != nil {
+				return 0, fmt.Errorf("%w: %s", err, lastLine([]byte(errs.String())))
+			}
+			f := strings.Fields(string(out))
+			if len(f) != 2 {
+				return 0, fmt.Errorf("no figures in %q", lastLine(out))
+			}
+			return strconv.ParseFloat(f[i], 64)
+		}})
+	}
 }

@@ -17,12 +17,14 @@ func main() {
 			os.Exit(hold())
 		case roleCall:
 			os.Exit(callConnect())
+		case roleName:
+			os.Exit(askNames())
 		}
 	}
 	creel := flag.String("creel", "bin/creel", "the program to measure")
 	tools := flag.String("tools", ".tools", "folder with the peers from npm")
 	out := flag.String("out", "docs/BENCHMARKS.md", "file to write")
-	only := flag.String("only", "", "one figure (B2, B15), printed and not written to a file")
+	only := flag.String("only", "", "one figure (B1, B2, B8, B12, B15), printed and not written to a file")
 	rounds := flag.Int("rounds", 60, "rounds of the short figures")
 	flag.Parse()
 	if err := run(*creel, *tools, *out, *only, *rounds); err != nil {
@@ -52,6 +54,12 @@ func run(creel, tools, out, only string, rounds int) error {
 	c, stop := b.bulk()
 	c.run(9, 2*time.Minute)
 	stop()
+	c.print(os.Stdout)
+	done = append(done, c)
+
+	fmt.Println("B8 names …")
+	c = b.names()
+	c.run(9, 2*time.Minute)
 	c.print(os.Stdout)
 	done = append(done, c)
 
@@ -98,13 +106,22 @@ func (b *bench) one(id string) error {
 	for _, w := range people {
 		var c *comparison
 		switch id {
+		case "B1":
+			c = b.start(w)
+			c.run(60, 2*time.Minute)
+		case "B8":
+			c = b.names()
+			c.run(9, 2*time.Minute)
+		case "B12":
+			c = b.caller()
+			c.run(9, 2*time.Minute)
 		case "B2":
 			c = b.idle(w)
 		case "B15":
 			c = b.small(w)
 			c.run(4, time.Minute)
 		default:
-			return fmt.Errorf("-only %s: want B2 or B15", id)
+			return fmt.Errorf("-only %s: want B1, B2, B8, B12 or B15", id)
 		}
 		c.print(os.Stdout)
 	}
