@@ -105,7 +105,7 @@ func (t *trees) apply(c Change, o Options) error {
 		if err := unix.Mkdirat(dir, base, 0o700); err != nil {
 			return err
 		}
-		if err := owner.give(dir, base); err != nil {
+		if err := owner.give(dir, base, unix.S_IFDIR); err != nil {
 			return err
 		}
 		return chmod(dir, base, c)
@@ -122,11 +122,11 @@ func (t *trees) apply(c Change, o Options) error {
 		if err != nil {
 			return err
 		}
-	} else if err := t.copyFile(c, dir, tmp); err != nil {
-		_ = unix.Unlinkat(dir, tmp, 0)
-		return err
-	}
-	if err := owner.give(dir, tmp); err != nil {
+		if err := owner.give(dir, tmp, unix.S_IFLNK); err != nil {
+			_ = unix.Unlinkat(dir, tmp, 0)
+			return err
+		}
+	} else if err := t.copyFile(c, dir, tmp, owner); err != nil {
 		_ = unix.Unlinkat(dir, tmp, 0)
 		return err
 	}
@@ -153,7 +153,7 @@ func (t *trees) place(c Change, o Options, dir int, tmp, base string) error {
 	return unix.Renameat(dir, tmp, dir, base)
 }
 
-func (t *trees) copyFile(c Change, dir int, tmp string) error {
+func (t *trees) copyFile(c Change, dir int, tmp string, owner ids) error {
 	from, err := openFile(t.upper, c.Path)
 	if err != nil {
 		return fmt.Errorf("open it in the layer: %w", errors.Unwrap(err))
@@ -168,6 +168,9 @@ func (t *trees) copyFile(c Change, dir int, tmp string) error {
 	n, err := io.Copy(to, io.LimitReader(from, c.After.Size))
 	if err == nil && n != c.After.Size {
 		err = errors.New("the agent changed it meanwhile")
+	}
+	if err == nil && os.Geteuid() == 0 {
+		err = to.Chown(owner.uid, owner.gid)
 	}
 	if err == nil {
 		err = to.Chmod(c.After.Mode & 0o777)
@@ -203,11 +206,31 @@ func (t *trees) owner(dir int, base string, c Change) (ids, error) {
 	return ids{int(st.Uid), int(st.Gid)}, nil
 }
 
-func (i ids) give(dir int, name string) error {
+// give gives away what root has just made. The folder may be another user's, who
+// can put something else of root's at the name: it must be of this kind, and a
+// folder must be empty.
+func (i ids) give(dir int, name string, kind uint32) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	return unix.Fchownat(dir, name, i.uid, i.gid, unix.AT_SYMLINK_NOFOLLOW)
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != kind {
+		return errors.New("it was changed in the workspace meanwhile")
+	}
+	if kind == unix.S_IFDIR {
+		if names, err := list(fd, "."); err != nil || len(names) > 0 {
+			return errors.New("it was changed in the workspace meanwhile")
+		}
+	}
+	return unix.Fchownat(fd, "", i.uid, i.gid, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // chmod sets the permissions of what was compared, through no link.

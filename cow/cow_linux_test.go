@@ -396,3 +396,40 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// TestApplyOwner: what root applies belongs to the folder's owner, and nothing
+// else of root's is given away that somebody puts at the name.
+func TestApplyOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const owner = 1234
+	l := layer(t, map[string]string{"old": "x"})
+	for _, p := range []string{"", "/old"} {
+		if err := os.Chown(l.Workspace+p, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree(t, l.upper(), map[string]string{"old": "new", "d/f": "x", "l": "-> d"})
+	if _, err := l.Apply(Options{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"old", "d", "d/f", "l"} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(l.Workspace, p), &st); err != nil || st.Uid != owner || st.Gid != owner {
+			t.Errorf("%s: uid %d gid %d %v", p, st.Uid, st.Gid, err)
+		}
+	}
+	dir := t.TempDir()
+	tree(t, dir, map[string]string{"secrets/key": "x", "file": "x"})
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for name, kind := range map[string]uint32{"secrets": unix.S_IFDIR, "file": unix.S_IFLNK} {
+		if err := (ids{owner, owner}).give(fd, name, kind); err == nil {
+			t.Errorf("%s was given away", name)
+		}
+	}
+}
