@@ -44,6 +44,12 @@ func Sections() []Section {
 			{".gitconfig", "a home folder's git settings", nothing},
 			{".config/git", "a home folder's git settings", nothing},
 		}},
+		{"other version control", []Entry{
+			{".hg/hgrc", "hooks, extensions and aliases that hg runs", nothing},
+			{".hg/hgrc-not-shared", "as .hg/hgrc", nothing},
+			{".hg/sharedpath", "tells hg to take another folder for the repository", nothing},
+			{".jj/repo/config.toml", "fsmonitor, editors and aliases that jj runs", nothing},
+		}},
 		{"editors", []Entry{
 			{".vscode", "tasks, launch commands, paths of interpreters and tools", nothing},
 			{".idea", "run configurations, file watchers, external tools", nothing},
@@ -105,6 +111,14 @@ func Sections() []Section {
 			{".local/bin", "programs on a home folder's search path", nothing},
 			{".ssh", "keys that log in, commands that connecting runs", nothing},
 			{".gnupg", "programs that gpg runs, trust", nothing},
+		}},
+		{"interpreters", []Entry{
+			{".Rprofile", "R runs it in the folder it is started in", nothing},
+			{".irbrc", "irb runs it in the folder it is started in", nothing},
+			{".pryrc", "pry runs it in the folder it is started in", nothing},
+			{".ghci", "ghci runs it in the folder it is started in", nothing},
+			{".ocamlinit", "ocaml runs it in the folder it is started in", nothing},
+			{".pdbrc", "Python's debugger runs it in the folder it is started in", nothing},
 		}},
 		{"creel", []Entry{
 			{"creel.yaml", "the policy of the next start", nothing},
