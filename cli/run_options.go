@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/creel-run/creel/agents"
@@ -220,7 +221,10 @@ func (f runFlags) setAgent(o *RunOptions, streams IO) error {
 	}
 	path, _ := streams.Getenv("PATH")
 	home, _ := streams.Getenv("HOME")
-	found, err := m.Find(f.agentRoot, path, home)
+	if within(o.Workspace, realOf(home)) {
+		home = ""
+	}
+	found, err := m.Find(f.agentRoot, outside(path, o.Workspace), home)
 	if err != nil {
 		return err
 	}
@@ -237,6 +241,21 @@ func (f runFlags) setAgent(o *RunOptions, streams IO) error {
 	// A name is what the next start finds the home by.
 	o.KeepHome = f.name != ""
 	return nil
+}
+
+// outside leaves out of a search path what lies in the workspace: an agent of an
+// earlier run may have put a program there, or a link that shows another folder.
+func outside(path, workspace string) string {
+	dirs := slices.DeleteFunc(filepath.SplitList(path), func(dir string) bool { return within(workspace, realOf(dir)) })
+	return strings.Join(dirs, string(filepath.ListSeparator))
+}
+
+// realOf is a path without links, as far as it exists.
+func realOf(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return filepath.Clean(path)
 }
 
 // policyName is looked for in the workspace when --policy is not given.
