@@ -37,7 +37,8 @@ prepare:
 .PHONY: agents
 agents: ## install OpenClaw, Claude Code, Codex, OpenCode and Gemini CLI into .tools/agents
 	@./tools/prepare agents
-	@echo 'creel run --agent NAME --agent-root .tools/agents -- …   (bin/creel agent list --agent-root .tools/agents)'
+	@echo 'all five are in .tools/agents. Next, in the folder that the agent works in:'
+	@echo '  $(CURDIR)/bin/creel run --agent openclaw --agent-root $(CURDIR)/.tools/agents'
 
 .PHONY: test-agents
 test-agents: agents ## let each of the five agents do a task in a sandbox, as root and as a user

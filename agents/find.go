@@ -77,7 +77,7 @@ func (m *Manifest) absent(root string, why []string) error {
 	if m.Program.Install != "" {
 		hints = append(hints, m.Program.Install)
 	}
-	return fault.UsageError("find "+m.Title, msg, append(hints, "creel run --agent "+m.Name+" --agent-root DIR -- …  (the folder where it is installed)")...)
+	return fault.UsageError("find "+m.Title, msg, append(hints, "creel run --agent "+m.Name+" --agent-root DIR -- …  (where it is installed; make agents, in the sources of creel, installs it in .tools/agents)")...)
 }
 
 // packaged are the places of the manifest that exist below a node_modules.

@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/creel-run/creel/fault"
 )
 
 // Recovered is the kind of the event that Open writes by itself when the file
@@ -195,6 +198,10 @@ func (l *Log) Record(e Event) error {
 		return l.fail(err)
 	}
 	n, err := l.file.Write(append(line, '\n'))
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return l.fail(fault.Wrap(fmt.Errorf("write audit log: %w", err), "", 0,
+			"df -h "+filepath.Dir(l.path), "creel run --audit FILE …  (a file where there is space)"))
+	}
 	if err != nil {
 		return l.fail(fmt.Errorf("write audit log: %w", err))
 	}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
 )
 
 // Suggestion is what would allow a denied entry, as policy lines. Lines that
@@ -17,6 +20,52 @@ type Suggestion struct {
 // Suggest returns the policy lines that would allow a denied entry, or a
 // comment that says why none would; "" when there is nothing to say.
 type Suggest func(Entry) string
+
+// SuggestFor gives the lines that a policy lacks to allow what was denied. What it
+// allows by now, because it was reloaded meanwhile, needs none. A nil engine is a
+// policy that allows nothing.
+func SuggestFor(engine *policy.Engine) Suggest {
+	return func(e Entry) string {
+		if e.Protocol != "" {
+			return "" // no policy lets such packets out
+		}
+		switch e.Layer {
+		case "address":
+			if e.Addr == "" {
+				return ""
+			}
+			return fmt.Sprintf("# rule %s (%s) allows %s; its address needs, on that endpoint:  allowed_ips: [%q]", e.Rule, e.RuleAt, e.Host, e.Addr)
+		case "", "connection", "request":
+		default:
+			return "" // no policy line changes it
+		}
+		h, err := netname.ParseHost(e.Host)
+		if err != nil || e.Port == 0 {
+			return ""
+		}
+		c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != "" && !e.Unverified}
+		if allows(engine, c, e.Method, e.Path) {
+			return ""
+		}
+		if e.Method == "" && (e.Port == 80 || e.Port == 443) {
+			// Most likely HTTP, of which no request was read: propose to read, not everything.
+			return strings.Replace(engine.Suggest(c, "GET", "/"), "path: /}", `path: "/**"}`, 1)
+		}
+		return engine.Suggest(c, e.Method, e.Path)
+	}
+}
+
+// allows reports whether a policy allows a connection, or with a method the
+// request on it.
+func allows(engine *policy.Engine, c policy.Connection, method, path string) bool {
+	d := engine.Connect(c)
+	if d.Verdict != policy.Allow || method == "" || !d.Inspect {
+		return d.Verdict == policy.Allow
+	}
+	r := policy.Request{Connection: c, Method: method}
+	r.Target.Path = path
+	return engine.Request(r).Verdict == policy.Allow
+}
 
 // maxSuggestions bounds what is suggested: nobody pastes more.
 const maxSuggestions = 20

@@ -33,8 +33,19 @@ type knownAgent struct {
 	Missing string        `json:"missing,omitempty"`
 }
 
-func lookUp(word, root string, streams IO) (knownAgent, error) {
+// loadAgent is agents.Load with the nearest known name for one that is none.
+func loadAgent(word string) (*agents.Manifest, error) {
 	m, err := agents.Load(word)
+	if err != nil && !strings.Contains(word, "/") && !slices.Contains(agents.Names(), word) {
+		if near, ok := nearest(word, agents.Names()); ok {
+			return nil, fault.Wrap(err, "", 0, "did you mean: "+near)
+		}
+	}
+	return m, err
+}
+
+func lookUp(word, root string, streams IO) (knownAgent, error) {
+	m, err := loadAgent(word)
 	if err != nil {
 		return knownAgent{}, err
 	}
@@ -160,7 +171,7 @@ func newAgentPolicy(streams IO) *cobra.Command {
 		Args:              exactly(1),
 		ValidArgsFunction: completeAgents,
 		RunE: func(_ *cobra.Command, args []string) error {
-			m, err := agents.Load(args[0])
+			m, err := loadAgent(args[0])
 			if err != nil {
 				return err
 			}

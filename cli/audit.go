@@ -18,6 +18,7 @@ import (
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/policy"
 )
 
 func newAudit(streams IO) *cobra.Command {
@@ -106,8 +107,8 @@ func newAuditShow(streams IO) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "show FILE|NAME",
-		Short:   "Summarise a log: allowed, denied, rerouted, bytes, time",
-		Long:    "Summarise a log: allowed, denied, rerouted, bytes, time. It does not verify." + auditArg,
+		Short:   "Summarise a log: allowed, denied, rerouted, and what would allow it",
+		Long:    "Summarise a log: allowed, denied, rerouted, bytes, time, and the policy lines that\nwould allow what was denied. It does not verify." + auditArg,
 		Example: "  creel audit show claude-7f3a",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -133,12 +134,44 @@ func runAuditShow(ctx context.Context, what string, asJSON bool, streams IO) err
 		}
 		sum.Add(e)
 	}
+	engine, next := inForce(ctx, what)
+	suggest := audit.SuggestFor(engine)
+	d := sum.Data(suggest)
 	if asJSON {
-		err = writeJSON(streams.Out, sum.Data(nil))
+		err = writeJSON(streams.Out, d)
 	} else {
-		err = sum.Render(streams.Out, audit.SummaryOptions{Rows: 200})
+		err = sum.Render(streams.Out, audit.SummaryOptions{Suggest: suggest, Rows: 200})
+	}
+	if next != "" && d.Policy != "" && !asJSON {
+		line(streams.Err, "hint: %s", next)
 	}
 	return errors.Join(err, broken)
+}
+
+// inForce is the policy of the sandbox NAME as it is now, and how lines are added
+// to it while it runs. Where none of that name runs, or its policy is no file, it is
+// nil: lines are proposed as if nothing was allowed.
+func inForce(ctx context.Context, name string) (*policy.Engine, string) {
+	if _, err := os.Lstat(name); err == nil || api.CheckName(name) != nil {
+		return nil, ""
+	}
+	box, err := ask(ctx, name)
+	if err != nil {
+		return nil, ""
+	}
+	if !filepath.IsAbs(box.Policy) {
+		return nil, box.Name + " runs with a policy that is no file; creel reload " + box.Name + " says how to give it one"
+	}
+	next := "save them in " + quote(box.Policy) + ": they hold at once; else: creel reload " + box.Name
+	doc, _, err := policy.Load(box.Policy)
+	if err != nil {
+		return nil, next
+	}
+	engine, err := policy.Compile(doc)
+	if err != nil {
+		return nil, next
+	}
+	return engine, next
 }
 
 func newAuditTail(streams IO) *cobra.Command {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +79,7 @@ func runLs(ctx context.Context, all, asJSON bool, streams IO) error {
 	if !all || len(left) == 0 {
 		return nil
 	}
+	left, older := newestAudits(left, shownAudits)
 	rows := [][]string{{"KEPT", "NAME", "STATE", "STARTED", "SIZE", "NEXT"}}
 	for _, k := range left {
 		started := "-"
@@ -88,7 +91,37 @@ func runLs(ctx context.Context, all, asJSON bool, streams IO) error {
 	if len(boxes) > 0 {
 		fmt.Fprintln(streams.Out)
 	}
-	return table(streams.Out, rows)
+	if err := table(streams.Out, rows); err != nil || older == 0 {
+		return err
+	}
+	state, err := api.StateDir()
+	if err != nil {
+		return err
+	}
+	line(streams.Err, "creel: %d older audit logs are not shown; creel removes none", older)
+	line(streams.Err, "hint: ls -t %s", quote(filepath.Join(state, "audit")))
+	return nil
+}
+
+// shownAudits bounds the ended sandboxes' logs that people are shown; with --json
+// there are all.
+const shownAudits = 50
+
+// newestAudits leaves the last n audit logs of a list that begins with the oldest,
+// and all else; older is how many it left out.
+func newestAudits(list []kept, n int) (short []kept, older int) {
+	for _, k := range slices.Backward(list) {
+		if k.Kind == "audit" && k.State != "running" {
+			if n == 0 {
+				older++
+				continue
+			}
+			n--
+		}
+		short = append(short, k)
+	}
+	slices.Reverse(short)
+	return short, older
 }
 
 func showBoxes(boxes []api.Sandbox, streams IO) error {

@@ -215,7 +215,7 @@ func (f runFlags) setAgent(o *RunOptions, streams IO) error {
 	if f.agent == "" {
 		return nil
 	}
-	m, err := agents.Load(f.agent)
+	m, err := loadAgent(f.agent)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func TestFullDisk(t *testing.T) {
 		if ok == 0 || after == 0 || len(s.requests()) != ok {
 			t.Errorf("%d requests allowed, %d after, the sink saw %d\n%s\n%s", ok, after, len(s.requests()), r.stdout, r.stderr)
 		}
-		r.err(t, "audit", "no space left")
+		r.err(t, "audit", "no space left", "hint: df -h ", "--audit FILE")
 		if !strings.Contains(r.stdout, "audit_unavailable") {
 			t.Errorf("the agent is not told why: %s", r.stdout)
 		}

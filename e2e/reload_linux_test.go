@@ -108,7 +108,7 @@ func TestLiveRules(t *testing.T) {
 				// A faulty file: nothing changes.
 				mark := save("version: 2\nnetwork_policies: [\n")
 				e := l.event(mark, "the policy is rejected", func(e audit.Event) bool { return e.Kind == audit.PolicyReject })
-				if e.Reason == "" || !eventually(func() bool { return strings.Contains(l.stderr.String(), "policy.yaml:") }) {
+				if e.Reason == "" || !eventually(func() bool { return strings.Contains(l.stderr.String(), "hint: creel policy check "+l.policy) }) {
 					t.Errorf("the faulty file is not explained: %q\n%s", e.Reason, l.stderr.String())
 				}
 				if !out.grows(0) || !out.grows(1) {
@@ -149,7 +149,9 @@ func TestReloadCommand(t *testing.T) {
 		s := newSink(t)
 		name := fmt.Sprintf("e2e-reload-%d", os.Getpid())
 		l := box{own: true, name: name, flags: join(s.upstreams("a.test"), []string{"--trust-ca", caFile(t)})}.start(t)
-		creelCmd(t, "reload", name).want(t, 2).err(t, "built-in", "hint:")
+		creelCmd(t, "reload", name).want(t, 2).err(t, "built-in", "hint: creel policy default > ")
+		l.sh("curl -sS https://a.test/early")
+		creelCmd(t, "audit", "show", name).want(t, 0).out(t, "allow_a_test_443:", "host: a.test").err(t, "hint: ", "creel reload "+name)
 		file := filepath.Join(t.TempDir(), "p.yaml")
 		write(t, file, "version: 3\nx: 1\n")
 		creelCmd(t, "reload", name, "--policy", file).want(t, 2).err(t, "p.yaml:1:")
@@ -157,6 +159,9 @@ func TestReloadCommand(t *testing.T) {
 		creelCmd(t, "reload", name, "--policy", file).want(t, 0)
 		if got := l.sh("curl -sS https://a.test/now"); !s.got("/now") {
 			t.Errorf("the policy is not in force: %s", got)
+		}
+		if r := creelCmd(t, "audit", "show", name).want(t, 0); strings.Contains(r.stdout, "allow_a_test_443") || !strings.Contains(r.stdout, "denied") {
+			t.Errorf("what is allowed by now is proposed: %s", r.stdout)
 		}
 		exposed := filepath.Join(l.box.workspace, "p.yaml")
 		write(t, exposed, twoHosts(restFull, "a.test", "b.test"))

@@ -249,10 +249,14 @@ func (d *decoder) mapping(v value, what string, f func(key *yaml.Node, val value
 		}
 		path := pathKey(v.path, key.Value)
 		if first, dup := seen[key.Value]; dup {
-			d.fault(value{key, path}, Duplicate, fmt.Sprintf("key %s, first on line %d", show(key.Value), first), "", "keep one of them")
+			hint := "keep one of them"
+			if n := v.n.Content[first+1]; n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+				hint = fmt.Sprintf("remove line %d, which is empty", v.n.Content[first].Line)
+			}
+			d.fault(value{key, path}, Duplicate, fmt.Sprintf("key %s, first on line %d", show(key.Value), v.n.Content[first].Line), "", hint)
 			continue
 		}
-		seen[key.Value] = key.Line
+		seen[key.Value] = i
 		val, ok := d.enter(v.n.Content[i+1], path)
 		if !ok {
 			return false

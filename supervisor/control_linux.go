@@ -67,7 +67,12 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 		path = s.source.path
 	}
 	if path == "" {
-		return same, fault.UsageError("load policy", "the sandbox runs with the built-in policy", "creel reload "+s.name+" --policy FILE")
+		show, whose := "creel policy default", "the built-in policy"
+		if s.o.Agent != nil {
+			show, whose = "creel agent policy "+s.o.Agent.Name, "the policy of agent "+s.o.Agent.Name
+		}
+		return same, fault.UsageError("load policy", "the sandbox runs with "+whose+", which is no file to read again",
+			show+" > ~/"+s.name+".yaml  (outside of the workspace; add your lines)", "creel reload "+s.name+" --policy ~/"+s.name+".yaml")
 	}
 	if err := next.read(path); err != nil {
 		return same, err
@@ -77,7 +82,7 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 	}
 	switch {
 	case next.exposed && next.path != s.source.path:
-		return same, fault.UsageError("load policy", next.path+" lies where the agent can write", "copy it to a folder that the agent cannot write, and name the copy with --policy")
+		return same, fault.UsageError("load policy", next.path+" lies where the agent can write", "mv "+next.path+" ~/"+s.name+".yaml && creel reload "+s.name+" --policy ~/"+s.name+".yaml")
 	case next.exposed && !os.SameFile(next.info, s.source.info):
 		// The read-only mount over the file went away with the file itself.
 		return same, fault.UsageError("load policy",

@@ -38,7 +38,11 @@ func (s *supervisor) watchAbsent(ctx context.Context) error {
 		}
 		told[rel] = true
 		entry, _, _ := protected.Match(rel)
-		s.o.Notice(rel + " appeared in " + s.o.Workspace + ": " + entry.Why + "; it is judged when the sandbox has ended")
+		if info, err := os.Lstat(filepath.Join(s.o.Workspace, rel)); rel == ".git" && err == nil && info.IsDir() {
+			s.o.Notice("a git repository appeared in " + s.o.Workspace + "; it may stay, its hooks and settings are judged when the sandbox has ended")
+		} else {
+			s.o.Notice(rel + " appeared in " + s.o.Workspace + ": " + entry.Why + "; it is judged when the sandbox has ended")
+		}
 		return s.log.Record(audit.Event{Kind: audit.Protected, Path: rel, Reason: "appeared while the sandbox runs", Detail: map[string]string{"entry": entry.Path}})
 	}
 	for _, rel := range s.found.Absent { // it may have been faster than the watch

@@ -100,7 +100,7 @@ func (s *source) modest(doc *policy.Document) error {
 	}
 	refuse := func(what string) error {
 		return fault.UsageError("load policy", s.path+" "+what+", and nobody has named it yet: it may have come with the folder",
-			"read it, then once: creel run --policy "+s.path+" -- …")
+			"read it, then once: creel run --policy "+s.path+" …  (with your other flags, --agent too)")
 	}
 	if d := doc.Inference; d != nil && (d.Backend != "" || d.Key != "") {
 		return refuse("names a model backend or a key")

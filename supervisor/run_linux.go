@@ -24,7 +24,6 @@ import (
 	"github.com/creel-run/creel/cow"
 	"github.com/creel-run/creel/egress"
 	"github.com/creel-run/creel/fault"
-	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/protected"
 	"github.com/creel-run/creel/sandbox"
@@ -396,29 +395,7 @@ func (s *supervisor) recordExit(code int, reason string) error {
 
 // suggest gives the policy lines that would have allowed what was denied.
 func (s *supervisor) suggest(e audit.Entry) string {
-	if e.Protocol != "" {
-		return "" // no policy lets such packets out
-	}
-	switch e.Layer {
-	case "address":
-		if e.Addr == "" {
-			return ""
-		}
-		return fmt.Sprintf("# rule %s (%s) allows %s; its address needs, on that endpoint:  allowed_ips: [%q]", e.Rule, e.RuleAt, e.Host, e.Addr)
-	case "", "connection", "request":
-	default:
-		return "" // no policy line changes it
-	}
-	h, err := netname.ParseHost(e.Host)
-	if err != nil || e.Port == 0 {
-		return ""
-	}
-	c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != "" && !e.Unverified}
-	if e.Method == "" && (e.Port == 80 || e.Port == 443) {
-		// Most likely HTTP, of which no request was read: propose to read, not everything.
-		return strings.Replace(s.rev.Load().engine.Suggest(c, "GET", "/"), "path: /}", `path: "/**"}`, 1)
-	}
-	return s.rev.Load().engine.Suggest(c, e.Method, e.Path)
+	return audit.SuggestFor(s.rev.Load().engine)(e)
 }
 
 // hostError gives a start that failed its exit status and hints.

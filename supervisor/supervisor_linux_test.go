@@ -322,7 +322,14 @@ func TestCommandErrors(t *testing.T) {
 }
 
 func TestSuggestions(t *testing.T) {
-	doc, _, err := policy.Parse("p.yaml", []byte("version: 2\n"))
+	doc, _, err := policy.Parse("p.yaml", []byte(`version: 2
+network_policies:
+  by_now:
+    endpoints:
+      - {host: now.test, port: 22, protocol: tcp}
+      - {host: now.test, port: 443, protocol: rest, rules: [{allow: {method: GET, path: "/a/**"}}]}
+    binaries: any
+`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,6 +348,11 @@ func TestSuggestions(t *testing.T) {
 		{audit.Entry{Host: "192.0.2.1", Port: 99, Protocol: "udp"}, ""},
 		{audit.Entry{Host: "api.test", Port: 443, Layer: "inference"}, ""},
 		{audit.Entry{Host: "\x1b[31m", Port: 443}, ""},
+		// denied before a reload, allowed since
+		{audit.Entry{Host: "now.test", Port: 22, Layer: "connection"}, ""},
+		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "GET", Path: "/a/b"}, ""},
+		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "POST", Path: "/a/b"}, "method: POST"},
+		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "GET", Path: "/b"}, "path: /b"},
 	} {
 		got := s.suggest(tt.e)
 		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {

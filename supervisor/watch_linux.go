@@ -125,6 +125,9 @@ func (s *supervisor) reloadSaved(ctx context.Context) {
 		for _, f := range bad.Faults {
 			s.o.Notice(f.String())
 		}
+		if len(bad.Faults) > 0 {
+			s.o.Notice("hint: creel policy check " + bad.Faults[0].File)
+		}
 	case err != nil:
 		s.o.Notice(err.Error())
 		var f *fault.Error
