@@ -174,10 +174,10 @@ func (t *Tracker) connect(r *request) (errno syscall.Errno, wait bool, err error
 
 func (t *Tracker) connectInternet(r *request) (errno syscall.Errno, wait bool, err error) {
 	err = withoutBlocking(r.sock, func(blocking bool) {
-		errno = connectTo(r.sock, r.addr[:r.len])
+		errno = connectSoon(r.sock, r.addr[:r.len])
 		if blocking && errno == unix.EINPROGRESS {
 			// On lo the handshake is done by now; asking again tells.
-			errno = connectTo(r.sock, r.addr[:r.len])
+			errno = connectSoon(r.sock, r.addr[:r.len])
 			wait = errno == unix.EALREADY
 		}
 	})
@@ -251,6 +251,24 @@ func withoutBlocking(fd int, f func(blocking bool)) error {
 	f(true)
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
 	return err
+}
+
+// maxBlocked bounds a connect that blocks although it was not to: the agent has
+// cleared the flag beside it. (One of a unix socket ends with the server's.)
+const maxBlocked = time.Second
+
+// connectSoon is connectTo for an internet socket, which is shut down when that lasts.
+func connectSoon(fd int, addr []byte) (errno syscall.Errno) {
+	done := make(chan struct{})
+	late := time.AfterFunc(maxBlocked, func() {
+		_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+		close(done)
+	})
+	errno = connectTo(fd, addr)
+	if !late.Stop() {
+		<-done // the descriptor is still ours
+	}
+	return errno
 }
 
 func connectTo(fd int, addr []byte) syscall.Errno {
