@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
@@ -35,17 +36,15 @@ func cgroups() Feature {
 // Cgroups reads which groups this process is in, by controller ("" stands for
 // version 2), and which hierarchies are mounted.
 func Cgroups() (own map[string]string, mounts []CgroupMount, err error) {
-	f, err := os.Open("/proc/self/cgroup")
+	groups, err := ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, nil, err
 	}
-	defer f.Close()
-	m, err := os.Open("/proc/self/mountinfo")
+	table, err := ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, nil, err
 	}
-	defer m.Close()
-	return parseMemberships(f), parseCgroupMounts(m), nil
+	return parseMemberships(bytes.NewReader(groups)), parseCgroupMounts(bytes.NewReader(table)), nil
 }
 
 // CgroupMount is one mounted hierarchy. Controllers is empty for version 2.
@@ -77,8 +76,11 @@ func parseCgroupMounts(r io.Reader) []CgroupMount {
 	sc := bufio.NewScanner(r)
 	for sc.Scan() {
 		before, after, ok := strings.Cut(sc.Text(), " - ")
+		if !ok || !strings.HasPrefix(after, "cgroup") { // hosts have thousands of others
+			continue
+		}
 		left, right := strings.Fields(before), strings.Fields(after)
-		if !ok || len(left) < 5 || len(right) < 3 {
+		if len(left) < 5 || len(right) < 3 {
 			continue
 		}
 		m := CgroupMount{Root: left[3], Dir: left[4]}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/creel-run/creel/kernel"
 	"github.com/creel-run/creel/sandbox/cgroup"
 	"github.com/creel-run/creel/sandbox/spec"
 )
@@ -151,10 +152,10 @@ func (l *limits) apply(ctx context.Context, s *Sandbox) error {
 	// Where creel has CAP_SYS_RESOURCE this is for good; elsewhere an agent can take
 	// the raise back, never more. The memory limit is the wall, this the order
 	// behind it.
-	if l.adj, err = os.ReadFile("/proc/self/oom_score_adj"); err != nil {
+	if l.adj, err = kernel.ReadFile("/proc/self/oom_score_adj"); err != nil {
 		return fmt.Errorf("set limits: %w", err)
 	}
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(oomScore)), 0); err != nil {
+	if err := kernel.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), strconv.Itoa(oomScore)); err != nil {
 		return fmt.Errorf("set limits: %w", err)
 	}
 	for _, c := range cgroup.Controllers() {
@@ -168,7 +169,7 @@ func (l *limits) apply(ctx context.Context, s *Sandbox) error {
 // restore takes back what the agent's oom_score_adj did to ours: until its exec
 // the two share their memory, and the kernel gives such processes one value.
 func (l *limits) restore() error {
-	if err := os.WriteFile("/proc/self/oom_score_adj", l.adj, 0); err != nil {
+	if err := kernel.WriteFile("/proc/self/oom_score_adj", string(l.adj)); err != nil {
 		return fmt.Errorf("restore oom_score_adj: %w", err)
 	}
 	return nil
@@ -226,16 +227,20 @@ func (s *Sandbox) Hits(e Exit) []string {
 	if s.limits == nil {
 		return nil
 	}
-	now := s.limits.group.Read()
+	now := s.limits.group.Counts()
+	if now == (cgroup.Counts{}) {
+		return nil
+	}
+	limit := s.limits.group.Read()
 	var hits []string
 	switch {
 	case now.OOMKills > 0 && e.Signal == int(syscall.SIGKILL):
-		hits = append(hits, fmt.Sprintf("the agent was killed by its memory limit (%s): raise --memory", Size(now.Memory)))
+		hits = append(hits, fmt.Sprintf("the agent was killed by its memory limit (%s): raise --memory", Size(limit.Memory)))
 	case now.OOMKills > 0:
-		hits = append(hits, fmt.Sprintf("its memory limit (%s) killed %d of its processes: raise --memory", Size(now.Memory), now.OOMKills))
+		hits = append(hits, fmt.Sprintf("its memory limit (%s) killed %d of its processes: raise --memory", Size(limit.Memory), now.OOMKills))
 	}
 	if now.PIDsRefused > 0 {
-		hits = append(hits, fmt.Sprintf("its process limit (%d) refused %d forks: raise --pids", now.PIDs-ofInit, now.PIDsRefused))
+		hits = append(hits, fmt.Sprintf("its process limit (%d) refused %d forks: raise --pids", limit.PIDs-ofInit, now.PIDsRefused))
 	}
 	return hits
 }

@@ -5,9 +5,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
+
+	"github.com/creel-run/creel/kernel"
 )
 
 // AgentPID is the agent's process as the host sees it: the oldest child of the
@@ -15,7 +16,7 @@ import (
 func (s *Sandbox) AgentPID() (int, error) {
 	agent := 0
 	// Its first thread cloned the agent, and is who inherits orphans.
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.InitPID, s.InitPID))
+	b, err := kernel.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.InitPID, s.InitPID))
 	if err == nil {
 		for _, w := range strings.Fields(string(b)) {
 			if pid, err := strconv.Atoi(w); err == nil && (agent == 0 || pid < agent) {
@@ -46,7 +47,7 @@ func ReadMounts(pid int) ([]MountPoint, error) {
 	if pid != 0 {
 		name = strconv.Itoa(pid)
 	}
-	b, err := os.ReadFile("/proc/" + name + "/mountinfo")
+	b, err := kernel.ReadFile("/proc/" + name + "/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
 	}

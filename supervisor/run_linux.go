@@ -355,6 +355,12 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if rerr := s.recordExit(code, reason); err == nil && rerr != nil {
 		err = fault.Wrap(rerr, "end sandbox", fault.Internal)
 	}
+	start("write the audit log to disk", func(context.Context) error { // while the rest is taken down
+		if err := s.log.Sync(); err != nil {
+			s.o.Notice(err.Error())
+		}
+		return nil
+	})
 	return code, err
 }
 

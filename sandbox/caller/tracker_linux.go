@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/creel-run/creel/kernel"
 )
 
 const (
@@ -76,7 +78,7 @@ func New(c Config) (*Tracker, error) {
 	if c.Notify == nil || c.Diag == nil || c.Init <= 1 {
 		return nil, errors.New("make caller tracker: listener, diag socket or init is missing")
 	}
-	if b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && strings.TrimSpace(string(b)) == "3" {
+	if b, err := kernel.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && strings.TrimSpace(string(b)) == "3" {
 		return nil, errors.New("make caller tracker: kernel.yama.ptrace_scope is 3, so that no process may look at another: boot with 2 or less")
 	}
 	if c.Log == nil {

@@ -22,11 +22,16 @@ type State struct {
 	Memory      int64 // limit, bytes
 	MemoryNow   int64
 	SwapCounted bool  // the memory limit holds for swap, too, or there is none
-	OOMKills    int64 // processes killed by the memory limit
 	PIDs        int64 // limit
 	PIDsNow     int64
-	PIDsRefused int64 // forks refused
 	CPU         int64 // limit, thousandths of a processor
+	Counts
+}
+
+// Counts is how often the limits of a group were met.
+type Counts struct {
+	OOMKills    int64 // processes killed by the memory limit
+	PIDsRefused int64 // forks refused
 }
 
 // prefix marks the groups that are creel's.

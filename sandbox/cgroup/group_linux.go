@@ -251,14 +251,15 @@ func (g *Group) Entrances() ([]*os.File, error) {
 	}
 	var all []*os.File
 	for _, d := range g.Dirs() {
-		f, err := os.OpenFile(filepath.Join(d, name), os.O_WRONLY, 0)
+		path := filepath.Join(d, name)
+		fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) // not the poller's, see kernel.ReadFile
 		if err != nil {
 			for _, f := range all {
 				_ = f.Close()
 			}
-			return nil, fmt.Errorf("enter control group: %w", err)
+			return nil, fmt.Errorf("enter control group: open %s: %w", path, err)
 		}
-		all = append(all, f)
+		all = append(all, os.NewFile(uintptr(fd), path))
 	}
 	return all, nil
 }
@@ -282,17 +283,14 @@ func (g *Group) Holds(pid int, controller string) bool {
 
 // Read reads the live limits and counts back.
 func (g *Group) Read() State {
-	var s State
+	s := State{Counts: g.Counts()}
 	at := func(c, name string) string { return filepath.Join(g.dirs[c], name) }
 	if g.dirs[Memory] != "" {
 		if g.Version == 2 {
 			s.Memory, s.MemoryNow = number(at(Memory, "memory.max")), number(at(Memory, "memory.current"))
-			s.OOMKills = field(at(Memory, "memory.events"), "oom_kill")
-			swap, err := os.ReadFile(at(Memory, "memory.swap.max"))
-			s.SwapCounted = err == nil && strings.TrimSpace(string(swap)) == "0"
+			s.SwapCounted = slices.Equal(words(at(Memory, "memory.swap.max")), []string{"0"})
 		} else {
 			s.Memory, s.MemoryNow = number(at(Memory, "memory.limit_in_bytes")), number(at(Memory, "memory.usage_in_bytes"))
-			s.OOMKills = field(at(Memory, "memory.oom_control"), "oom_kill")
 			s.SwapCounted = s.Memory > 0 && number(at(Memory, "memory.memsw.limit_in_bytes")) == s.Memory
 		}
 		var info unix.Sysinfo_t
@@ -302,7 +300,6 @@ func (g *Group) Read() State {
 	}
 	if g.dirs[PIDs] != "" {
 		s.PIDs, s.PIDsNow = number(at(PIDs, "pids.max")), number(at(PIDs, "pids.current"))
-		s.PIDsRefused = field(at(PIDs, "pids.events"), "max")
 	}
 	if g.dirs[CPU] != "" {
 		quota, per := int64(0), int64(0)
@@ -319,6 +316,21 @@ func (g *Group) Read() State {
 		}
 	}
 	return s
+}
+
+// Counts reads how often its limits were met.
+func (g *Group) Counts() (n Counts) {
+	if dir := g.dirs[Memory]; dir != "" {
+		file := "memory.oom_control"
+		if g.Version == 2 {
+			file = "memory.events"
+		}
+		n.OOMKills = field(filepath.Join(dir, file), "oom_kill")
+	}
+	if dir := g.dirs[PIDs]; dir != "" {
+		n.PIDsRefused = field(filepath.Join(dir, "pids.events"), "max")
+	}
+	return n
 }
 
 // unlimited is above what any machine has: version 1 shows "no limit" as the
@@ -351,7 +363,7 @@ func field(file, key string) int64 {
 }
 
 func words(file string) []string {
-	b, err := os.ReadFile(file)
+	b, err := kernel.ReadFile(file)
 	if err != nil {
 		return nil
 	}
@@ -360,13 +372,7 @@ func words(file string) []string {
 
 // put writes a file of a control group in one write.
 func put(file, text string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.WriteString(text)
-	return err
+	return kernel.WriteFile(file, text)
 }
 
 // removeTime bounds the wait for a group to empty: its processes were killed,
@@ -431,6 +437,10 @@ func remove(dirs []string, wait time.Duration) error {
 // Collect removes groups that a dead supervisor left and kills who is still in
 // them. Folders that are not creel's are left alone.
 func Collect(dirs []string) error {
+	dirs = slices.DeleteFunc(dirs, func(d string) bool { return errors.Is(unix.Access(d, unix.F_OK), unix.ENOENT) })
+	if len(dirs) == 0 { // removed in good order
+		return nil
+	}
 	_, mounts, err := kernel.Cgroups()
 	if err != nil {
 		return err
