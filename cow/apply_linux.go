@@ -164,11 +164,7 @@ func (t *trees) copyFile(c Change, dir int, tmp string, owner ids) error {
 		return fmt.Errorf("write beside it: %w", err)
 	}
 	to := os.NewFile(uintptr(fd), tmp)
-	// The agent may still write: no more than was compared.
-	n, err := io.Copy(to, io.LimitReader(from, c.After.Size))
-	if err == nil && n != c.After.Size {
-		err = errors.New("the agent changed it meanwhile")
-	}
+	err = copyData(to, from, c.After.Size)
 	if err == nil && os.Geteuid() == 0 {
 		err = to.Chown(owner.uid, owner.gid)
 	}
@@ -179,6 +175,39 @@ func (t *trees) copyFile(c Change, dir int, tmp string, owner ids) error {
 		err = cerr
 	}
 	return err
+}
+
+// copyData copies so many bytes and leaves holes as they are: a file of exabytes
+// costs an agent nothing. The agent may still write: no more than was compared.
+func copyData(to, from *os.File, size int64) error {
+	for at := int64(0); at < size; {
+		data, err := from.Seek(at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) || err == nil && data >= size { // a hole up to the end
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if at, err = from.Seek(data, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		at = min(at, size)
+		if _, err = from.Seek(data, io.SeekStart); err == nil {
+			_, err = to.Seek(data, io.SeekStart)
+		}
+		if err != nil {
+			return err
+		}
+		if n, err := io.Copy(to, io.LimitReader(from, at-data)); err != nil {
+			return err
+		} else if n != at-data {
+			return errors.New("the agent changed it meanwhile")
+		}
+	}
+	if fi, err := from.Stat(); err != nil || fi.Size() != size {
+		return errors.New("the agent changed it meanwhile")
+	}
+	return to.Truncate(size)
 }
 
 func temporary() string {

@@ -433,3 +433,41 @@ func TestApplyOwner(t *testing.T) {
 		}
 	}
 }
+
+// TestApplySparse: holes stay holes, so that a file without end fills no disk.
+func TestApplySparse(t *testing.T) {
+	l := layer(t, nil)
+	const size = 1 << 40
+	f, err := os.Create(filepath.Join(l.upper(), "big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for at, text := range map[int64]string{0: "begin", 1 << 30: "middle"} {
+		if _, err := f.WriteAt([]byte(text), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Skip(err)
+	}
+	if r, err := l.Apply(Options{}); err != nil || len(r) != 1 || !r[0].Applied {
+		t.Fatalf("%+v %v", r, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(l.Workspace, "big"), &st); err != nil || st.Size != size || st.Blocks > 1<<12 {
+		t.Fatalf("%d bytes in %d blocks, %v", st.Size, st.Blocks, err)
+	}
+	if left, err := l.Prune(); err != nil || len(left) != 0 {
+		t.Errorf("left %v %v", left, err)
+	}
+	got := make([]byte, 6)
+	to, err := os.Open(filepath.Join(l.Workspace, "big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if _, err := to.ReadAt(got, 1<<30); err != nil || string(got) != "middle" {
+		t.Errorf("%q %v", got, err)
+	}
+}

@@ -2,6 +2,7 @@ package cow
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -311,25 +312,37 @@ func openFile(root int, rel string) (*os.File, error) {
 	return f, nil
 }
 
-func sameContent(a, b io.Reader) (bool, error) {
+// sameContent compares two files; holes that both have are not read.
+func sameContent(a, b *os.File) (bool, error) {
 	x, y := make([]byte, 128<<10), make([]byte, 128<<10)
-	for {
-		n, errA := io.ReadFull(a, x)
-		m, errB := io.ReadFull(b, y)
+	for at := int64(0); ; {
+		at = min(nextData(a, at), nextData(b, at))
+		n, errA := a.ReadAt(x, at)
+		m, errB := b.ReadAt(y, at)
 		if n != m || !bytes.Equal(x[:n], y[:m]) {
 			return false, nil
 		}
-		endA := errors.Is(errA, io.EOF) || errors.Is(errA, io.ErrUnexpectedEOF)
-		endB := errors.Is(errB, io.EOF) || errors.Is(errB, io.ErrUnexpectedEOF)
-		switch {
-		case endA && endB:
-			return true, nil
-		case errA != nil && !endA:
-			return false, errA
-		case errB != nil && !endB:
-			return false, errB
+		if errA != nil || errB != nil {
+			if errors.Is(errA, io.EOF) && errors.Is(errB, io.EOF) {
+				return true, nil
+			}
+			return false, cmp.Or(errA, errB)
 		}
+		at += int64(n)
 	}
+}
+
+// nextData is where the next byte is that is no hole's; behind the last one the
+// end of the file.
+func nextData(f *os.File, at int64) int64 {
+	next, err := f.Seek(at, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		next, err = f.Seek(0, io.SeekEnd)
+	}
+	if err != nil {
+		return at
+	}
+	return max(at, next)
 }
 
 // list is the names in a folder, sorted.
