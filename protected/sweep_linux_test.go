@@ -248,3 +248,26 @@ func TestSweepOfAnotherFolder(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSweepOfWhatCannotBeWritten: a folder without the right to write keeps
+// nothing in its place. (Root needs no right.)
+func TestSweepOfWhatCannotBeWritten(t *testing.T) {
+	ws := t.TempDir()
+	found, err := Find(ws, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := Watch{Root: ws, Started: time.Now().Add(-time.Second), Found: found}
+	tree(t, ws, map[string]string{".envrc": "x"})
+	if err := os.Chmod(ws, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(ws, 0o700) })
+	r, err := w.Sweep()
+	if err != nil || len(r.Findings) != 1 || r.Findings[0].Moved == "" {
+		t.Errorf("%+v %v", r, err)
+	}
+	if fi, err := os.Stat(ws); err != nil || fi.Mode().Perm() != 0o555 {
+		t.Error("its permissions were changed", err)
+	}
+}
