@@ -38,29 +38,48 @@ func suppliedFiles(who person, uid, gid int, hostname string) []sandbox.File {
 	}
 }
 
-// trustFiles put the sandbox's certificate authority, besides the system's
-// certificates, where programs look for whom to trust.
-func trustFiles(ca []byte) []sandbox.File {
-	files := []sandbox.File{{Path: caFile, Data: ca}}
-	bundle := ca
-	var places []string
+// systemTrust is whom the host's programs trust, and where they look for it.
+type systemTrust struct {
+	bundle []byte // PEM
+	places []string
+	java   *javaStore // of the bundle; nil on most hosts
+	stores []string
+}
+
+func readSystemTrust() *systemTrust {
+	t := &systemTrust{stores: javaStores()}
 	for _, path := range systemBundles {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			continue
 		}
-		if len(places) == 0 {
-			bundle = slices.Concat(b, []byte{'\n'}, ca)
+		if len(t.places) == 0 {
+			t.bundle = b
 		}
-		places = append(places, path)
+		t.places = append(t.places, path)
 	}
-	files = append(files, sandbox.File{Path: bundleFile, Data: bundle})
-	for _, p := range places {
+	if len(t.stores) > 0 {
+		t.java = newJavaStore(len(t.bundle))
+		t.java.add(t.bundle)
+	}
+	return t
+}
+
+// files put the sandbox's certificate authority, besides the system's
+// certificates, where programs look for whom to trust.
+func (t *systemTrust) files(ca []byte) []sandbox.File {
+	bundle := ca
+	if len(t.places) > 0 {
+		bundle = slices.Concat(t.bundle, []byte{'\n'}, ca)
+	}
+	files := []sandbox.File{{Path: caFile, Data: ca}, {Path: bundleFile, Data: bundle}}
+	for _, p := range t.places {
 		files = append(files, sandbox.File{Path: p, Data: bundle})
 	}
-	if stores := javaStores(); len(stores) > 0 { // most hosts have none
-		data := javaStore(bundle)
-		for _, path := range stores {
+	if t.java != nil {
+		t.java.add(ca)
+		data := t.java.bytes()
+		for _, path := range t.stores {
 			files = append(files, sandbox.File{Path: path, Data: data})
 		}
 	}

@@ -5,34 +5,42 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/binary"
-	"fmt"
+	"strconv"
 )
 
 // javaPassword is the password that every Java virtual machine expects of a
 // store of public certificates; it protects nothing.
 const javaPassword = "changeit"
 
-// javaStore turns certificates in PEM form into a Java key store (JKS: magic,
+// javaStore becomes a Java key store of certificates in PEM form (JKS: magic,
 // version, entries, and a SHA-1 over password, a fixed text and all of it; the
 // format is that of sun.security.provider.JavaKeyStore). It runs at every start,
 // which is why no library that encodes by reflection does it; a test reads it
 // with one. SHA-1 is what the format has: it guards against damage, not attack.
-func javaStore(bundle []byte) []byte {
-	const (
-		magic, version = 0xfeedfeed, 2
-		trusted        = 2 // tag of an entry
-	)
+type javaStore struct {
+	out []byte
+	n   uint32 // certificates
+}
+
+// javaCount is where their number stands.
+const javaCount = 8
+
+// newJavaStore has room for so many bytes of PEM.
+func newJavaStore(room int) *javaStore {
+	const magic, version = 0xfeedfeed, 2
 	be := binary.BigEndian
-	out := make([]byte, 0, len(bundle))
+	out := be.AppendUint32(make([]byte, 0, room), magic)
+	return &javaStore{out: be.AppendUint32(be.AppendUint32(out, version), 0)}
+}
+
+func (s *javaStore) add(bundle []byte) {
+	const trusted = 2 // tag of an entry
+	be := binary.BigEndian
+	out := s.out
 	text := func(s string) {
 		out = be.AppendUint16(out, uint16(len(s)))
 		out = append(out, s...)
 	}
-	out = be.AppendUint32(out, magic)
-	out = be.AppendUint32(out, version)
-	count := len(out)
-	out = be.AppendUint32(out, 0)
-	n := uint32(0)
 	for {
 		_, rest, found := bytes.Cut(bundle, []byte("-----BEGIN CERTIFICATE-----"))
 		if !found {
@@ -45,7 +53,7 @@ func javaStore(bundle []byte) []byte {
 		bundle = rest
 		start := len(out)
 		out = be.AppendUint32(out, trusted)
-		text(fmt.Sprintf("creel-%d", n))
+		text("creel-" + strconv.Itoa(int(s.n)))
 		out = be.AppendUint64(out, 0) // made in 1970
 		text("X.509")
 		size := len(out)
@@ -56,9 +64,15 @@ func javaStore(bundle []byte) []byte {
 		}
 		be.PutUint32(der[size:], uint32(len(der)-size-4))
 		out = der
-		n++
+		s.n++
 	}
-	be.PutUint32(out[count:], n)
+	s.out = out
+}
+
+// bytes ends the store.
+func (s *javaStore) bytes() []byte {
+	out := s.out
+	binary.BigEndian.PutUint32(out[javaCount:], s.n)
 	sum := sha1.New()
 	for _, c := range []byte(javaPassword) {
 		sum.Write([]byte{0, c}) // UTF-16

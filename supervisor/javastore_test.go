@@ -20,7 +20,9 @@ func TestJavaStore(t *testing.T) {
 	}
 	bundle = append(bundle, "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\ncut off"...)
 	store := keystore.New()
-	if err := store.Load(bytes.NewReader(javaStore(bundle)), []byte(javaPassword)); err != nil {
+	made := newJavaStore(len(bundle))
+	made.add(bundle)
+	if err := store.Load(bytes.NewReader(made.bytes()), []byte(javaPassword)); err != nil {
 		t.Fatal(err)
 	}
 	if got := len(store.Aliases()); got != len(want) {

@@ -61,7 +61,6 @@ func (s *supervisor) prepare() (*prepared, error) {
 // start-up time is the sum that everyone feels.
 type ahead struct {
 	authority *ca.Authority
-	trust     []sandbox.File
 	begun     *sandbox.Begun
 	err       error
 	done      sync.WaitGroup
@@ -75,9 +74,7 @@ func startAhead() *ahead {
 	a.done.Add(1)
 	go func() {
 		defer a.done.Done()
-		if a.authority, a.err = ca.New(); a.err == nil {
-			a.trust = trustFiles(a.authority.PEM())
-		}
+		a.authority, a.err = ca.New()
 	}()
 	return a
 }
@@ -213,10 +210,11 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		c.Protect = append(c.Protect, s.source.path)
 	}
 	uid, gid := sandbox.InsideIDs(c)
+	trust := readSystemTrust() // while the authority's keys are made
 	if err := p.ahead.wait(); err != nil {
 		return c, err
 	}
-	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), p.ahead.trust...)
+	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), trust.files(p.ahead.authority.PEM())...)
 	extra := append(p.secrets.Env(), s.route.env()...)
 	if err := s.addAgent(&c, doc); err != nil {
 		return c, err
