@@ -47,7 +47,7 @@ test-agents: agents ## let each of the five agents do a task in a sandbox, as ro
 
 .PHONY: check
 check: lint build ## all that must hold before a commit: lint and the tests, with race
-	$(GO) test -race -timeout 15m ./...
+	./tools/test
 
 .PHONY: lint
 lint: ## formatting, vet, staticcheck, imports, generated files, other systems

@@ -19,9 +19,10 @@ TEXT ·clone(SB),NOSPLIT,$0-32
 	RET
 child:
 	SUBQ	$32, SP
-	MOVQ	R12, 0(SP)
-	MOVQ	$·childMain(SB), AX // by register: the linker would take it for a recursion
-	CALL	AX
+	MOVQ	R12, AX // Go's own convention: the first argument in AX, X15 zero
+	XORPS	X15, X15
+	MOVQ	·childEntry(SB), BX
+	CALL	BX
 	INT	$3
 
 // The program of process 1 (init_linux.go): from initStart to initEnd, copied

@@ -15,9 +15,9 @@ TEXT ·clone(SB),NOSPLIT,$0-32
 	RET
 child:
 	SUB	$32, RSP
-	MOVD	R19, 8(RSP)
-	MOVD	$·childMain(SB), R0 // by register: the linker would take it for a recursion
-	CALL	(R0)
+	MOVD	·childEntry(SB), R1
+	MOVD	R19, R0 // Go's own convention: the first argument in R0
+	CALL	(R1)
 	BRK
 
 // The program of process 1; see clone_linux_amd64.s.
