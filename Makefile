@@ -46,8 +46,7 @@ test-agents: agents ## let each of the five agents do a task in a sandbox, as ro
 	CREEL_AGENTS=$(CURDIR)/.tools/agents $(GO) test -count=1 -tags agents -timeout 30m -run '^TestAgent' ./e2e
 
 .PHONY: check
-check: lint build ## all that must hold before a commit: lint and the tests, with race
-	./tools/test
+check: lint test ## all that must hold before a commit
 
 .PHONY: lint
 lint: ## formatting, vet, staticcheck, imports, generated files, other systems
