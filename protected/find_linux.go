@@ -120,6 +120,9 @@ func shared(root int, rel string, st unix.Stat_t) []string {
 // statAt looks at a path below a root, following nothing.
 func statAt(root int, rel string) (unix.Stat_t, error) {
 	var st unix.Stat_t
+	if !strings.Contains(rel, "/") {
+		return st, unix.Fstatat(root, rel, &st, unix.AT_SYMLINK_NOFOLLOW)
+	}
 	dir, err := beneath(root, path.Dir(rel), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return st, err
