@@ -269,6 +269,8 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if err != nil {
 		return fault.Usage, err
 	}
+	heard := hear() // while the sandbox is built
+	defer heard.stop()
 	if s.box, err = p.ahead.begun.Start(ctx, config); err != nil {
 		if ofCommand(err) { // it is looked for before the agent is made
 			return commandError(err, s.o.Command[0])
@@ -309,8 +311,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if err := s.promise(); err != nil {
 		return fault.Internal, err
 	}
-	caught, stop := signals() // from here on there is an agent to take them
-	defer stop()
+	caught := heard.all() // from here on there is an agent to take them
 	start("watch protected files", s.watchAbsent)
 	if err := s.box.Release(ctx); err != nil {
 		code, err := commandError(err, s.o.Command[0])

@@ -126,11 +126,33 @@ func foreground(fd int) bool {
 	return err == nil && pgrp == unix.Getpgrp()
 }
 
-// signals are those that the agent gets in Creel's place.
-func signals() (c chan os.Signal, stop func()) {
-	c = make(chan os.Signal, 16)
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGPIPE)
-	return c, func() { signal.Stop(c) }
+// hearing is what signals are heard with. The first takes a thread and half a
+// millisecond, so hear asks for one that does nothing to a process that ignores
+// it; the others still end a start that hangs.
+type hearing struct {
+	caught chan os.Signal
+	ready  chan struct{}
+}
+
+func hear() *hearing {
+	h := &hearing{make(chan os.Signal, 16), make(chan struct{})}
+	go func() {
+		defer close(h.ready)
+		signal.Notify(h.caught, syscall.SIGWINCH)
+	}()
+	return h
+}
+
+func (h *hearing) stop() {
+	<-h.ready
+	signal.Stop(h.caught)
+}
+
+// all asks for every signal that the agent gets in Creel's place.
+func (h *hearing) all() <-chan os.Signal {
+	<-h.ready
+	signal.Notify(h.caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
+	return h.caught
 }
 
 // relay moves bytes and signals between the host and the agent until the agent
