@@ -28,17 +28,8 @@ type limits struct {
 
 // planLimits makes the control group and fits the plan's own folders. What was
 // asked for and cannot be enforced is an error, unless it was accepted.
-func planLimits(c Config, p *plan) (*limits, error) {
-	l := &limits{asked: c.Limits, want: c.Limits}
-	if l.want.Memory == 0 {
-		l.want.Memory = totalMemory() / 100 * defaultMemory &^ (1<<20 - 1)
-	}
-	if l.want.PIDs == 0 {
-		l.want.PIDs = defaultPIDs
-	}
-	if l.want.OpenFiles == 0 {
-		l.want.OpenFiles = defaultOpenFiles
-	}
+func planLimits(c Config, p *plan, early *earlyGroup) (*limits, error) {
+	l := &limits{asked: c.Limits, want: withDefaults(c.Limits)}
 	if l.want.Disk > 0 {
 		shareOut(p.spec.Mounts, l.want.Disk)
 		if at := hostWrite(p.spec.Mounts); at != "" && !c.Limits.BestEffort {
@@ -46,11 +37,13 @@ func planLimits(c Config, p *plan) (*limits, error) {
 				Fix: "let it be read-only (--workspace DIR:ro), or accept a limit for each file alone: --limits best_effort (in a policy: resources: {compatibility: best_effort})"}
 		}
 	}
-	name := c.Name
-	if name == "" {
-		name = "sandbox"
+	if early == nil {
+		early = makeGroup(c)
 	}
-	l.group = cgroup.Make(name, cgroup.Limits{Memory: l.want.Memory, PIDs: l.want.PIDs + ofInit, CPU: l.want.CPU}, c.OnGroup)
+	if early.limits != c.Limits {
+		return nil, errors.New("plan limits: the control group was made for others")
+	}
+	l.group = early.take()
 	for _, need := range []struct {
 		controller string
 		asked      bool
@@ -70,6 +63,41 @@ func planLimits(c Config, p *plan) (*limits, error) {
 		p.degraded = append(p.degraded, need.what+" is not enforced: "+why)
 	}
 	return l, nil
+}
+
+// earlyGroup is a control group that is being made beside other work.
+type earlyGroup struct {
+	limits Limits
+	made   chan *cgroup.Group // gives it once
+}
+
+func makeGroup(c Config) *earlyGroup {
+	e := &earlyGroup{c.Limits, make(chan *cgroup.Group, 1)}
+	name, want := c.Name, withDefaults(c.Limits)
+	if name == "" {
+		name = "sandbox"
+	}
+	go func() {
+		defer close(e.made)
+		e.made <- cgroup.Make(name, cgroup.Limits{Memory: want.Memory, PIDs: want.PIDs + ofInit, CPU: want.CPU}, c.OnGroup)
+	}()
+	return e
+}
+
+// take gives the group to the first that asks, and nil to all others.
+func (e *earlyGroup) take() *cgroup.Group { return <-e.made }
+
+func withDefaults(l Limits) Limits {
+	if l.Memory == 0 {
+		l.Memory = totalMemory() / 100 * defaultMemory &^ (1<<20 - 1)
+	}
+	if l.PIDs == 0 {
+		l.PIDs = defaultPIDs
+	}
+	if l.OpenFiles == 0 {
+		l.OpenFiles = defaultOpenFiles
+	}
+	return l
 }
 
 // ofInit is how many threads creel's own process in the sandbox may need: it is in

@@ -62,6 +62,7 @@ type Begun struct {
 	s     *Sandbox
 	err   error
 	ready chan struct{} // closed when the clone has returned
+	group *earlyGroup   // nil: Start makes it
 }
 
 // Begin clones the sandbox's first process. What it depends on is known before
@@ -89,9 +90,19 @@ func Begin(n spec.Network) *Begun {
 	return b
 }
 
+// Limit begins to make the control group while the rest of the configuration is
+// put together. Of c it reads Name, Limits and OnGroup, which must be those of
+// Start.
+func (b *Begun) Limit(c Config) { b.group = makeGroup(c) }
+
 // Close ends a sandbox that no Start has taken.
 func (b *Begun) Close() {
 	<-b.ready
+	if b.group != nil {
+		if left := b.group.take(); left != nil {
+			_ = left.Close()
+		}
+	}
 	if b.s != nil {
 		b.s.Close()
 	}
@@ -115,7 +126,7 @@ func (b *Begun) Start(ctx context.Context, c Config) (*Sandbox, error) {
 		return nil, forkError(b.err)
 	}
 	s := b.s
-	if s.limits, err = planLimits(c, p); err != nil {
+	if s.limits, err = planLimits(c, p, b.group); err != nil {
 		return nil, err
 	}
 	s.UID, s.GID, s.Degraded, s.Syscalls, s.Plan, s.blobs = id.hostUID, id.hostGID, p.degraded, c.Syscalls, p.spec, p.blobs

@@ -180,6 +180,7 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 	}
 	c.Rows, c.Cols = s.terminal.size()
 	c.Limits, c.OnGroup = mergeLimits(s.o.Resources, doc.Resources), s.claimGroup
+	p.ahead.begun.Limit(c)
 	for _, d := range doc.Filesystem.ReadOnly {
 		c.ReadOnly = append(c.ReadOnly, sandbox.Declared{Path: d.Path, Optional: d.Optional})
 	}

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -180,17 +181,37 @@ func delegate(dir string, own bool) []string {
 	return got
 }
 
-// aside moves this process into a leaf of its group, if nobody else is in the group.
+// aside moves this process and its children, of which the sandbox's first may be
+// one already, into a leaf of its group, if nobody else is in the group.
 func aside(dir string) error {
-	me := strconv.Itoa(os.Getpid())
-	if procs := words(filepath.Join(dir, "cgroup.procs")); len(procs) != 1 || procs[0] != me {
+	procs := words(filepath.Join(dir, "cgroup.procs"))
+	if len(procs) == 0 || slices.ContainsFunc(procs, func(pid string) bool { return !ours(pid) }) {
 		return unix.EBUSY
 	}
 	leaf := filepath.Join(dir, "supervisor")
 	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return put(filepath.Join(leaf, "cgroup.procs"), me)
+	for _, pid := range procs {
+		if err := put(filepath.Join(leaf, "cgroup.procs"), pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ours reports whether a process is this one or its child (proc(5), stat).
+func ours(pid string) bool {
+	me := strconv.Itoa(os.Getpid())
+	if pid == me {
+		return true
+	}
+	b, err := kernel.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return false
+	}
+	rest := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // the name before may hold anything
+	return len(rest) > 1 && rest[1] == me
 }
 
 // limit writes one controller's limits; 0 leaves the kernel's, which is none.

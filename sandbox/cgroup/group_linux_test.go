@@ -199,3 +199,20 @@ func mustWrite(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 }
+
+// TestOurs: the group is cleared for a child that exists already, never for others.
+func TestOurs(t *testing.T) {
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}()
+	for pid, want := range map[int]bool{os.Getpid(): true, child.Process.Pid: true, os.Getppid(): false, 1: false} {
+		if got := ours(strconv.Itoa(pid)); got != want {
+			t.Errorf("process %d: %v", pid, got)
+		}
+	}
+}
