@@ -22,7 +22,12 @@ func init() {
 func starve(kind string) error {
 	end := time.Now().Add(time.Second)
 	var wg sync.WaitGroup
+	// A connect waits for the supervisor, and takes a thread as long: few at a
+	// time, or the limit on processes ends this program first.
+	dialing := make(chan struct{}, 100)
 	dial := func(to string) net.Conn {
+		dialing <- struct{}{}
+		defer func() { <-dialing }()
 		c, err := net.DialTimeout("tcp", to, 5*time.Second)
 		if err != nil {
 			return nil
