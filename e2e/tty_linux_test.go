@@ -180,7 +180,7 @@ func TestJobControl(t *testing.T) {
 		s.see("asleep\r\n")
 		s.key("\x1a")
 		s.see("Stopped")
-		// wait returns at once while the job counts as stopped; bash exits without one only.
+		// Not wait, which returns at once while bash takes the job for stopped; then exit asks once more.
 		s.key("jobs; kill -9 %1; while [ \"$(jobs -s)\" ]; do sleep 0.1; done; echo job$((1+1))\r")
 		s.see("job2")
 		if strings.Contains(s.shown(), "no job control") {
