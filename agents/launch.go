@@ -34,6 +34,8 @@ type Launch struct {
 
 	Settings []string // absolute paths in the workspace, read-only if they exist
 
+	Contacts []Contact // hosts it calls by itself, and can do without
+
 	Policy     []byte // in force unless the operator gives one
 	PolicyFile string
 }
@@ -52,7 +54,7 @@ func (m *Manifest) Launch(f *Found, args []string, workspace, inference, key str
 		return wordForm().ReplaceAllStringFunc(text, func(w string) string { return quote(value[w[2:len(w)-1]]) })
 	}
 	plain := func(s string) string { return s }
-	l := &Launch{Name: m.Name, Title: m.Title, Show: f.Show, Home: home, Policy: m.Policy, PolicyFile: m.PolicyFile}
+	l := &Launch{Name: m.Name, Title: m.Title, Show: f.Show, Home: home, Contacts: m.Contacts, Policy: m.Policy, PolicyFile: m.PolicyFile}
 	if f.Node != "" {
 		l.Command = append(l.Command, f.Node)
 		l.Path = append(l.Path, filepath.Dir(f.Node))

@@ -400,8 +400,16 @@ func (s *supervisor) recordExit(code int, reason string) error {
 	return s.log.Record(audit.Event{Kind: audit.SandboxExit, Status: code, Reason: reason, Millis: time.Since(s.started).Milliseconds(), Detail: s.left.detail()})
 }
 
-// suggest gives the policy lines that would have allowed what was denied.
+// suggest gives the policy lines that would have allowed what was denied. What a
+// known agent calls by itself gets a remark: it works without.
 func (s *supervisor) suggest(e audit.Entry) string {
+	if a := s.o.Agent; a != nil {
+		for _, c := range a.Contacts {
+			if c.Host == e.Host {
+				return fmt.Sprintf("# %s: %s calls it by itself for %s, and works without", c.Host, a.Title, c.Why)
+			}
+		}
+	}
 	return audit.SuggestFor(s.rev.Load().engine)(e)
 }
 

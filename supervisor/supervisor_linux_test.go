@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/creel-run/creel/agents"
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/fault"
@@ -337,13 +338,14 @@ network_policies:
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &supervisor{}
+	s := &supervisor{o: Options{Agent: &agents.Launch{Title: "Claw", Contacts: []agents.Contact{{Host: "skills.test", Why: "skills"}}}}}
 	s.rev.Store(&revision{number: 1, doc: doc, engine: engine})
 	for _, tt := range []struct {
 		e    audit.Entry
 		want string
 	}{
 		{audit.Entry{Host: "a.test", Port: 443, Binary: "/usr/bin/curl"}, "host: a.test"},
+		{audit.Entry{Host: "skills.test", Port: 443, Binary: "/usr/bin/node"}, "# skills.test: Claw calls it by itself for skills, and works without"},
 		{audit.Entry{Host: "a.test", Port: 443, Layer: "address", Addr: "10.0.0.1", Rule: "r"}, `allowed_ips: ["10.0.0.1"]`},
 		{audit.Entry{Host: "192.0.2.1", Port: 99, Protocol: "udp"}, ""},
 		{audit.Entry{Host: "api.test", Port: 443, Layer: "inference"}, ""},
