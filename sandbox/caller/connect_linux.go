@@ -191,6 +191,7 @@ func (t *Tracker) connectInternet(r *request) (errno syscall.Errno, wait bool, e
 func (t *Tracker) wait(ctx context.Context, r *request) {
 	runtime.LockOSThread() // as in work
 	if t.as.prepare() != nil {
+		t.conclude(r, unix.EPERM)
 		return
 	}
 	deadline := sendDeadline(r.sock)
@@ -205,6 +206,7 @@ func (t *Tracker) wait(ctx context.Context, r *request) {
 		errno, wait, err := t.connect(r)
 		switch {
 		case err != nil:
+			t.conclude(r, unix.EPERM)
 			return
 		case !wait:
 			t.conclude(r, errno)
