@@ -206,7 +206,7 @@ func (l *limits) restore() error {
 // waitAgent waits for the agent's process: without a notification listener the
 // stage may not have forked it yet.
 func (s *Sandbox) waitAgent(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a busy machine
 	defer cancel()
 	for {
 		pid, err := s.AgentPID()
