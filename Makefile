@@ -27,15 +27,15 @@ demo: build ## run an agent in a sandbox against a local model: the main job
 	./demo/run
 
 .PHONY: test
-test: prepare build ## install what the tests need, then run them all
+test: prepare ## install what the tests need, then run them all
 	./tools/test
 
 .PHONY: prepare
-prepare:
+prepare: build
 	@./tools/prepare tests agents
 
 .PHONY: agents
-agents: ## install OpenClaw, Claude Code, Codex, OpenCode and Gemini CLI into .tools/agents
+agents: build ## install OpenClaw, Claude Code, Codex, OpenCode and Gemini CLI into .tools/agents
 	@./tools/prepare agents
 	@echo 'all five are in .tools/agents. Next, in the folder that the agent works in:'
 	@echo '  $(CURDIR)/bin/creel run --agent openclaw --agent-root $(CURDIR)/.tools/agents'

