@@ -66,6 +66,7 @@ func (t *Tracker) handle(ctx context.Context, wg *sync.WaitGroup, n *notificatio
 		return nil
 	}
 	slow := r
+	slow.p = t.ps.release(slow.p) // its own: the worker goes on
 	r = nil
 	wg.Go(func() {
 		defer func() { <-t.pending }()
@@ -77,6 +78,10 @@ func (t *Tracker) handle(ctx context.Context, wg *sync.WaitGroup, n *notificatio
 
 // conclude answers, and forgets the caller of a connection that did not come about.
 func (t *Tracker) conclude(r *request, errno syscall.Errno) {
+	// Before the answer: afterwards the agent may close its own, and to close the
+	// last one is work that every other connect would wait for.
+	t.closeSocket(r.sock)
+	r.sock = -1
 	err := t.answer(r.id, errno)
 	if r.tcp && (err != nil || errno != 0 && errno != unix.EINPROGRESS && errno != unix.EALREADY && errno != unix.EISCONN) {
 		t.table.drop(r.cookie)
@@ -174,12 +179,13 @@ func (t *Tracker) connect(r *request) (errno syscall.Errno, wait bool, err error
 
 func (t *Tracker) connectInternet(r *request) (errno syscall.Errno, wait bool, err error) {
 	err = withoutBlocking(r.sock, func(blocking bool) {
-		errno = connectSoon(r.sock, r.addr[:r.len])
+		errno = t.connectSoon(r.sock, r.addr[:r.len])
 		if blocking && errno == unix.EINPROGRESS {
 			// On lo the handshake is done by now; asking again tells.
-			errno = connectSoon(r.sock, r.addr[:r.len])
-			wait = errno == unix.EALREADY
+			errno = t.connectSoon(r.sock, r.addr[:r.len])
 		}
+		// Of a blocking socket the kernel waits for a connect that was begun before, too.
+		wait = blocking && errno == unix.EALREADY
 	})
 	if err != nil {
 		return errnoOf(err), false, nil
@@ -255,22 +261,13 @@ func withoutBlocking(fd int, f func(blocking bool)) error {
 	return err
 }
 
-// maxBlocked bounds a connect that blocks although it was not to: the agent has
-// cleared the flag beside it. (One of a unix socket ends with the server's.)
-const maxBlocked = time.Second
-
-// connectSoon is connectTo for an internet socket, which is shut down when that lasts.
-func connectSoon(fd int, addr []byte) (errno syscall.Errno) {
-	done := make(chan struct{})
-	late := time.AfterFunc(maxBlocked, func() {
-		_ = unix.Shutdown(fd, unix.SHUT_RDWR)
-		close(done)
-	})
-	errno = connectTo(fd, addr)
-	if !late.Stop() {
-		<-done // the descriptor is still ours
-	}
-	return errno
+// connectSoon is connectTo for an internet socket, which is shut down when that
+// lasts: the agent has cleared the flag beside it. (One of a unix socket ends with
+// the server's.)
+func (t *Tracker) connectSoon(fd int, addr []byte) syscall.Errno {
+	t.slow.begin(fd)
+	defer t.slow.end(fd)
+	return connectTo(fd, addr)
 }
 
 func connectTo(fd int, addr []byte) syscall.Errno {

@@ -274,6 +274,8 @@ func agent(mode string, args []string) error {
 			errs = errors.Join(errs, <-done)
 		}
 		return errs
+	case "late": // a server whose queue is full when a blocking connect comes
+		return late()
 	case "loop": // for measuring: one connection after the other, each ended by the other side
 		n, _ := strconv.Atoi(args[0])
 		for range n {
@@ -289,6 +291,51 @@ func agent(mode string, args []string) error {
 		return nil
 	}
 	return fmt.Errorf("no mode %q", mode)
+}
+
+// late connects to a server of its own that makes room after some of waitTick. The
+// kernel sends the handshake again after a second.
+func late() error {
+	l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return err
+	}
+	if err := unix.Listen(l, 0); err != nil {
+		return err
+	}
+	to, err := unix.Getsockname(l)
+	if err != nil {
+		return err
+	}
+	first, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(first, to); err != nil { // the queue has room for one
+		return err
+	}
+	room := make(chan error)
+	go func() {
+		time.Sleep(3 * waitTick)
+		for range 2 {
+			if _, _, err := unix.Accept(l); err != nil {
+				room <- err
+				return
+			}
+		}
+		room <- nil
+	}()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, to); err != nil {
+		return fmt.Errorf("connect to the late server: %w", err)
+	}
+	return <-room
 }
 
 func passOn(cmd *exec.Cmd) error {

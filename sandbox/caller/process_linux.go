@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,7 @@ type processes struct {
 	wants  func() (ancestors, digest bool)         // nil: ancestors
 
 	digests digests
+	held    []process // threads that connected last, the newest at the end
 
 	// Kernels before 6.9 have no pidfd of a thread, those before 6.13 no
 	// PIDFD_GET_INFO. Tests set them to take the older way.
@@ -42,27 +44,74 @@ type processes struct {
 // process is one that a pidfd keeps from being mistaken for another.
 type process struct {
 	pidfd int
-	id    int // thread or process id, for /proc
+	id    int  // thread or process id, for /proc
+	held  bool // processes.held has it, and closes it
 }
 
-func (p process) close() { _ = unix.Close(p.pidfd) }
+func (p process) close() {
+	if !p.held {
+		_ = unix.Close(p.pidfd)
+	}
+}
+
+// maxHeld bounds the threads whose pidfd is held. A thread connects again and
+// again, and a pidfd is an inode that is made and thrown away.
+const maxHeld = 16
+
+// again gives a thread that is held and still there: as long as it is, its number
+// is nobody else's.
+func (ps *processes) again(tid int) (process, bool) {
+	i := slices.IndexFunc(ps.held, func(p process) bool { return p.id == tid })
+	if i < 0 {
+		return process{}, false
+	}
+	p := ps.held[i]
+	if err := unix.PidfdSendSignal(p.pidfd, 0, nil, 0); err != nil && !errors.Is(err, unix.EPERM) {
+		ps.release(p).close()
+		return process{}, false
+	}
+	return p, true
+}
+
+// hold keeps a thread for the next time, in place of the oldest.
+func (ps *processes) hold(p process) process {
+	if len(ps.held) == maxHeld {
+		ps.release(ps.held[0]).close()
+	}
+	p.held = true
+	ps.held = append(ps.held, p)
+	return p
+}
+
+// release gives a process to the caller, who closes it.
+func (ps *processes) release(p process) process {
+	ps.held = slices.DeleteFunc(ps.held, func(h process) bool { return h.pidfd == p.pidfd })
+	p.held = false
+	return p
+}
 
 // open gives a thread by its id. Where the kernel has no pidfd of a thread, it is
 // the process of the thread: threads of one process run one program and, unless
 // they went out of their way, share their descriptors.
 func (ps *processes) open(tid int) (process, error) {
+	if p, ok := ps.again(tid); ok {
+		return p, nil
+	}
 	if !ps.noThread {
 		fd, err := unix.PidfdOpen(tid, unix.PIDFD_THREAD)
+		if err == nil {
+			return ps.hold(process{pidfd: fd, id: tid}), nil
+		}
 		if !errors.Is(err, unix.EINVAL) {
-			return process{fd, tid}, err
+			return process{}, err
 		}
 	}
 	tgid, _, err := ps.status(tid)
 	if err != nil {
 		return process{}, err
 	}
-	fd, err := unix.PidfdOpen(tgid, 0)
-	return process{fd, tid}, err
+	fd, err := unix.PidfdOpen(tgid, 0) // not held: it says nothing about the thread's number
+	return process{pidfd: fd, id: tid}, err
 }
 
 // parents gives a process's id and that of its parent, now: it fails if the process is gone.
@@ -130,32 +179,43 @@ func parseStatus(b []byte) (tgid, ppid int, err error) {
 // errNoName means that a program was deleted, or never had a name (memfd).
 var errNoName = errors.New("name executable: it has no name")
 
-// executable gives path and inode of a process's program, from one descriptor,
-// so that they belong together. The caller checks that the process is still the same.
-func (ps *processes) executable(id int) (path string, dev, ino uint64, err error) {
-	// O_PATH: the file itself need not be readable.
-	fd, err := unix.Openat(int(ps.proc.Fd()), strconv.Itoa(id)+"/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", 0, 0, fmt.Errorf("open executable: %w", err)
+// executable gives path and inode of a process's program. The caller checks that
+// the process is still the same. One that waits (the thread of a notification)
+// cannot have executed another program in between; for any other the path is read
+// again, so that path and inode belong together. Opening the file instead would
+// make an entry of /proc/self/fd each time.
+func (ps *processes) executable(id int, waits bool) (path string, dev, ino uint64, err error) {
+	link := strconv.Itoa(id) + "/exe"
+	if path, err = ps.nameOf(link); err != nil {
+		return "", 0, 0, err
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	var st unix.Stat_t // the file itself need not be readable
+	if err := unix.Fstatat(int(ps.proc.Fd()), link, &st, 0); err != nil {
 		return "", 0, 0, fmt.Errorf("stat executable: %w", err)
 	}
-	var buf [unix.PathMax]byte
-	n, err := unix.Readlinkat(int(ps.proc.Fd()), "self/fd/"+strconv.Itoa(fd), buf[:])
-	if err != nil {
-		return "", 0, 0, fmt.Errorf("name executable: %w", err)
+	if !waits {
+		if again, err := ps.nameOf(link); err != nil || again != path {
+			return "", 0, 0, errors.Join(errors.New("name executable: it changed meanwhile"), err)
+		}
 	}
-	path = string(buf[:n])
-	switch {
-	case n == len(buf) || !strings.HasPrefix(path, "/"):
-		return "", 0, 0, errors.New("name executable: not a whole path")
-	case st.Nlink == 0 || strings.HasSuffix(path, deletedSuffix):
+	if st.Nlink == 0 || strings.HasSuffix(path, deletedSuffix) {
 		return path, 0, 0, errNoName
 	}
 	return path, st.Dev, st.Ino, nil
+}
+
+// nameOf reads a link of /proc to a file.
+func (ps *processes) nameOf(link string) (string, error) {
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlinkat(int(ps.proc.Fd()), link, buf[:])
+	if err != nil {
+		return "", fmt.Errorf("name executable: %w", err)
+	}
+	path := string(buf[:n])
+	if n == len(buf) || !strings.HasPrefix(path, "/") {
+		return "", errors.New("name executable: not a whole path")
+	}
+	return path, nil
 }
 
 func (ps *processes) verified(path string, dev, ino uint64) bool {
@@ -169,7 +229,7 @@ func (ps *processes) caller(p process) (Caller, error) {
 		return Caller{}, fmt.Errorf("read process: %w", err)
 	}
 	c := Caller{Known: true, PID: tgid}
-	c.Binary, c.Dev, c.Ino, err = ps.executable(p.id)
+	c.Binary, c.Dev, c.Ino, err = ps.executable(p.id, true)
 	switch {
 	case errors.Is(err, errNoName):
 		return Caller{PID: tgid, Binary: c.Binary}, nil
@@ -234,13 +294,13 @@ func (ps *processes) parent(child process, ppid int) (p process, next int, path 
 	if err != nil {
 		return p, 0, "", err
 	}
-	p = process{fd, ppid}
+	p = process{pidfd: fd, id: ppid}
 	// The number is the parent's if the child still names it now that we hold it.
 	if _, now, err := ps.parents(child); err != nil || now != ppid {
 		p.close()
 		return process{}, 0, "", errors.Join(errors.New("the parent changed"), err)
 	}
-	path, dev, ino, err := ps.executable(ppid)
+	path, dev, ino, err := ps.executable(ppid, false)
 	if err != nil || !ps.verified(path, dev, ino) {
 		path = ""
 	}

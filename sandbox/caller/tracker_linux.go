@@ -62,6 +62,7 @@ type Tracker struct {
 	refused func(path string, c Caller)
 	log     *slog.Logger
 	table   table
+	slow    slowCalls
 	linger  chan struct{}
 	pending chan struct{}
 }
@@ -84,7 +85,7 @@ func New(c Config) (*Tracker, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tracker{log: c.Log, linger: make(chan struct{}, maxLingering), pending: make(chan struct{}, maxPending), refused: c.Refused, wake: -1}
+	t := &Tracker{log: c.Log, slow: newSlowCalls(), linger: make(chan struct{}, maxLingering), pending: make(chan struct{}, maxPending), refused: c.Refused, wake: -1}
 	if os.Geteuid() == 0 {
 		if c.UID <= 0 || c.GID <= 0 {
 			return nil, errors.New("make caller tracker: the agent's ids must not be 0")
@@ -132,6 +133,9 @@ func own(f *os.File) (own *os.File, err error) {
 func (t *Tracker) close() {
 	_ = t.notify.Close()
 	_ = t.diag.f.Close()
+	for len(t.ps.held) > 0 {
+		t.ps.release(t.ps.held[0]).close()
+	}
 	if t.ps.proc != nil {
 		_ = t.ps.proc.Close()
 	}
@@ -154,7 +158,11 @@ func (t *Tracker) Run(parent context.Context) error {
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(t.work(ctx, &wg)) })
+	watched, unwatch := context.WithCancel(context.WithoutCancel(parent)) // as long as anyone connects
+	go t.slow.watch(watched)
 	wg.Wait()
+	unwatch()
+	<-t.slow.stopped
 	<-woken
 	if err := context.Cause(ctx); parent.Err() == nil && !errors.Is(err, errGone) {
 		return err

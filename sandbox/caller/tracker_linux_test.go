@@ -260,6 +260,15 @@ func testCallers(t *testing.T, b *box, noThread bool) {
 		}
 	})
 
+	t.Run("a late server", func(t *testing.T) {
+		b := *b
+		b.t = t
+		b.run(one, "late", a4)
+		if r := b.finish(); r.Status != 0 {
+			t.Errorf("agent: %+v", r)
+		}
+	})
+
 	t.Run("many at a time", func(t *testing.T) {
 		b := *b
 		b.t = t
@@ -327,6 +336,9 @@ func TestDigest(t *testing.T) {
 	}
 	b.cancel()
 	<-b.ran
+	if n := len(b.tracker.ps.held); n != 0 {
+		t.Errorf("%d threads are held after the end", n)
+	}
 	if n := len(b.tracker.ps.digests); n != 2 {
 		t.Errorf("%d digests are kept, want 2", n)
 	}
