@@ -57,10 +57,12 @@ type Declared struct {
 	Optional bool // its absence is accepted, and reported
 }
 
-// File is a small file that stands at a path inside, readable by all.
+// File is a small file that stands inside, readable by all, at one path or at
+// several.
 type File struct {
-	Path string
-	Data []byte
+	Paths []string
+	Data  []byte
+	Make  func() ([]byte, error) // in place of Data: called once, while the kernel builds the rest
 }
 
 // Workspace is the folder that the agent works in, at its own path inside.

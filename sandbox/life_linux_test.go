@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/creel-run/creel/sandbox/cgroup"
 	"github.com/creel-run/creel/sandbox/spec"
 )
@@ -45,6 +47,27 @@ func TestCommandThatCannotStart(t *testing.T) {
 			if !errors.As(err, &ce) || syscall.Errno(ce.Errno) != want {
 				t.Errorf("%s: %v, wanted %v", command, err, want)
 			}
+		}
+	})
+}
+
+// TestAgentKilledBeforeItsExec: the start fails at once, and does not look for it.
+func TestAgentKilledBeforeItsExec(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		s := start(t, config(t, "/bin/true"))
+		pid, err := s.AgentPID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		for err == nil { // until init has reaped it
+			_, err = s.AgentPID()
+		}
+		began := time.Now()
+		if err := s.Release(context.Background()); !errors.Is(err, errAgentKilled) || time.Since(began) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})
 }

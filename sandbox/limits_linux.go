@@ -203,15 +203,18 @@ func (l *limits) restore() error {
 	return nil
 }
 
-// waitAgent waits for the agent's process: without a notification listener the
-// stage may not have forked it yet.
+// waitAgent waits for the agent's process, which a busy machine may take its time
+// to show, unless process 1 has already told its end.
 func (s *Sandbox) waitAgent(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a busy machine
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	for {
 		pid, err := s.AgentPID()
 		if err == nil {
 			return pid, nil
+		}
+		if s.agentEnded() {
+			return 0, errAgentKilled
 		}
 		select {
 		case <-ctx.Done():
@@ -219,6 +222,23 @@ func (s *Sandbox) waitAgent(ctx context.Context) (int, error) {
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// errAgentKilled: nobody but the host can have done it, for the agent has run nothing.
+var errAgentKilled = errors.New("the agent was killed before it began")
+
+// agentEnded reports whether process 1 has told the agent's end.
+func (s *Sandbox) agentEnded() bool {
+	raw, err := s.control.SyscallConn()
+	if err != nil {
+		return true
+	}
+	ended := true
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 8), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		ended = !errors.Is(err, unix.EAGAIN) && (err != nil || n != 1)
+	})
+	return err != nil || ended
 }
 
 type rlimit struct {

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 // plan is a Spec with what the supervisor must know of it.
 type plan struct {
 	spec     spec.Spec
-	blobs    [][]byte // content of the supplied files
+	supplied []File   // by the blobs of the spec
 	degraded []string // what was accepted: absent paths, no Landlock
 	paths    resolver
 }
@@ -170,17 +169,31 @@ func buildPlan(c Config) (*plan, error) {
 	return p, p.landlock(c)
 }
 
-// files lays out the supplied files, equal ones once.
+// files lays out the supplied files.
 func (p *plan) files(files []File) {
-	for _, f := range files {
-		same := func(b []byte) bool { return bytes.Equal(b, f.Data) }
-		i := slices.IndexFunc(p.blobs, same)
-		if i < 0 {
-			i = len(p.blobs)
-			p.blobs = append(p.blobs, f.Data)
+	p.supplied = files
+	for i, f := range files {
+		for _, path := range f.Paths {
+			p.spec.Files = append(p.spec.Files, spec.File{Path: path, Blob: i})
 		}
-		p.spec.Files = append(p.spec.Files, spec.File{Path: f.Path, Blob: i})
 	}
+}
+
+// blobs are the contents of the supplied files; it waits for those that are still
+// being made.
+func (p *plan) blobs() ([][]byte, error) {
+	all := make([][]byte, len(p.supplied))
+	for i, f := range p.supplied {
+		all[i] = f.Data
+		if f.Make == nil {
+			continue
+		}
+		var err error
+		if all[i], err = f.Make(); err != nil {
+			return nil, fmt.Errorf("make %s: %w", f.Paths[0], err)
+		}
+	}
+	return all, nil
 }
 
 // declare adds one declared path.

@@ -42,13 +42,13 @@ type Sandbox struct {
 	Plan     spec.Spec
 	Ruleset  Ruleset // as it was before the agent existed
 
+	blobs   [][]byte // contents of the supplied files
 	limits  *limits
 	control *os.File
 	stage   *stage.Stage  // the forking goroutine's until it has built
 	orders  chan func()   // run on the forking thread
 	done    chan struct{} // closed by Close; ends the forking thread
 	reading sync.Mutex    // of the netfilter socket
-	blobs   [][]byte      // content of the supplied files
 	once    sync.Once
 	ending  sync.Mutex // held by whoever waits for process 1
 	mu      sync.Mutex // of reaped
@@ -129,7 +129,7 @@ func (b *Begun) Start(ctx context.Context, c Config) (*Sandbox, error) {
 	if s.limits, err = planLimits(c, p, b.group); err != nil {
 		return nil, err
 	}
-	s.UID, s.GID, s.Degraded, s.Syscalls, s.Plan, s.blobs = id.hostUID, id.hostGID, p.degraded, c.Syscalls, p.spec, p.blobs
+	s.UID, s.GID, s.Degraded, s.Syscalls, s.Plan = id.hostUID, id.hostGID, p.degraded, c.Syscalls, p.spec
 	result := make(chan error)
 	s.orders <- func() { result <- s.build(p, id) }
 	if err := <-result; err != nil {
@@ -187,7 +187,11 @@ func (s *Sandbox) finish(p *plan, who stage.Identity, sources map[stage.Source]*
 	if err != nil {
 		return err
 	}
-	files, skipped, err := s.stage.Build(&p.spec, p.blobs, who, groups, sources)
+	blobs := func() (_ [][]byte, err error) {
+		s.blobs, err = p.blobs()
+		return s.blobs, err
+	}
+	files, skipped, err := s.stage.Build(&p.spec, blobs, who, groups, sources)
 	for _, path := range skipped {
 		s.Degraded = append(s.Degraded, "declared path "+path+" does not exist")
 	}

@@ -56,7 +56,7 @@ func (s *supervisor) addAgent(c *sandbox.Config, doc *policy.Document) error {
 		}
 	}
 	for _, f := range a.Files {
-		c.Files = append(c.Files, sandbox.File{Path: f.Path, Data: []byte(f.Content)})
+		c.Files = append(c.Files, sandbox.File{Paths: []string{f.Path}, Data: []byte(f.Content)})
 	}
 	if c.Workspace.Write {
 		// What the agent's next start outside would obey. Through a link it is not ours to judge.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/sandbox"
 )
@@ -23,7 +25,7 @@ var systemBundles = []string{
 // suppliedFiles are the small files that Creel puts in place of the host's: who
 // and where the agent is, and how names are resolved.
 func suppliedFiles(who person, uid, gid int, hostname string) []sandbox.File {
-	text := func(path, data string) sandbox.File { return sandbox.File{Path: path, Data: []byte(data)} }
+	text := func(path, data string) sandbox.File { return sandbox.File{Paths: []string{path}, Data: []byte(data)} }
 	return []sandbox.File{
 		// One name server that is not loopback (some resolvers refuse loopback), no search list.
 		text("/etc/resolv.conf", "nameserver "+netname.NameServerV4.String()+"\noptions ndots:1 timeout:5 attempts:2\n"),
@@ -38,50 +40,59 @@ func suppliedFiles(who person, uid, gid int, hostname string) []sandbox.File {
 	}
 }
 
-// systemTrust is whom the host's programs trust, and where they look for it.
+// systemTrust is where the host's programs look for whom they trust.
 type systemTrust struct {
-	bundle []byte // PEM
-	places []string
-	java   *javaStore // of the bundle; nil on most hosts
-	stores []string
+	bundles []string // PEM; the first is the source
+	stores  []string // of Java
 }
 
-func readSystemTrust() *systemTrust {
-	t := &systemTrust{stores: javaStores()}
+func findSystemTrust() systemTrust {
+	t := systemTrust{stores: javaStores()}
 	for _, path := range systemBundles {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue
+		if unix.Access(path, unix.R_OK) == nil {
+			t.bundles = append(t.bundles, path)
 		}
-		if len(t.places) == 0 {
-			t.bundle = b
-		}
-		t.places = append(t.places, path)
-	}
-	if len(t.stores) > 0 {
-		t.java = newJavaStore(len(t.bundle))
-		t.java.add(t.bundle)
 	}
 	return t
 }
 
-// files put the sandbox's certificate authority, besides the system's
-// certificates, where programs look for whom to trust.
-func (t *systemTrust) files(ca []byte) []sandbox.File {
-	bundle := ca
-	if len(t.places) > 0 {
-		bundle = slices.Concat(t.bundle, []byte{'\n'}, ca)
-	}
-	files := []sandbox.File{{Path: caFile, Data: ca}, {Path: bundleFile, Data: bundle}}
-	for _, p := range t.places {
-		files = append(files, sandbox.File{Path: p, Data: bundle})
-	}
-	if t.java != nil {
-		t.java.add(ca)
-		data := t.java.bytes()
-		for _, path := range t.stores {
-			files = append(files, sandbox.File{Path: path, Data: data})
+// anchors are the contents of the files by which programs know whom to trust.
+type anchors struct {
+	ca, bundle, java []byte
+}
+
+// read puts the sandbox's certificate authority beside the system's certificates.
+func (t systemTrust) read(ca []byte) (anchors, error) {
+	made := anchors{ca: ca, bundle: ca}
+	if len(t.bundles) > 0 {
+		system, err := os.ReadFile(t.bundles[0])
+		if err != nil {
+			return made, err
 		}
+		made.bundle = slices.Concat(system, []byte{'\n'}, ca)
+	}
+	if len(t.stores) > 0 {
+		store := newJavaStore(len(made.bundle))
+		store.add(made.bundle)
+		made.java = store.bytes()
+	}
+	return made, nil
+}
+
+// files put them in place; made gives them once they are there.
+func (t systemTrust) files(made func() (anchors, error)) []sandbox.File {
+	file := func(paths []string, which func(anchors) []byte) sandbox.File {
+		return sandbox.File{Paths: paths, Make: func() ([]byte, error) {
+			m, err := made()
+			return which(m), err
+		}}
+	}
+	files := []sandbox.File{
+		file([]string{caFile}, func(m anchors) []byte { return m.ca }),
+		file(append([]string{bundleFile}, t.bundles...), func(m anchors) []byte { return m.bundle }),
+	}
+	if len(t.stores) > 0 {
+		files = append(files, file(t.stores, func(m anchors) []byte { return m.java }))
 	}
 	return files
 }

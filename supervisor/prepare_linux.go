@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/creel-run/creel/credential"
 	"github.com/creel-run/creel/egress/ca"
@@ -57,39 +56,45 @@ func (s *supervisor) prepare() (*prepared, error) {
 	return p, nil
 }
 
-// ahead is what does not depend on the policy and is made while that is read:
-// start-up time is the sum that everyone feels.
+// ahead is what does not depend on the policy and is made while that is read, and
+// while the kernel builds the sandbox: start-up time is the sum that everyone feels.
 type ahead struct {
-	authority *ca.Authority
 	begun     *sandbox.Begun
+	places    systemTrust
+	found     chan struct{} // closed when places is there
+	authority *ca.Authority
+	anchors   anchors
 	err       error
-	done      sync.WaitGroup
+	done      chan struct{} // closed when the others are
 }
 
 // network is the same in every sandbox.
 var network = spec.Network{V4: netname.SandboxV4.String(), V6: netname.SandboxV6.String(), NameServer: netname.NameServerV4.String()}
 
 func startAhead() *ahead {
-	a := &ahead{begun: sandbox.Begin(network)}
-	a.done.Add(1)
+	a := &ahead{begun: sandbox.Begin(network), found: make(chan struct{}), done: make(chan struct{})}
 	go func() {
-		defer a.done.Done()
-		a.authority, a.err = ca.New()
+		defer close(a.done)
+		a.places = findSystemTrust()
+		close(a.found)
+		if a.authority, a.err = ca.New(); a.err == nil {
+			a.anchors, a.err = a.places.read(a.authority.PEM())
+		}
 	}()
 	return a
 }
 
-// wait gives what was made; Close may follow at any time.
-func (a *ahead) wait() error {
-	a.done.Wait()
-	if a.err != nil {
-		return fault.Wrap(a.err, "prepare sandbox", fault.Internal)
-	}
-	return nil
+// files are those by which programs know whom to trust.
+func (a *ahead) files() []sandbox.File {
+	<-a.found
+	return a.places.files(func() (anchors, error) {
+		<-a.done
+		return a.anchors, a.err
+	})
 }
 
 func (a *ahead) Close() {
-	a.done.Wait()
+	<-a.done
 	a.begun.Close()
 }
 
@@ -211,11 +216,7 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		c.Protect = append(c.Protect, s.source.path)
 	}
 	uid, gid := sandbox.InsideIDs(c)
-	trust := readSystemTrust() // while the authority's keys are made
-	if err := p.ahead.wait(); err != nil {
-		return c, err
-	}
-	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), trust.files(p.ahead.authority.PEM())...)
+	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), p.ahead.files()...)
 	extra := append(p.secrets.Env(), s.route.env()...)
 	if err := s.addAgent(&c, doc); err != nil {
 		return c, err

@@ -17,9 +17,9 @@ import (
 // root assembles the root file system and makes it the root. Every source is
 // opened as a detached mount before the first is attached, so that no mount of
 // ours can hide a later source. sources are the mounts that the supervisor
-// opened. Returned are the mounts, of which an
-// optional one that is absent has a negative descriptor.
-func (b *batch) root(s *spec.Spec, sources map[Source]*int32, blobs [][]byte) []*int32 {
+// opened, made the folders that exist then in the sandbox's own root. Returned are
+// the mounts, of which an optional one that is absent has a negative descriptor.
+func (b *batch) root(s *spec.Spec, sources map[Source]*int32, made folders) []*int32 {
 	// The namespace is a copy of the host's: nothing may propagate either way.
 	b.step("make mounts private", "")
 	b.add(unix.SYS_MOUNT, "", "/", "", unix.MS_REC|unix.MS_PRIVATE, 0)
@@ -40,7 +40,6 @@ func (b *batch) root(s *spec.Spec, sources map[Source]*int32, blobs [][]byte) []
 	b.step("detach host root", "")
 	b.add(unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
 	b.add(unix.SYS_CHDIR, "/")
-	made := folders{}
 	for i, m := range s.Mounts {
 		b.step("make mount point", m.Target)
 		first := len(b.calls)
@@ -60,12 +59,16 @@ func (b *batch) root(s *spec.Spec, sources map[Source]*int32, blobs [][]byte) []
 		b.mkdirAll(filepath.Dir(l.Path), made)
 		b.add(unix.SYS_SYMLINKAT, l.Target, unix.AT_FDCWD, l.Path).accept[0] = unix.EEXIST
 	}
+	return trees
+}
+
+// contents puts what is Creel's own into the root, and closes it.
+func (b *batch) contents(s *spec.Spec, blobs [][]byte, made folders) {
 	b.supplyFiles(s, blobs, made)
 	b.protect(s)
 	b.covers(s.Covers)
 	b.step("make root read-only", "")
 	b.setAttr("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
-	return trees
 }
 
 func attrs(m spec.Mount) uint64 {

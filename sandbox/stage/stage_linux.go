@@ -49,6 +49,9 @@ type Identity struct {
 	Root     bool
 }
 
+// statusLen is the length of the agent's wait status, as process 1 tells it.
+const statusLen = 4
+
 // timeout bounds every wait of the set-up. It takes milliseconds; a child that
 // hangs must not hang the supervisor.
 const timeout = 30 * time.Second
@@ -254,6 +257,8 @@ func (s *Stage) await(want byte) (fds []int, err error) {
 			return nil, fmt.Errorf("start sandbox: %w", err)
 		case n == 0:
 			return nil, errors.Join(errors.New("start sandbox: its first process ended early"), s.first.failure())
+		case n == statusLen:
+			return nil, errors.Join(errors.New("start sandbox: the agent was killed before it began"), s.agentError())
 		case flags&unix.MSG_CTRUNC != 0:
 			return nil, errors.New("start sandbox: truncated message")
 		}
@@ -316,12 +321,13 @@ func (s *Stage) take(all []opened) ([]Opened, error) {
 	return got, nil
 }
 
-// Build assembles the root, and makes the agent up to where it waits for go.
+// Build assembles the root, and makes the agent up to where it waits for go. blobs
+// gives the contents of the spec's files; it may take as long as the mounts do.
 // groups are files of control groups that process 1 enters by writing to them,
 // sources the mounts that the supervisor opened, by what they are for.
 // Returned are the outer ends of the streams, the seccomp listener as "notify",
 // and the optional mounts that were absent.
-func (s *Stage) Build(p *spec.Spec, blobs [][]byte, id Identity, groups []*os.File, sources map[Source]*os.File) (files []Opened, skipped []string, err error) {
+func (s *Stage) Build(p *spec.Spec, blobs func() ([][]byte, error), id Identity, groups []*os.File, sources map[Source]*os.File) (files []Opened, skipped []string, err error) {
 	if err := check(p); err != nil {
 		return nil, nil, err
 	}
@@ -350,14 +356,28 @@ func (s *Stage) Build(p *spec.Spec, blobs [][]byte, id Identity, groups []*os.Fi
 	}
 	b.step("set host name", p.Hostname)
 	b.add(unix.SYS_SETHOSTNAME, p.Hostname, len(p.Hostname))
-	trees := b.root(p, lent.sources, blobs)
+	made := folders{}
+	trees := b.root(p, lent.sources, made)
+	if err := s.ask(b, fds); err != nil {
+		return nil, nil, err
+	}
+	// The next list is written while the first is worked on.
+	b = &batch{calls: make([]call, 0, 512)}
+	contents, err := blobs()
+	if err != nil {
+		return nil, nil, err
+	}
+	b.contents(p, contents, made)
 	st := b.streams(p)
 	walls := b.openBeneath(p.Landlock)
 	places := b.lookUp(p.Command[0], p.Env, p.Dir)
 	if len(st.outer) > 0 {
 		b.send(s.inner[0], st.outer)
 	}
-	if err := s.ask(b, fds); err != nil {
+	if _, err := s.await(sayDone); err != nil {
+		return nil, nil, err
+	}
+	if err := s.ask(b, nil); err != nil {
 		return nil, nil, err
 	}
 	if len(st.outer) > 0 {
