@@ -25,7 +25,7 @@ type layer struct {
 // .depguard.yaml. A package that no row names is a fault: its place has to be
 // decided before it has users.
 var layers = []layer{
-	{[]string{"netname", "secret", "fault", "kernel", "policy/glob", "policy/git", "protected"}, nil,
+	{[]string{"netname", "secret", "fault", "kernel", "policy/glob", "policy/git", "policy/registry", "protected"}, nil,
 		"leaves: everybody builds on them, so they know nobody"},
 	{[]string{"policy/target"}, []string{"policy/glob"},
 		"canonical targets and their selectors, which are globs"},
