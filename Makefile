@@ -66,6 +66,11 @@ cross: ## vet and compile the portable packages for other systems (not run there
 deps: ## write cmd/creel/deps.txt, the list of modules in the binary
 	@./tools/deps > cmd/creel/deps.txt
 
+.PHONY: docs
+docs: ## write docs/policy/reference.md from the table of the language
+	@$(GO) run ./internal/policydoc > docs/policy/reference.md.new
+	@mv docs/policy/reference.md.new docs/policy/reference.md
+
 .PHONY: attacks
 attacks: ## try every line of the attack catalogue and print the results (ARGS=-json)
 	@$(GO) run ./internal/attacks $(ARGS)

@@ -2,145 +2,271 @@ package policy
 
 import "strings"
 
-// word is one key of the language. since is the version that brought it; a
-// word that is not built is known, so that its fault says "not yet" and not
-// "unknown".
+// word is one key of the language: what the decoder knows, and what the schema
+// and the reference say of it (Language). since is the version that brought
+// it; a word that is not built is known, so that its fault says "not yet" and
+// not "unknown".
 type word struct {
 	name  string
 	since int
 	built bool
+	value Shape
+	about string // one sentence for people, without the type
+}
+
+// Values that many words take.
+var (
+	aFlag   = Shape{Form: Flag}
+	aText   = Shape{Form: Text}
+	aSize   = Shape{Form: Size}
+	texts   = Shape{Form: List, Of: []Shape{aText}}
+	aGlob   = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "matcher"}}}
+	aPath   = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "path", Since: 2}}}
+	paths   = Shape{Form: List, Of: []Shape{aPath}}
+	aPort   = Shape{Form: Number, Low: 1, High: 65535}
+	aCompat = Shape{Form: OneOf, Words: []string{"hard_requirement", "best_effort"}}
+	later   = Shape{Form: Anything} // of a word whose values are not decided
+)
+
+// sections is the whole language; a Shape of Form Mapping names one of them.
+var sections = []struct {
+	name, about string
+	words       *[]word
+}{
+	{"policy", "The document itself.", &documentWords},
+	{"filesystem_policy", "The paths of the host that exist in the sandbox. What no list names does not exist there.", &filesystemWords},
+	{"workspace", "What becomes of changes to the workspace. The mode alone may be written instead.", &workspaceWords},
+	{"path", "A path with its own setting; a text alone is the path.", &pathWords},
+	{"landlock", "How strictly the kernel has to enforce the paths.", &landlockWords},
+	{"process", "Who the agent is inside.", &processWords},
+	{"syscalls", "Groups of system calls that are open or closed otherwise than by default.", &syscallWords},
+	{"resources", "Upper bounds of what the sandbox uses.", &resourceWords},
+	{"network rule", "An entry of `network_policies`: its endpoints may be used by its binaries.", &networkWords},
+	{"endpoint", "A destination, and what may be done there.", &endpointWords},
+	{"binary", "A program that may use the rule.", &binaryWords},
+	{"rule", "An entry of `rules`.", &ruleWords},
+	{"request", "What an allow or deny rule says of a request.", &requestWords},
+	{"matcher", "Alternatives for one value; a text alone is one glob.", &matcherWords},
+	{"inference", "Where model requests go.", &inferenceWords},
 }
 
 // The whole language, section by section (openshell-v1.md §1, design.md §6).
 var (
 	documentWords = []word{
-		{"version", 1, true},
-		{"filesystem_policy", 1, true},
-		{"landlock", 1, true},
-		{"process", 1, true},
-		{"network_policies", 1, true},
-		{"network_middlewares", 1, false},
-		{"inference", 2, true},
-		{"extends", 2, false},
-		{"unmatched", 2, false},
-		{"limits", 2, false},
-		{"resources", 2, true},
-		{"syscalls", 2, true},
-		{"dns", 2, false},
+		{"version", 1, true, Shape{Form: Number, Low: 1, High: 2, Required: 1},
+			"1 is the OpenShell schema, 2 the language with safe defaults and more words."},
+		{"extends", 2, false, later,
+			"The policy that this one is built on."},
+		{"filesystem_policy", 1, true, Shape{Form: Mapping, Section: "filesystem_policy"},
+			"Which paths of the host exist inside, and which of them can be written."},
+		{"landlock", 1, true, Shape{Form: Mapping, Section: "landlock"},
+			"What happens when the kernel cannot enforce the paths."},
+		{"process", 1, true, Shape{Form: Mapping, Section: "process"},
+			"User and group of the agent."},
+		{"syscalls", 2, true, Shape{Form: Mapping, Section: "syscalls"},
+			"Switches of the system call filter."},
+		{"resources", 2, true, Shape{Form: Mapping, Section: "resources"},
+			"Memory, processors, processes and files of the sandbox."},
+		{"dns", 2, false, later,
+			"How names are answered inside."},
+		{"unmatched", 2, false, later,
+			"What a connection gets that no rule names."},
+		{"limits", 2, false, later,
+			"Upper bounds of requests and bytes."},
+		{"network_policies", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "network rule"}}},
+			"Named rules. What no rule allows is denied; the name stands in decisions and in the log."},
+		{"network_middlewares", 1, false, later,
+			"Named programs that look at allowed requests before they are sent."},
+		{"inference", 2, true, Shape{Form: Mapping, Section: "inference"},
+			"Model requests go to this backend, with a key that the agent never holds."},
 	}
 	filesystemWords = []word{
-		{"include_workdir", 1, true},
-		{"read_only", 1, true},
-		{"read_write", 1, true},
-		{"hidden", 2, true},
-		{"noexec", 2, true},
-		{"workspace", 2, true},
+		{"include_workdir", 1, true, aFlag,
+			"Whether the workspace exists inside and can be written. Without the section it does; in a section without the word it does not."},
+		{"read_only", 1, true, paths,
+			"Absolute paths that can be read and executed."},
+		{"read_write", 1, true, paths,
+			"Absolute paths that can also be written."},
+		{"hidden", 2, true, paths,
+			"Paths that do not exist inside, whatever shows them; relative ones lie in the workspace."},
+		{"noexec", 2, true, texts,
+			"Paths in which nothing is executed; relative ones lie in the workspace."},
+		{"workspace", 2, true, Shape{Form: AnyOf, Of: []Shape{{Form: OneOf, Words: workspaceModes[1:]}, {Form: Mapping, Section: "workspace"}}},
+			"What becomes of changes to the workspace."},
 	}
 	workspaceWords = []word{
-		{"mode", 2, true},
-		{"writable_protected", 2, true},
+		{"mode", 2, true, Shape{Form: OneOf, Words: workspaceModes[1:]},
+			"read-write writes into it, copy-on-write keeps changes apart until they are applied, read-only allows none."},
+		{"writable_protected", 2, true, texts,
+			"Protected paths that the agent may write: an entry of the list, a folder of entries, or all."},
 	}
 	pathWords = []word{
-		{"path", 2, true},
-		{"optional", 2, true},
+		{"path", 2, true, Shape{Form: Text, Required: 2},
+			"The path."},
+		{"optional", 2, true, aFlag,
+			"Whether it may be absent; without the word an absent path stops the start."},
 	}
 	landlockWords = []word{
-		{"compatibility", 1, true},
+		{"compatibility", 1, true, Shape{Form: OneOf, Words: aCompat.Words, Empty: true},
+			"hard_requirement stops the start where the kernel cannot enforce the paths, best_effort goes on without. Default: best_effort in version 1, hard_requirement in version 2."},
 	}
 	processWords = []word{
-		{"run_as_user", 1, true},
-		{"run_as_group", 1, true},
+		{"run_as_user", 1, true, aText,
+			"sandbox, or a quoted number of 1..4294967294; never root."},
+		{"run_as_group", 1, true, aText,
+			"The same for the group."},
 	}
 	// The switches of the system call filter (sandbox/seccomp, Switches).
 	syscallWords = []word{
-		{"nested_namespaces", 2, true},
-		{"io_uring", 2, true},
-		{"ptrace_children", 2, true},
-		{"perf", 2, true},
-		{"userfaultfd", 2, true},
-		{"keyrings", 2, true},
-		{"unix_datagrams", 2, true},
-		{"memfd_exec", 2, true},
+		{"nested_namespaces", 2, true, aFlag, "Namespaces of its own, as browsers' sandboxes use them. Default: closed."},
+		{"io_uring", 2, true, aFlag, "The io_uring calls. Default: closed."},
+		{"ptrace_children", 2, true, aFlag, "Debuggers on its own processes. Default: closed."},
+		{"perf", 2, true, aFlag, "Performance counters. Default: closed."},
+		{"userfaultfd", 2, true, aFlag, "Page faults handled by a program. Default: closed."},
+		{"keyrings", 2, true, aFlag, "The kernel's key rings. Default: closed."},
+		{"unix_datagrams", 2, true, aFlag, "Datagrams between its own processes. Default: closed."},
+		{"memfd_exec", 2, true, aFlag, "Execution of files that exist in memory alone. Default: open; false closes it."},
 	}
 	resourceWords = []word{
-		{"memory", 2, true},
-		{"cpu", 2, true},
-		{"pids", 2, true},
-		{"disk", 2, true},
-		{"open_files", 2, true},
-		{"compatibility", 2, true},
+		{"memory", 2, true, aSize, "Most memory of all processes together, at least 16M."},
+		{"cpu", 2, true, aSize, "Most processors, with up to three decimals, like 0.5 or 2."},
+		{"pids", 2, true, aSize, "Most processes and threads."},
+		{"disk", 2, true, aSize, "Most bytes in the sandbox's own folders together, and in any single file; at least 1M."},
+		{"open_files", 2, true, aSize, "Most open files of each process, at least 16."},
+		{"compatibility", 2, true, aCompat, "best_effort accepts a host that cannot enforce a limit. Default: hard_requirement."},
 	}
 	networkWords = []word{
-		{"name", 1, true},
-		{"endpoints", 1, true},
-		{"binaries", 1, true},
-		{"expires_at", 2, false},
-		{"max_uses", 2, false},
-		{"limits", 2, false},
-		{"unmatched", 2, false},
+		{"name", 1, true, aText,
+			"A name for people; the key if absent."},
+		{"endpoints", 1, true, Shape{Form: List, Of: []Shape{{Form: Mapping, Section: "endpoint"}}},
+			"Where the rule allows connections to; any of them may match."},
+		{"binaries", 1, true, Shape{Form: AnyOf, Required: 2, Of: []Shape{
+			{Form: OneOf, Words: []string{"any"}, Since: 2},
+			{Form: List, Of: []Shape{{Form: AnyOf, Of: []Shape{{Form: Text, Since: 2}, {Form: Mapping, Section: "binary"}}}}},
+		}},
+			"The programs that may use the rule. Version 2 wants the word: any takes every program, a path alone is an entry."},
+		{"expires_at", 2, false, later,
+			"When the rule ends."},
+		{"max_uses", 2, false, later,
+			"How often the rule may be used."},
+		{"limits", 2, false, later,
+			"Upper bounds of requests and bytes under the rule."},
+		{"unmatched", 2, false, later,
+			"What a request gets that no rule allows."},
 	}
 	endpointWords = []word{
-		{"host", 1, true},
-		{"port", 1, true},
-		{"ports", 1, true},
-		{"protocol", 1, true},
-		{"path", 1, true},
-		{"tls", 1, true},
-		{"enforcement", 1, true},
-		{"access", 1, true},
-		{"rules", 1, true},
-		{"deny_rules", 1, true},
-		{"allowed_ips", 1, true},
-		{"allow_encoded_slash", 1, true},
-		{"websocket_credential_rewrite", 1, false},
-		{"request_body_credential_rewrite", 1, false},
-		{"allow_uninspected_credentials", 1, false},
-		{"persisted_queries", 1, false},
-		{"graphql_persisted_queries", 1, false},
-		{"graphql_max_body_bytes", 1, false},
-		{"credential_signing", 1, false},
-		{"signing_service", 1, false},
-		{"signing_region", 1, false},
-		{"credential_binding", 1, false},
-		{"json_rpc", 1, false},
-		{"mcp", 1, false},
-		{"expires_at", 2, false},
-		{"max_uses", 2, false},
-		{"limits", 2, false},
-		{"unmatched", 2, false},
+		{"host", 1, true, aText,
+			"A host name, an address, or a pattern: *.example.com is one label deep, **.example.com any number."},
+		{"port", 1, true, aPort,
+			"The port; ports for several."},
+		{"ports", 1, true, Shape{Form: List, Of: []Shape{aPort}},
+			"Several ports, instead of port."},
+		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp"}, Empty: true, Fold: true},
+			"rest judges every HTTP request, tcp the connection alone; so does an endpoint without the word."},
+		{"path", 1, true, aText,
+			"A path glob: the endpoint answers for requests to these paths alone."},
+		{"tls", 1, true, Shape{Form: OneOf, Words: []string{"auto", "skip", "terminate", "passthrough"}, Empty: true},
+			"auto opens TLS where requests are judged, skip passes opaque bytes; terminate and passthrough are old words for auto."},
+		{"enforcement", 1, true, Shape{Form: OneOf, Words: []string{"enforce", "audit"}, Empty: true},
+			"What a request gets that no rule allows: enforce denies it, audit forwards and records it. Default: audit in version 1, enforce in version 2."},
+		{"access", 1, true, Shape{Form: OneOf, Words: []string{"read-only", "read-write", "full"}, Empty: true},
+			"Instead of rules: read-only is GET, HEAD and OPTIONS, read-write adds POST, PUT and PATCH, full is everything."},
+		{"rules", 1, true, Shape{Form: List, Of: []Shape{{Form: Mapping, Section: "rule"}}},
+			"The requests that are allowed; one has to match."},
+		{"deny_rules", 1, true, Shape{Form: List, Of: []Shape{{Form: Mapping, Section: "request"}}},
+			"Requests that are denied, whatever allows them."},
+		{"allowed_ips", 1, true, texts,
+			"Addresses and CIDR ranges that the host has to resolve to; the only way to an internal address. Without host: any name that resolves there."},
+		{"allow_encoded_slash", 1, true, aFlag,
+			"Whether %2F may stand inside of a path segment."},
+		{"websocket_credential_rewrite", 1, false, aFlag,
+			"Whether placeholders in messages of a WebSocket become credentials."},
+		{"request_body_credential_rewrite", 1, false, aFlag,
+			"Whether placeholders in request bodies become credentials."},
+		{"allow_uninspected_credentials", 1, false, aFlag,
+			"Whether credentials may go over a connection that is not judged."},
+		{"persisted_queries", 1, false, Shape{Form: OneOf, Words: []string{"deny", "allow_registered"}, Empty: true},
+			"Whether GraphQL queries that are sent as a hash or id may be used."},
+		{"graphql_persisted_queries", 1, false, later,
+			"What a registered hash or id stands for."},
+		{"graphql_max_body_bytes", 1, false, Shape{Form: Number, Low: 0, High: 1 << 30},
+			"Most bytes of a GraphQL request."},
+		{"credential_signing", 1, false, Shape{Form: OneOf, Words: []string{"sigv4", "sigv4:body", "sigv4:no_body"}, Empty: true},
+			"How requests are signed outside."},
+		{"signing_service", 1, false, aText,
+			"The service that a signature is for."},
+		{"signing_region", 1, false, aText,
+			"The region that a signature is for."},
+		{"credential_binding", 1, false, later,
+			"The provider whose credential is used."},
+		{"json_rpc", 1, false, later,
+			"Settings of protocol json-rpc."},
+		{"mcp", 1, false, later,
+			"Settings of protocol mcp."},
+		{"expires_at", 2, false, later,
+			"When the endpoint ends."},
+		{"max_uses", 2, false, later,
+			"How often the endpoint may be used."},
+		{"limits", 2, false, later,
+			"Upper bounds of requests and bytes at the endpoint."},
+		{"unmatched", 2, false, later,
+			"What a request gets that no rule allows."},
 	}
 	binaryWords = []word{
-		{"path", 1, true},
-		{"harness", 1, true},
-		{"sha256", 2, true},
+		{"path", 1, true, Shape{Form: Text, Required: 1},
+			"The program's absolute path as the sandbox sees it, or a glob: * does not cross /, ** does."},
+		{"harness", 1, true, aFlag,
+			"No effect; of older files."},
+		{"sha256", 2, true, aText,
+			"Digest of the program's content, 64 hexadecimal digits."},
 	}
 	ruleWords = []word{
-		{"allow", 1, true},
+		{"allow", 1, true, Shape{Form: Mapping, Section: "request", Required: 1},
+			"The requests that the rule allows."},
 	}
 	requestWords = []word{
-		{"method", 1, true},
-		{"path", 1, true},
-		{"query", 1, true},
-		{"command", 1, false},
-		{"operation_type", 1, false},
-		{"operation_name", 1, false},
-		{"fields", 1, false},
-		{"tool", 1, false},
-		{"params", 1, false},
+		{"method", 1, true, Shape{Form: Text, Words: knownMethods},
+			"An HTTP method, or * for all; GET stands for HEAD as well."},
+		{"path", 1, true, aText,
+			"A glob over the path: * does not cross /, ** as a whole component does, ** alone is every path."},
+		{"query", 1, true, Shape{Form: Map, Of: []Shape{aGlob}},
+			"Globs for values of query keys. Allow: every key has to be there and all its values match. Deny: one value of each is enough."},
+		{"command", 1, false, aText,
+			"A command of protocol sql."},
+		{"operation_type", 1, false, Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}},
+			"Type of a GraphQL operation."},
+		{"operation_name", 1, false, aText,
+			"A glob over the name of a GraphQL operation."},
+		{"fields", 1, false, texts,
+			"Globs over the root fields of a GraphQL operation."},
+		{"tool", 1, false, aGlob,
+			"A glob over the name of an MCP tool."},
+		{"params", 1, false, later,
+			"Parameters of a call."},
 	}
 	matcherWords = []word{
-		{"any", 1, true},
+		{"any", 1, true, texts,
+			"Globs, one of which has to match."},
 	}
 	inferenceWords = []word{
-		{"backend", 2, true},
-		{"key", 2, true},
-		{"model", 2, true},
-		{"models", 2, true},
-		{"hosts", 2, true},
-		{"add_hosts", 2, true},
-		{"remove_hosts", 2, true},
-		{"server_tools", 2, true},
-		{"remote_inputs", 2, true},
+		{"backend", 2, true, aText,
+			"Base URL of the model server."},
+		{"key", 2, true, aText,
+			"Where its key is read, outside: env:VAR or file:PATH. The key itself never stands in a policy."},
+		{"model", 2, true, aText,
+			"Every request is sent to this model."},
+		{"models", 2, true, Shape{Form: Map, Of: []Shape{aText}},
+			"The model that is sent for a model that is asked for."},
+		{"hosts", 2, true, texts,
+			"The hosts that are rerouted to the backend, instead of the built-in list."},
+		{"add_hosts", 2, true, texts,
+			"Hosts that are rerouted as well."},
+		{"remove_hosts", 2, true, texts,
+			"Hosts of the built-in list that are not."},
+		{"server_tools", 2, true, texts,
+			"Tools that the model service may run by itself, such as web_search. Without the word: none."},
+		{"remote_inputs", 2, true, aFlag,
+			"Whether inputs may be URLs, which the service fetches."},
 	}
 )
 

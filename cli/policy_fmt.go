@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/format"
+)
+
+type fmtFlags struct{ write, check bool }
+
+func newPolicyFmt(streams IO) *cobra.Command {
+	var f fmtFlags
+	cmd := &cobra.Command{
+		Use:   "fmt [--write|--check] FILE…",
+		Short: "Print policies in their canonical form",
+		Long: `Print a policy in its canonical form: two spaces of indentation, the keys in the
+order of the language with version first, quotes where a text needs them. Names,
+their order, comments and single empty lines stay. - is standard input.
+
+A file that does not parse is refused with its faults. The result is read again:
+if it meant something else or had lost a comment, nothing is written.`,
+		Example: "  creel policy fmt creel.yaml\n  creel policy fmt --write creel.yaml other.yaml\n  creel policy fmt --check *.yaml   # exit status 1 if one would change",
+		Args:    atLeast(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyFmt(args, f, streams) },
+	}
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.BoolVar(&f.write, "write", false, "write the result into the file, and name the files that changed")
+	fl.BoolVar(&f.check, "check", false, "name the files that would change, and exit with status 1 if there are any")
+	return cmd
+}
+
+func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
+	const op = "read flags"
+	switch {
+	case f.write && f.check:
+		return fault.UsageError(op, "--write and --check exclude each other")
+	case len(files) > 1 && !f.write && !f.check:
+		return fault.UsageError(op, "several files need --write or --check", "creel policy fmt "+quote(files[0]))
+	}
+	changed, faulty := 0, 0
+	for _, file := range files {
+		if file == "-" && f.write {
+			return fault.UsageError(op, "standard input cannot be written to", "creel policy fmt - < FILE")
+		}
+		data, err := readPolicy(file, streams)
+		if err != nil {
+			return err
+		}
+		name := file
+		if file == "-" {
+			name = "stdin"
+		}
+		out, err := format.File(name, data)
+		if faults, ok := asFaults(err); ok && (f.write || f.check) {
+			// The other files are looked at all the same.
+			printFaults(streams.Err, faults)
+			line(streams.Err, "creel: %s: %s", file, count(len(faults), "fault"))
+			faulty++
+			continue
+		}
+		if err != nil {
+			return formatError(err)
+		}
+		same := bytes.Equal(out, data)
+		switch {
+		case !f.write && !f.check:
+			if _, err := streams.Out.Write(out); err != nil {
+				return fault.Wrap(err, "write output", fault.General)
+			}
+			continue
+		case same:
+			continue
+		case f.write:
+			if err := replaceFile(file, out); err != nil {
+				return err
+			}
+		}
+		line(streams.Out, "%s", file)
+		changed++
+	}
+	switch {
+	case faulty > 0:
+		return quiet{fault.Usage}
+	case f.check && changed > 0:
+		return quiet{fault.General}
+	}
+	return nil
+}
+
+func formatError(err error) error {
+	if errors.Is(err, format.ErrComments) || errors.Is(err, format.ErrMeaning) {
+		return fault.Wrap(err, "", fault.General, "nothing was written; move comments out of [ ] and { }, and replace aliases, if there are any")
+	}
+	return err
+}
+
+// readPolicy reads the text of a policy; - is standard input.
+func readPolicy(file string, streams IO) ([]byte, error) {
+	const op = "read policy"
+	in := streams.In
+	if file != "-" {
+		f, err := os.Open(filepath.Clean(file))
+		if err != nil {
+			return nil, fault.Wrap(err, op, fault.Usage)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, policy.MaxBytes+1))
+	if err != nil {
+		return nil, fault.Wrap(err, op, fault.Usage)
+	}
+	return data, nil
+}
+
+// replaceFile puts new content into a file in one step, so that a sandbox that
+// watches it never sees a half. A link stays a link.
+func replaceFile(file string, data []byte) error {
+	const op = "write policy"
+	real, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return fault.Wrap(err, op, fault.General)
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return fault.Wrap(err, op, fault.General)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(real), ".creel-*")
+	if err != nil {
+		return fault.Wrap(err, op, fault.General)
+	}
+	defer os.Remove(tmp.Name()) // gone already when all went well
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Chmod(info.Mode().Perm()), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), real)
+	}
+	if err != nil {
+		return fault.Wrap(fmt.Errorf("%s: %w", file, err), op, fault.General)
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package policy
+
+import (
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Every word has a type that is complete and a description of one line, and
+// every section is reached from the document.
+func TestEveryWordIsDescribed(t *testing.T) {
+	language := Language()
+	byName := map[string]Section{}
+	for _, s := range language {
+		if s.About == "" || strings.Contains(s.About, "\n") || len(s.Words) == 0 || byName[s.Name].Name != "" {
+			t.Errorf("section %q: without description or words, or twice", s.Name)
+		}
+		byName[s.Name] = s
+	}
+	reached := map[string]bool{language[0].Name: true}
+	var check func(where string, v Shape, built bool)
+	check = func(where string, v Shape, built bool) {
+		switch v.Form {
+		case Flag, Size, Text:
+		case Number:
+			if v.Low > v.High || v.High == 0 {
+				t.Errorf("%s: a number without bounds", where)
+			}
+		case OneOf:
+			if len(v.Words) == 0 {
+				t.Errorf("%s: one of no words", where)
+			}
+		case List, Map:
+			if len(v.Of) != 1 {
+				t.Errorf("%s: of %d shapes, want one", where, len(v.Of))
+			}
+		case AnyOf:
+			if len(v.Of) < 2 {
+				t.Errorf("%s: %d alternatives", where, len(v.Of))
+			}
+		case Mapping:
+			if _, ok := byName[v.Section]; !ok {
+				t.Errorf("%s: no section %q", where, v.Section)
+			}
+			reached[v.Section] = true
+		case Anything:
+			if built {
+				t.Errorf("%s: the word is built, so its values are known", where)
+			}
+		default:
+			t.Errorf("%s: no type", where)
+		}
+		for _, of := range v.Of {
+			check(where, of, built)
+		}
+	}
+	for _, s := range language {
+		for i, w := range s.Words {
+			where := s.Name + "." + w.Name
+			check(where, w.Value, w.Built)
+			switch {
+			case w.About == "" || strings.ContainsAny(w.About, "\n|") || !strings.HasSuffix(w.About, "."):
+				t.Errorf("%s: no description of whole sentences on one line: %q", where, w.About)
+			case w.Since < 1 || w.Since > 2:
+				t.Errorf("%s: since version %d", where, w.Since)
+			case slices.ContainsFunc(s.Words[:i], func(o Word) bool { return o.Name == w.Name }):
+				t.Errorf("%s stands twice", where)
+			}
+		}
+	}
+	for name := range byName {
+		if !reached[name] {
+			t.Errorf("section %q is reached from nowhere", name)
+		}
+	}
+}
+
+// Every list of words of words.go is a section.
+func TestEveryListOfWordsIsASection(t *testing.T) {
+	file, err := parser.ParseFile(gotoken.NewFileSet(), "words.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		lit, ok := n.(*ast.CompositeLit)
+		if !ok {
+			return true
+		}
+		if array, ok := lit.Type.(*ast.ArrayType); ok {
+			if of, ok := array.Elt.(*ast.Ident); ok && of.Name == "word" {
+				lists++
+			}
+		}
+		return true
+	})
+	if lists != len(sections) {
+		t.Errorf("%d lists of words, %d sections", lists, len(sections))
+	}
+}
+
+// The values that the table names are those that the decoder takes.
+func TestWordsOfValues(t *testing.T) {
+	const endpoint = "network_policies: {k: {binaries: any, endpoints: [{host: a.test, port: 443, "
+	where := map[string]string{
+		"landlock.compatibility":  "landlock: {compatibility: $}",
+		"resources.compatibility": "resources: {compatibility: $}",
+		"workspace.mode":          "filesystem_policy: {workspace: {mode: $}}",
+		"endpoint.protocol":       endpoint + "protocol: $}]}}",
+		"endpoint.tls":            endpoint + "tls: $}]}}",
+		"endpoint.enforcement":    endpoint + "protocol: rest, access: full, enforcement: $}]}}",
+		"endpoint.access":         endpoint + "protocol: rest, access: $}]}}",
+	}
+	badValue := func(text string) bool {
+		_, _, err := Parse("p.yaml", []byte("version: 2\n"+text))
+		faults, _ := err.(Faults)
+		return slices.ContainsFunc(faults, func(f Fault) bool { return f.Kind == BadValue || f.Kind == NotYet })
+	}
+	for _, s := range Language() {
+		for _, w := range s.Words {
+			if w.Value.Form != OneOf || !w.Built {
+				continue
+			}
+			text, ok := where[s.Name+"."+w.Name]
+			if !ok {
+				t.Errorf("%s.%s: this test does not know where it stands", s.Name, w.Name)
+				continue
+			}
+			for _, one := range w.Value.Words {
+				if badValue(strings.Replace(text, "$", one, 1)) {
+					t.Errorf("%s.%s: %s is refused", s.Name, w.Name, one)
+				}
+			}
+			if got := badValue(strings.Replace(text, "$", `""`, 1)); got == w.Value.Empty {
+				t.Errorf("%s.%s: the empty text is refused: %v", s.Name, w.Name, got)
+			}
+			if !badValue(strings.Replace(text, "$", "nonsense", 1)) {
+				t.Errorf("%s.%s: nonsense is taken", s.Name, w.Name)
+			}
+		}
+	}
+}
