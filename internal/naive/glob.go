@@ -21,14 +21,22 @@ func Glob(glob, text string, sep byte) (bool, error) {
 		}
 	}
 	for _, p := range plain {
-		if match(p, text, sep, true) {
+		if everything(glob, sep) || match(p, text, sep, true) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// alternatives writes a glob with braces out as globs without.
+// everything: a glob of nothing but ** components takes every text, also with a
+// slash at its end. The reference is silent about that slash; the engine that
+// version 1 runs on takes it so.
+func everything(glob string, sep byte) bool {
+	return sep == '/' && strings.HasPrefix(glob, "**/") && strings.ReplaceAll(glob, "**/", "") == ""
+}
+
+// alternatives writes a glob with braces out as globs without. An empty
+// alternative beside others is none (the reference is silent; see everything).
 func alternatives(glob string) ([]string, error) {
 	start, depth := -1, 0
 	var commas []int
@@ -62,6 +70,10 @@ func alternatives(glob string) ([]string, error) {
 			var all []string
 			from := start + 1
 			for _, to := range append(commas, i) {
+				if from == to && i > start+1+len(commas) {
+					from = to + 1
+					continue
+				}
 				list, err := alternatives(glob[:start] + glob[from:to] + glob[i+1:])
 				if err != nil {
 					return nil, err
@@ -170,13 +182,18 @@ func classEnd(s string) (int, error) {
 	first := i
 	for ; i < len(s); i++ {
 		if s[i] == ']' && i > first {
-			if !rangesRise(s[first:i]) {
+			if !ascii(s[first:i]) || !rangesRise(s[first:i]) {
 				return 0, errGlob
 			}
 			return i + 1, nil
 		}
 	}
 	return 0, errGlob
+}
+
+// ascii: a class is of bytes, so one of letters of several bytes is refused.
+func ascii(members string) bool {
+	return !strings.ContainsFunc(members, func(r rune) bool { return r > 0x7f })
 }
 
 func rangesRise(members string) bool {

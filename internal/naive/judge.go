@@ -63,8 +63,8 @@ func caller(p Policy, n Network, q Question) bool {
 	if q.Relaxed || n.AnyBinary {
 		return true
 	}
-	if !q.KnownCaller {
-		return false
+	if !q.KnownCaller || q.Binary == "" {
+		return false // Creel: who has no program is unknown, whatever its ancestors
 	}
 	for _, b := range n.Binaries {
 		if b.Digest != "" && b.Digest != q.Digest {
@@ -84,9 +84,6 @@ func caller(p Policy, n Network, q Question) bool {
 }
 
 func program(pattern, name string) bool {
-	if name == "" {
-		return false
-	}
 	if !strings.Contains(pattern, "*") {
 		return pattern == name
 	}
@@ -169,7 +166,7 @@ func allows(e Endpoint, q Question) bool {
 		}
 	}
 	for _, r := range rulesOf(e) {
-		if httpMatches(r, q) && queryAllows(r.Query, q.Query) {
+		if httpMatches(r, q) && QueryAllows(r.Query, q.Query) {
 			return true
 		}
 	}
@@ -187,7 +184,7 @@ func denies(e Endpoint, q Question) bool {
 		}
 	}
 	for _, r := range e.Deny {
-		if httpMatches(r, q) && queryDenies(r.Query, q.Query) {
+		if httpMatches(r, q) && QueryDenies(r.Query, q.Query) {
 			return true
 		}
 	}

@@ -13,8 +13,8 @@ type Query struct {
 	Any []string
 }
 
-// queryAllows: every key is there, and all its values match.
-func queryAllows(rules []Query, params map[string][]string) bool {
+// QueryAllows: every key is there, and all its values match.
+func QueryAllows(rules []Query, params map[string][]string) bool {
 	for _, r := range rules {
 		values, ok := params[r.Key]
 		if !ok {
@@ -29,8 +29,8 @@ func queryAllows(rules []Query, params map[string][]string) bool {
 	return true
 }
 
-// queryDenies: every key is there, and one of its values matches.
-func queryDenies(rules []Query, params map[string][]string) bool {
+// QueryDenies: every key is there, and one of its values matches.
+func QueryDenies(rules []Query, params map[string][]string) bool {
 	for _, r := range rules {
 		hit := false
 		for _, v := range params[r.Key] {

@@ -17,7 +17,7 @@ var (
 	ports   = []int{80, 443, 8443}
 	methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "*", "get", "BREW"}
 	// pieces of a path component; several are joined.
-	pieces     = []string{"a", "b", "c", "a", "b", "*", "?", "[ab]", "[!a]", "[a-c]", "[^b]", "{a,b}", "{a*,bc}", `\*`, "."}
+	pieces     = []string{"a", "b", "c", "a", "b", "*", "?", "[ab]", "[!a]", "[a-c]", "[^b]", "{a,b}", "{a*,bc}", "{,c}", "{b,{a,c}?}", `\*`, ".x"}
 	components = []string{"a", "b", "c", "v1", "*", "**", "a", "b"}
 	keys       = []string{"q", "k", "Q"}
 	values     = []string{"a", "b", "a.b", "*", "**", "a*", "*b", "*.b", "a.*", "**.b", "a.**", "a.**.b", "?", "[ab]", "[!a]*", "{a,b}", "{a.b,c}*", `\*`, "a b", "a**", "/a", "é*"}
@@ -86,6 +86,9 @@ func (g *gen) network(i int) {
 	g.line(4, "binaries:")
 	for range rapid.IntRange(1, 3).Draw(g.t, "binaries") {
 		path := g.pick("program", programs...)
+		if g.version == 2 && strings.HasPrefix(path, "**") {
+			path = "/" + path // version 2 refuses the other
+		}
 		if g.version == 2 && g.chance("digest", 6) {
 			g.line(4, "- {path: %q, sha256: %q}", path, g.pick("sha256", digests...))
 			continue
