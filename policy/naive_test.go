@@ -1,7 +1,13 @@
 package policy_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -9,6 +15,7 @@ import (
 
 	"github.com/creel-run/creel/internal/naive"
 	"github.com/creel-run/creel/internal/policygen"
+	"github.com/creel-run/creel/internal/vectors"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -43,6 +50,80 @@ func TestEngineAgreesWithNaive(t *testing.T) {
 	if counts["documents refused"] > counts["documents"] {
 		t.Errorf("most documents are refused: %v", counts)
 	}
+}
+
+// The same for policies that people wrote: the corpus and the vectors.
+func TestEngineAgreesWithNaiveOnWritten(t *testing.T) {
+	documents := written(t)
+	if len(documents) < 20 {
+		t.Fatalf("only %d documents", len(documents))
+	}
+	names := slices.Sorted(maps.Keys(documents))
+	counts := map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom(names).Draw(t, "document")
+		doc := documents[name]
+		engine, err := policy.Compile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := naive.FromDocument(doc)
+		for range 20 {
+			counts[agree(t, engine, plain, policygen.Question(t, doc), name)]++
+		}
+	})
+	t.Log(len(documents), counts)
+}
+
+// written are all documents of the corpus and of the vectors that load and name
+// an endpoint.
+func written(t *testing.T) map[string]*policy.Document {
+	t.Helper()
+	documents := map[string]*policy.Document{}
+	add := func(name string, data []byte) {
+		doc, _, err := policy.Parse(name, data)
+		if err == nil && len(doc.Networks) > 0 && !slices.ContainsFunc(doc.Networks, func(n policy.Network) bool { return len(n.Endpoints) == 0 }) {
+			documents[name] = doc
+		}
+	}
+	err := filepath.WalkDir("testdata/corpus", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".yaml" {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil {
+			add(path, data)
+			add(path+" as a preset", presetDocument(t, data))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := vectors.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"policy_decision.json", "policy_validation.json"} {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another folder of vectors, see package vectors
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var entries []struct {
+			ID string
+			In struct{ Policy string }
+		}
+		if err := json.Unmarshal(data, &entries); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			add(e.ID, []byte(e.In.Policy))
+		}
+	}
+	return documents
 }
 
 // agree compares the two and names the outcome.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/creel-run/creel/internal/naive"
 	"github.com/creel-run/creel/internal/vectors"
+	"github.com/creel-run/creel/policy"
 )
 
 func TestVectorHostMatch(t *testing.T) {
@@ -131,7 +132,9 @@ func TestVectorEndpointPath(t *testing.T) {
 }
 
 // TestVectorPolicyDecision reads the YAML by itself: documents, protocols and
-// faults that package policy does not take are judged, too.
+// faults that package policy does not take are judged, too. What it takes has to
+// come out of FromDocument the same: a protocol that gets built fails here until
+// FromDocument carries its fields.
 func TestVectorPolicyDecision(t *testing.T) {
 	vectors.Run(t, "policy_decision", nil, func(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
 		var in decisionVector
@@ -147,6 +150,12 @@ func TestVectorPolicyDecision(t *testing.T) {
 		}
 		a := naive.Judge(p, in.question())
 		got := fmt.Sprintf("%+v", a)
+		// What Parse takes says the same as the YAML.
+		if doc, _, err := policy.Parse("p.yaml", []byte(in.Policy)); err == nil {
+			if d := naive.Judge(naive.FromDocument(doc), in.question()); !reflect.DeepEqual(d, a) {
+				t.Errorf("the document says %+v, its YAML %+v", d, a)
+			}
+		}
 		if outcome := vectors.Bool(a.Allowed, want.Decision == "allow"); outcome != vectors.Same {
 			return outcome, got
 		}
