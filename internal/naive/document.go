@@ -1,0 +1,63 @@
+package naive
+
+import "github.com/creel-run/creel/policy"
+
+// FromDocument says what a Document says, in the words of this package. It is
+// the only place that knows the fields of a Document.
+func FromDocument(doc *policy.Document) Policy {
+	p := Policy{Version: doc.Version}
+	for _, n := range doc.Networks {
+		network := Network{Key: n.Key, AnyBinary: n.AnyBinary}
+		for _, b := range n.Binaries {
+			network.Binaries = append(network.Binaries, Binary{Path: b.Path, Digest: b.SHA256})
+		}
+		for _, e := range n.Endpoints {
+			network.Endpoints = append(network.Endpoints, Endpoint{
+				Host:         e.Host,
+				Ports:        e.Ports,
+				AllowedIPs:   len(e.AllowedIPs) > 0,
+				Protocol:     string(e.Protocol),
+				Path:         e.Path,
+				SkipTLS:      e.TLS == policy.TLSSkip,
+				EncodedSlash: e.AllowEncodedSlash,
+				Enforced:     e.Enforcement == policy.Enforce,
+				Access:       e.Access,
+				Allow:        fromRules(e.Allow),
+				Deny:         fromRules(e.Deny),
+			})
+		}
+		p.Networks = append(p.Networks, network)
+	}
+	return p
+}
+
+func fromRules(rules []policy.RequestRule) []Rule {
+	var list []Rule
+	for _, r := range rules {
+		rule := Rule{Method: r.Method, Path: r.Path}
+		for _, q := range r.Query {
+			rule.Query = append(rule.Query, Query{Key: q.Key, Any: q.Any})
+		}
+		list = append(list, rule)
+	}
+	return list
+}
+
+// FromConnection is the question whether a connection may be made.
+func FromConnection(c policy.Connection) Question {
+	return Question{
+		Host:        c.Host.String(),
+		Port:        c.Port,
+		Binary:      c.Binary,
+		Ancestors:   c.Ancestors,
+		KnownCaller: c.KnownCaller,
+		Digest:      c.SHA256,
+	}
+}
+
+// FromRequest is the question about a request and its connection.
+func FromRequest(r policy.Request) Question {
+	q := FromConnection(r.Connection)
+	q.Method, q.Path, q.Query = r.Method, r.Target.Path, r.Target.Query
+	return q
+}

@@ -1,0 +1,158 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/creel-run/creel/internal/naive"
+	"github.com/creel-run/creel/internal/policygen"
+	"github.com/creel-run/creel/internal/vectors"
+	"github.com/creel-run/creel/policy"
+)
+
+// The compiled engine and the naive evaluator agree about random documents and
+// requests: whether a connection is let through and how it goes on, whether a
+// request is, and whether that is for audit alone.
+func TestEngineAgreesWithNaive(t *testing.T) {
+	counts := map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		doc, text, err := policygen.Draw(t)
+		if err != nil {
+			counts["documents refused"]++
+			t.Skip(err)
+		}
+		counts["documents"]++
+		engine, err := policy.Compile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := naive.FromDocument(doc)
+		for range 10 {
+			r := policygen.Question(t, doc)
+			counts[agree(t, engine, plain, r, text)]++
+		}
+	})
+	t.Log(counts)
+	for _, outcome := range []string{"documents", "refused connection", "uninspected", "denied", "allowed", "audited"} {
+		if counts[outcome] == 0 {
+			t.Errorf("no %s among what was drawn: %v", outcome, counts)
+		}
+	}
+	if counts["documents refused"] > counts["documents"] {
+		t.Errorf("most documents are refused: %v", counts)
+	}
+}
+
+// The same for policies that people wrote: the corpus and the vectors.
+func TestEngineAgreesWithNaiveOnWritten(t *testing.T) {
+	documents := written(t)
+	if len(documents) < 20 {
+		t.Fatalf("only %d documents", len(documents))
+	}
+	names := slices.Sorted(maps.Keys(documents))
+	counts := map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom(names).Draw(t, "document")
+		doc := documents[name]
+		engine, err := policy.Compile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := naive.FromDocument(doc)
+		for range 20 {
+			counts[agree(t, engine, plain, policygen.Question(t, doc), name)]++
+		}
+	})
+	t.Log(len(documents), counts)
+}
+
+// written are all documents of the corpus and of the vectors that load and name
+// an endpoint.
+func written(t *testing.T) map[string]*policy.Document {
+	t.Helper()
+	documents := map[string]*policy.Document{}
+	add := func(name string, data []byte) {
+		doc, _, err := policy.Parse(name, data)
+		if err == nil && len(doc.Networks) > 0 && !slices.ContainsFunc(doc.Networks, func(n policy.Network) bool { return len(n.Endpoints) == 0 }) {
+			documents[name] = doc
+		}
+	}
+	err := filepath.WalkDir("testdata/corpus", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".yaml" {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil {
+			add(path, data)
+			add(path+" as a preset", presetDocument(t, data))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := vectors.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"policy_decision.json", "policy_validation.json"} {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another folder of vectors, see package vectors
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var entries []struct {
+			ID string
+			In struct{ Policy string }
+		}
+		if err := json.Unmarshal(data, &entries); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			add(e.ID, []byte(e.In.Policy))
+		}
+	}
+	return documents
+}
+
+// agree compares the two and names the outcome.
+func agree(t *rapid.T, engine *policy.Engine, plain naive.Policy, r policy.Request, text string) string {
+	c, want := engine.Connect(r.Connection), naive.Judge(plain, naive.FromConnection(r.Connection))
+	got := fmt.Sprintf("connection %+v of %+v\npolicy:\n%s\nengine %+v\nnaive %+v", r.Connection, r, text, c, want)
+	if (c.Verdict == policy.Allow) != want.Allowed || c.Audited != want.Audited {
+		t.Fatalf("%s", got)
+	}
+	if !want.Allowed {
+		if d := engine.Request(r); d.Verdict != policy.Deny {
+			t.Fatalf("a request on a refused connection is allowed: %s", got)
+		}
+		return "refused connection"
+	}
+	if !slices.Contains(want.Policies, c.Rule.Policy) || c.Inspect != want.Inspect || c.SkipTLS != want.SkipTLS || c.AllowEncodedSlash != want.EncodedSlash {
+		t.Fatalf("%s", got)
+	}
+	d, want := engine.Request(r), naive.Judge(plain, naive.FromRequest(r))
+	if (d.Verdict == policy.Allow) != want.Allowed || d.Audited != want.Audited {
+		t.Fatalf("request %+v\npolicy:\n%s\nengine %+v\nnaive %+v", r, text, d, want)
+	}
+	switch {
+	case !want.Inspect:
+		return "uninspected"
+	case want.Audited:
+		return "audited"
+	case want.Allowed:
+		return "allowed"
+	}
+	return "denied"
+}
