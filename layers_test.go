@@ -39,6 +39,8 @@ var layers = []layer{
 		"data about agents, and where they lie: decides nothing, starts nothing"},
 	{[]string{"audit"}, []string{"netname", "policy", "secret", "fault", "kernel"},
 		"audit is told facts by those above it"},
+	{[]string{"audit/traffic"}, []string{"audit", "netname", "policy", "policy/target"},
+		"recorded traffic, asked about: below stand the log and the policy, which do not know it"},
 	{[]string{"api"}, []string{"cow", "fault"},
 		"wire types, client and server frame: what answers is behind an interface"},
 
@@ -64,7 +66,7 @@ var layers = []layer{
 	{[]string{"supervisor", "supervisor/..."}, []string{"supervisor/...", "agents", "api", "audit", "cow", "credential/...", "egress/...", "fault", "inference/...", "kernel", "protected",
 		"netname", "policy", "policy/...", "sandbox", "sandbox/...", "secret", "credential", "egress", "inference"},
 		"the only package that knows all parts; nothing of the command line"},
-	{[]string{"cli"}, []string{"agents", "api", "audit", "cow", "fault", "inference", "kernel", "netname", "policy", "policy/expect", "policy/target", "secret"},
+	{[]string{"cli"}, []string{"agents", "api", "audit", "audit/traffic", "cow", "fault", "inference", "kernel", "netname", "policy", "policy/expect", "policy/target", "secret"},
 		"builds on every system: it gets the supervisor as a function; of the parts it may ask inference which hosts are models'"},
 	{[]string{"selftest/probe"}, nil,
 		"attempts that run inside a sandbox, as a hostile program would make them: they know nothing of Creel"},
