@@ -44,7 +44,7 @@ func (r Report) OK() bool { return len(r.Faults) == 0 && r.Torn == nil }
 // written anew. An empty head is not looked for.
 func VerifyHead(r io.Reader, head string) (Report, error) {
 	found := head == ""
-	rep, err := verifyAll(r, func(e Event) { found = found || e.Hash == head })
+	rep, err := Walk(r, func(_ uint64, e Event) { found = found || e.Hash == head })
 	if err == nil && !found {
 		rep.add(Fault{Line: rep.Lines, Problem: "the line with the expected hash is not in it: lines were cut off or written anew"})
 	}
@@ -54,10 +54,12 @@ func VerifyHead(r io.Reader, head string) (Report, error) {
 // Verify reads a whole log and checks every line against its own hash and
 // against the line before. The error is that of reading; what is wrong with the
 // log is in the Report. Memory is bounded by one line.
-func Verify(r io.Reader) (Report, error) { return verifyAll(r, func(Event) {}) }
+func Verify(r io.Reader) (Report, error) { return Walk(r, func(uint64, Event) {}) }
 
-// verifyAll hands every line that is sound in itself to each.
-func verifyAll(r io.Reader, each func(Event)) (Report, error) {
+// Walk is Verify, and hands every event that is sound in itself to each, with
+// the number of its line. What is damaged, missing or repeated is in the Report
+// and ends nothing.
+func Walk(r io.Reader, each func(line uint64, e Event)) (Report, error) {
 	var (
 		rep    Report
 		chain  chainState
@@ -125,7 +127,7 @@ type chainState struct {
 	start bool // a line was seen
 }
 
-func (c *chainState) next(line []byte, rep *Report, each func(Event)) (problems []string) {
+func (c *chainState) next(line []byte, rep *Report, each func(uint64, Event)) (problems []string) {
 	if line == nil {
 		c.start, c.known = true, false
 		return []string{fmt.Sprintf("longer than %d bytes: not an audit event", maxLine)}
@@ -138,7 +140,7 @@ func (c *chainState) next(line []byte, rep *Report, each func(Event)) (problems 
 	if !sound || bytes.IndexByte(line, '\r') >= 0 {
 		problems = append(problems, fmt.Sprintf("event %d was changed: its hash does not match", e.Seq))
 	} else {
-		each(e)
+		each(rep.Lines, e)
 	}
 	switch {
 	case e.Seq == 0:

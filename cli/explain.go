@@ -90,19 +90,28 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	return printExplanation(streams.Out, f, x)
 }
 
-// claimed reports whether the inference route would take the host: with a
-// backend in the policy, or with --inference.
+// claimed reports whether the inference route would take the host.
 func claimed(f explainFlags, doc *policy.Document, host netname.Host) (bool, error) {
-	if !f.inference && (doc.Inference == nil || doc.Inference.Backend == "") {
-		return (*inference.Route)(nil).Claims(host, f.port), nil
+	route, err := claimedHosts(f.inference, doc)
+	if err != nil {
+		return false, err
+	}
+	defer route.Close()
+	return route.Claims(host, f.port), nil
+}
+
+// claimedHosts is the inference route of a policy with a backend, or of one that
+// runs with --inference; without either it claims what every sandbox has.
+func claimedHosts(on bool, doc *policy.Document) (*inference.Route, error) {
+	if !on && (doc.Inference == nil || doc.Inference.Backend == "") {
+		return nil, nil
 	}
 	// The backend is not asked; it only has to be a URL.
 	route, err := inference.New(inference.Config{URL: "https://backend.invalid", Hosts: inference.ModelHosts(doc.Inference)})
 	if err != nil {
-		return false, fault.Wrap(err, "read inference hosts", fault.Usage)
+		return nil, fault.Wrap(err, "read inference hosts", fault.Usage)
 	}
-	defer route.Close()
-	return route.Claims(host, f.port), nil
+	return route, nil
 }
 
 func printExplanation(w io.Writer, f explainFlags, x policy.Explanation) error {

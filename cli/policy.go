@@ -14,6 +14,7 @@ func newPolicy(streams IO) *cobra.Command {
 	return group("policy", "Check and explain policies",
 		newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
 		newPolicySchema(streams), newPolicyFmt(streams),
+		newPolicyTest(streams), newPolicyReplay(streams),
 	)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -51,9 +52,10 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(home, 0o700)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status,
-			"mklog":  mklog,
-			"mkelf":  mkelf,
+			"status":  status,
+			"mklog":   mklog,
+			"mkaudit": mkaudit,
+			"mkelf":   mkelf,
 		},
 		RequireExplicitExec: false,
 	})
@@ -104,4 +106,20 @@ func mkelf(ts *testscript.TestScript, neg bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 	ts.Check(os.WriteFile(path, []byte("\x7fELF...."), 0o755))
+}
+
+// mkaudit EVENTS FILE: a log of events that stand in a file as one JSON object
+// each line, as a sandbox named box would have written them.
+func mkaudit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mkaudit events file")
+	}
+	l, err := audit.Open(ts.MkAbs(args[1]), "box")
+	ts.Check(err)
+	for text := range strings.Lines(ts.ReadFile(args[0])) {
+		var e audit.Event
+		ts.Check(json.Unmarshal([]byte(text), &e))
+		ts.Check(l.Record(e))
+	}
+	ts.Check(l.Close())
 }

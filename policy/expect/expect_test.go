@@ -1,0 +1,161 @@
+package expect_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/expect"
+)
+
+const subject = `version: 2
+network_policies:
+  api:
+    endpoints:
+      - {host: api.test, port: 443, protocol: rest, rules: [{allow: {method: GET, path: "/v1/**"}}, {allow: {method: POST, path: /v1/x, query: {dry: "true"}}}], deny_rules: [{method: "*", path: /v1/secret}]}
+      - {host: audit.test, port: 443, protocol: rest, enforcement: audit, access: read-only}
+    binaries: [/usr/bin/curl]
+  raw:
+    endpoints: [{host: db.test, port: 5432}]
+    binaries: any
+`
+
+func engine(t testing.TB) *policy.Engine {
+	t.Helper()
+	doc, _, err := policy.Parse("p.yaml", []byte(subject))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := policy.Compile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestRun(t *testing.T) {
+	tests := []struct {
+		expectation string
+		problems    string // joined; empty: as wanted
+	}{
+		{"{host: api.test, binary: /usr/bin/curl, want: allow}", ""},
+		{"{host: api.test, binary: /usr/bin/curl, want: deny}", "wanted deny, got allow"},
+		{"{host: api.test, want: deny}", ""},
+		{"{host: api.test, port: 80, binary: /usr/bin/curl, want: deny, rule: \"\"}", ""},
+		{"{host: api.test, binary: /usr/bin/curl, method: GET, path: /v1/a, want: allow, rule: api, audited: false}", ""},
+		{"{host: api.test, binary: /usr/bin/curl, method: GET, path: /v1/a, want: allow, rule: raw}", "wanted the rule raw to decide, got the rule api"},
+		{"{host: api.test, binary: /usr/bin/curl, method: GET, path: /v1/a, want: allow, rule: \"\"}", "wanted no rule to decide, got the rule api"},
+		{"{host: api.test, binary: /usr/bin/curl, method: POST, path: \"/v1/x?dry=true\", want: allow}", ""},
+		{"{host: api.test, binary: /usr/bin/curl, method: POST, path: \"/v1/x?dry=no\", want: allow}", "wanted allow, got deny"},
+		{"{host: api.test, binary: /usr/bin/curl, method: GET, path: /v1/secret, want: deny, rule: api}", ""},
+		{"{host: api.test, binary: /usr/bin/curl, method: GET, path: /v1/../../etc, want: deny, rule: \"\"}", ""}, // no canonical form
+		{"{host: audit.test, binary: /usr/bin/curl, method: POST, path: /x, want: allow, audited: true}", ""},
+		{"{host: audit.test, binary: /usr/bin/curl, method: POST, path: /x, want: allow, audited: false}", "wanted audited: false, got true"},
+		{"{host: audit.test, binary: /usr/bin/curl, method: GET, path: /x, want: allow, audited: true}", "wanted audited: true, got false"},
+		{"{host: db.test, port: 5432, want: allow, rule: raw}", ""},
+		{"{host: db.test, port: 5432, method: GET, path: /%zz, want: allow, rule: raw}", ""}, // nothing reads it there
+		{"{host: model.test, want: reroute}", ""},
+		{"{host: model.test, want: deny, rule: api}", "wanted deny, got reroute; wanted the rule api to decide, got no rule"},
+		{"{host: api.test, want: ask}", "wanted ask, got deny"},
+	}
+	claims := func(h netname.Host, _ uint16) bool { return h.String() == "model.test" }
+	for _, tt := range tests {
+		cases, err := expect.Parse("e.yaml", []byte("- "+tt.expectation))
+		if err != nil {
+			t.Errorf("%s: %v", tt.expectation, err)
+			continue
+		}
+		r := expect.Run(engine(t), claims, cases)[0]
+		if got := strings.Join(r.Problems, "; "); got != tt.problems || r.OK() != (tt.problems == "") {
+			t.Errorf("%s: %q, want %q", tt.expectation, got, tt.problems)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"", "e.yaml:1:1: missing, want a list of expectations; the file is empty\n  hint: begin with"},
+		{"[]", "e.yaml:1:1: missing, want at least one expectation"},
+		{"host: a.test", "e.yaml:1:1: found a mapping, want a list of expectations"},
+		{"- a", "found the text \"a\", want a mapping (an expectation)"},
+		{"- ", "found nothing, want a mapping (an expectation)"},
+		{"- {host: a.test}", "e.yaml:1:3: [0].want: missing, want allow, deny, ask or reroute"},
+		{"- {want: deny}", "e.yaml:1:3: [0].host: missing"},
+		{"- {host: a.test, want: Deny}", "e.yaml:1:24: [0].want: found \"Deny\", want allow, deny, ask or reroute\n  hint: did you mean deny?"},
+		{"- {host: a.test, want: deny, methd: GET}", "unknown key \"methd\" of an expectation\n  hint: did you mean method?"},
+		{"- {host: a.test, want: deny, method: GET}", "[0].path: missing"},
+		{"- {host: a.test, want: deny, path: /a}", "[0].method: missing"},
+		{"- {host: a.test, want: deny, method: \"*\", path: /a}", "hint: an expectation is one request"},
+		{"- {host: \"*.test\", want: deny}", "hint: an expectation is one request"},
+		{"- {host: \"a.test:1\", want: deny}", "hint: write the port under port:"},
+		{"- {host: a.test, port: 70000, want: deny}", "found \"70000\", want a port of 1..65535"},
+		{"- {host: a.test, binary: curl, want: deny}", "hint: callers have absolute paths"},
+		{"- {host: a.test, ancestors: [/bin/sh], want: deny}", "ancestors without binary"},
+		{"- {host: a.test, sha256: ab, want: deny}", "want 64 hexadecimal digits"},
+		{"- {host: a.test, method: GET, path: a, want: deny}", `a path begins with "/"`},
+		{"- {host: a.test, audited: true, want: deny}", "audited: true with another verdict"},
+		{"- {host: a.test, audited: 1, want: allow}", "want true or false"},
+		{"- {host: a.test, want: deny, want: deny}", "duplicate key"},
+		{"- {host: a.test, want: deny}\n- {host: A.test., port: 443, want: allow}", "e.yaml:2:3: [1]: want: allow for what line 1 wants to deny"},
+		{"- {host: a.test, want: deny}\n---\n", "a second document"},
+		{"- [\n", "e.yaml:"},
+	}
+	for _, tt := range tests {
+		_, err := expect.Parse("e.yaml", []byte(tt.text))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
+		}
+	}
+	// All of them at once, in the order of the file.
+	_, err := expect.Parse("e.yaml", []byte("- {host: 1, want: x}\n- {hst: a, port: 0}\n"))
+	if faults, ok := err.(policy.Faults); !ok || len(faults) != 6 || faults[5].At.Line != 2 {
+		t.Errorf("%d faults: %v", len(faults), err)
+	}
+}
+
+// Names of tests go into logs, so a query does not.
+func TestNameWithoutQuery(t *testing.T) {
+	cases, err := expect.Parse("e", []byte("- {host: a.test, method: GET, path: \"/x?token=abc\", binary: /bin/c, want: deny}\n- {host: \"::1\", want: deny, name: own}\n- {host: \"2001:db8::1\", want: deny}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"deny GET a.test:443/x by /bin/c", "own", "deny [2001:db8::1]:443"} {
+		if cases[i].Name != want {
+			t.Errorf("%q, want %q", cases[i].Name, want)
+		}
+	}
+}
+
+// Whatever the bytes are: cases or faults with places, never both and never a
+// panic; every case can be run.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("- {host: api.test, port: 443, binary: /usr/bin/curl, ancestors: [/bin/sh], method: GET, path: /v1/a?b=c, want: allow, rule: api, audited: false}\n"))
+	f.Add([]byte("- name: x\n  host: \"::1\"\n  sha256: \"" + strings.Repeat("a", 64) + "\"\n  want: reroute\n"))
+	f.Add([]byte("- &a {host: a.test, want: deny}\n- *a\n"))
+	f.Add([]byte("a: [b\n"))
+	e := engine(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cases, err := expect.Parse("f", data)
+		if err != nil {
+			faults, ok := err.(policy.Faults)
+			if !ok || len(faults) == 0 || cases != nil {
+				t.Fatalf("%v, %T %v", cases, err, err)
+			}
+			for _, one := range faults {
+				if one.At.Line < 1 || one.At.Column < 1 || strings.ContainsAny(one.Error(), "\n\x00\x1b") {
+					t.Errorf("fault: %+v", one)
+				}
+			}
+			return
+		}
+		if len(cases) == 0 {
+			t.Fatal("neither cases nor faults")
+		}
+		for _, r := range expect.Run(e, nil, cases) {
+			if r.Got.Verdict == policy.Allow && r.Connection.Host.IsZero() {
+				t.Errorf("a request to no host is allowed: %+v", r.Case)
+			}
+		}
+	})
+}
