@@ -9,14 +9,15 @@ import (
 
 // analysis holds what the steps of one comparison share.
 type analysis struct {
-	sides    []*side
-	hostMap  *hostMap
-	matchers map[string]matcher
-	prints   map[string]int
-	callerBy map[string]*callers
-	valuesBy map[string]*values
-	cells    []*cell
-	byKey    map[string]*cell
+	sides          []*side
+	hostMap        *hostMap
+	matchers       map[string]matcher
+	prints         map[string]int
+	callerBy       map[string]*callers
+	valuesBy       map[string]*values
+	cells          []*cell
+	patternClasses map[string][]*hostClass
+	byKey          map[string]*cell
 }
 
 func newAnalysis() *analysis {
