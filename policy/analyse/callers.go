@@ -1,0 +1,227 @@
+package analyse
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/creel-run/creel/policy/automaton"
+	"github.com/creel-run/creel/policy/glob"
+)
+
+// callers are the sets of callers that some conditions tell apart.
+type callers struct {
+	conditions []*condition
+	programs   []string // the patterns, as classified
+	digests    []string // that some condition wants; "" stands for all others
+	classes    *automaton.Classes
+	list       []caller
+	byTaken    map[uint64]int
+}
+
+// caller is a set of callers: those that exactly these conditions take. The
+// program and the ancestors are an example.
+type caller struct {
+	taken     uint64 // by index of conditions
+	known     bool
+	program   int // class of programs
+	sha256    string
+	ancestors []int
+	members   []member // all programs that are such a caller by themselves
+}
+
+// member is a class of programs with a digest.
+type member struct {
+	program int
+	sha256  string
+}
+
+const (
+	maxConditions = 64      // in one cell
+	maxCallers    = 1 << 12 // sets of callers in one cell
+)
+
+// TooManyError says that a policy tells more cases apart at one place than are
+// looked at.
+type TooManyError struct {
+	What string
+	Most int
+}
+
+func (e *TooManyError) Error() string {
+	return fmt.Sprintf("analyse policy: more than %d %s at one host and port", e.Most, e.What)
+}
+
+func (a *analysis) callersOf(c *cell) (*callers, error) {
+	w := &callers{byTaken: map[uint64]int{}}
+	key := ""
+	seen := map[string]bool{}
+	for _, list := range c.sides {
+		for _, ep := range list {
+			if who := ep.net.who; !seen[who.print] {
+				seen[who.print] = true
+				w.conditions = append(w.conditions, who)
+			}
+		}
+	}
+	slices.SortFunc(w.conditions, func(x, y *condition) int {
+		if x.print < y.print {
+			return -1
+		}
+		return 1
+	})
+	for _, who := range w.conditions {
+		key += who.print + "\n"
+	}
+	if known := a.callerBy[key]; known != nil {
+		return known, nil
+	}
+	if len(w.conditions) > maxConditions {
+		return nil, &TooManyError{"rules with programs of their own", maxConditions}
+	}
+	if err := w.classify(); err != nil {
+		return nil, err
+	}
+	if err := w.combine(); err != nil {
+		return nil, err
+	}
+	a.callerBy[key] = w
+	return w, nil
+}
+
+// classify sorts programs by the patterns that match them.
+func (w *callers) classify() error {
+	known := map[string]bool{}
+	var sets []*automaton.Automaton
+	w.digests = []string{""}
+	for _, who := range w.conditions {
+		for _, p := range who.programs {
+			if !slices.Contains(w.digests, p.sha256) {
+				w.digests = append(w.digests, p.sha256)
+			}
+			if known[p.text] {
+				continue
+			}
+			known[p.text] = true
+			set, err := programSet(p)
+			if err != nil {
+				return err
+			}
+			w.programs = append(w.programs, p.text)
+			sets = append(sets, set)
+		}
+	}
+	var err error
+	if w.classes, err = automaton.Classify(automaton.Programs(), sets); err != nil {
+		return fmt.Errorf("patterns of programs: %w", err)
+	}
+	return nil
+}
+
+func programSet(p program) (*automaton.Automaton, error) {
+	if !p.glob {
+		return automaton.Texts(p.text)
+	}
+	g, err := glob.Compile(p.text, '/')
+	if err != nil {
+		return nil, err
+	}
+	return automaton.Glob(g)
+}
+
+// taken are the conditions that take a program as the caller, and those that
+// take it as an ancestor.
+func (w *callers) taken(class automaton.Class, sha256 string) (direct, above uint64) {
+	for i, who := range w.conditions {
+		if who.any {
+			direct |= 1 << i
+			continue
+		}
+		for _, p := range who.programs {
+			if !class.In(slices.Index(w.programs, p.text)) {
+				continue
+			}
+			if p.sha256 == "" || p.sha256 == sha256 {
+				direct |= 1 << i
+			}
+			if who.ancestors {
+				above |= 1 << i
+			}
+		}
+	}
+	return direct, above
+}
+
+func (w *callers) unknownCaller() uint64 {
+	var taken uint64
+	for i, who := range w.conditions {
+		if who.any {
+			taken |= 1 << i
+		}
+	}
+	return taken
+}
+
+// combine lists every set of conditions that some caller meets: by its program
+// alone, then with one ancestor more each.
+func (w *callers) combine() error {
+	w.add(caller{taken: w.unknownCaller()})
+	var aboves []uint64
+	var classOf []int
+	for i, class := range w.classes.List {
+		for _, sum := range w.digests {
+			direct, above := w.taken(class, sum)
+			w.add(caller{taken: direct, known: true, program: i, sha256: sum})
+			if above != 0 && !slices.Contains(aboves, above) {
+				aboves = append(aboves, above)
+				classOf = append(classOf, i)
+			}
+		}
+	}
+	for i := 0; i < len(w.list); i++ {
+		if !w.list[i].known {
+			continue
+		}
+		for k, above := range aboves {
+			one := w.list[i]
+			if one.taken|above == one.taken {
+				continue
+			}
+			one.taken |= above
+			one.ancestors = append(slices.Clone(one.ancestors), classOf[k])
+			one.members = nil
+			w.add(one)
+			if len(w.list) > maxCallers {
+				return &TooManyError{"sets of callers", maxCallers}
+			}
+		}
+	}
+	return nil
+}
+
+// add keeps one caller for each set of conditions. An unknown caller is kept
+// beside a known one that the same rules take.
+func (w *callers) add(c caller) {
+	if !c.known {
+		w.list = append(w.list, c)
+		return
+	}
+	i, ok := w.byTaken[c.taken]
+	if !ok {
+		i = len(w.list)
+		w.byTaken[c.taken] = i
+		w.list = append(w.list, c)
+	}
+	if len(c.ancestors) == 0 {
+		w.list[i].members = append(w.list[i].members, member{c.program, c.sha256})
+	}
+}
+
+// takes reports whether a condition takes the caller.
+func (w *callers) takes(c *caller, who *condition) bool {
+	for i, one := range w.conditions {
+		if one.print == who.print {
+			return c.taken>>i&1 != 0
+		}
+	}
+	return false
+}

@@ -1,0 +1,185 @@
+package analyse
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// analysis holds what the steps of one comparison share.
+type analysis struct {
+	sides          []*side
+	hostMap        *hostMap
+	matchers       map[string]matcher
+	prints         map[string]int
+	callerBy       map[string]*callers
+	valuesBy       map[string]*values
+	cells          []*cell
+	patternClasses map[string][]*hostClass
+	byKey          map[string]*cell
+}
+
+func newAnalysis() *analysis {
+	return &analysis{
+		matchers: map[string]matcher{}, prints: map[string]int{}, byKey: map[string]*cell{},
+		callerBy: map[string]*callers{}, valuesBy: map[string]*values{},
+	}
+}
+
+// cell is a set of hosts and ports for which the sides hold the same endpoints,
+// so that one judgement of callers and requests is good for all of them.
+type cell struct {
+	sides    [][]*endpoint // by side, in the order in which the engine asks them
+	places   []place
+	who      *callers
+	requests *requests
+}
+
+type place struct {
+	host  *hostClass
+	ports []uint16
+}
+
+// anyPort stands for the ports that no endpoint names.
+const anyPort = 0
+
+// partition makes the cells of all hosts and ports at which some side has an
+// endpoint. With others, ports that nothing names are looked at, too.
+func (a *analysis) partition() error {
+	for i, s := range a.sides {
+		for _, ep := range s.endpoints {
+			ep.side = i
+			key := ep.print
+			n, ok := a.prints[key]
+			if !ok {
+				n = len(a.prints)
+				a.prints[key] = n
+			}
+			ep.id = n
+		}
+	}
+	var err error
+	if a.hostMap, err = a.hosts(a.sides); err != nil {
+		return err
+	}
+	for i := range a.hostMap.classes {
+		class := &a.hostMap.classes[i]
+		ports := map[uint16][]*endpoint{}
+		var allPorts []*endpoint
+		for _, ep := range class.endpoints {
+			if ep.ports == nil {
+				allPorts = append(allPorts, ep)
+			}
+			for _, p := range ep.ports {
+				if p != 0 {
+					ports[p] = append(ports[p], ep)
+				}
+			}
+		}
+		if len(allPorts) > 0 {
+			for p := range ports {
+				ports[p] = append(ports[p], allPorts...)
+			}
+			ports[anyPort] = allPorts
+		}
+		list := make([]uint16, 0, len(ports))
+		for p := range ports {
+			list = append(list, p)
+		}
+		slices.Sort(list)
+		for _, p := range list {
+			c := a.cellOf(ports[p])
+			if n := len(c.places); n > 0 && c.places[n-1].host == class {
+				c.places[n-1].ports = append(c.places[n-1].ports, p)
+			} else {
+				c.places = append(c.places, place{class, []uint16{p}})
+			}
+		}
+	}
+	return nil
+}
+
+// cellOf is the cell of some endpoints, made if there is none.
+func (a *analysis) cellOf(eps []*endpoint) *cell {
+	sides := a.sorted(eps)
+	key := cellKey(sides)
+	c := a.byKey[key]
+	if c == nil {
+		c = &cell{sides: sides}
+		a.byKey[key] = c
+		a.cells = append(a.cells, c)
+	}
+	return c
+}
+
+func cellKey(sides [][]*endpoint) string {
+	var b strings.Builder
+	for _, list := range sides {
+		for _, ep := range list {
+			fmt.Fprintf(&b, "%d ", ep.id)
+		}
+		b.WriteByte('|')
+	}
+	return b.String()
+}
+
+// sorted puts endpoints into the order in which the engine asks them: the named
+// host, then patterns with a longer literal end, then hostless ones.
+func (a *analysis) sorted(eps []*endpoint) [][]*endpoint {
+	sides := make([][]*endpoint, len(a.sides))
+	for _, ep := range eps {
+		sides[ep.side] = append(sides[ep.side], ep)
+	}
+	rank := func(ep *endpoint) int {
+		switch {
+		case ep.host.every:
+			return 1 << 20
+		case ep.host.literal.IsZero():
+			return 1<<10 - len(literalSuffix(ep.host.text))
+		}
+		return 0
+	}
+	for _, list := range sides {
+		slices.SortFunc(list, func(x, y *endpoint) int { return cmp.Or(cmp.Compare(rank(x), rank(y)), cmp.Compare(x.order, y.order)) })
+	}
+	return sides
+}
+
+// same reports whether two sides hold equal endpoints: then they treat every
+// caller and request of the cell alike, whatever it is.
+func (c *cell) same(x, y int) bool {
+	ids := func(side int) []int {
+		list := make([]int, len(c.sides[side]))
+		for i, ep := range c.sides[side] {
+			list[i] = ep.id
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	return slices.Equal(ids(x), ids(y))
+}
+
+// unknown is what of some sides cannot be told exactly here.
+func (c *cell) unknown() []Unknown {
+	var list []Unknown
+	for _, s := range c.sides {
+		for _, ep := range s {
+			list = append(list, ep.unknown...)
+		}
+	}
+	return list
+}
+
+// prepare lists the callers and requests that the cell's endpoints tell apart.
+func (a *analysis) prepare(c *cell) error {
+	if c.who != nil {
+		return nil
+	}
+	var err error
+	if c.who, err = a.callersOf(c); err != nil {
+		return err
+	}
+	c.requests, err = a.requestsOf(c)
+	return err
+}

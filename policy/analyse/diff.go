@@ -1,0 +1,235 @@
+package analyse
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/creel-run/creel/policy"
+)
+
+// Difference is what one policy changes against another.
+type Difference struct {
+	Allowed  []Class   `json:"newly_allowed"` // what was denied and is not any more
+	Denied   []Class   `json:"newly_denied"`
+	Recorded []Class   `json:"changed"`  // let through by both, by a rule or by audit alone
+	Sections []Setting `json:"sections"` // files, limits, inference and so on
+	// Unknown is what could not be compared exactly; if there is any, the rest
+	// may not be all.
+	Unknown []Unknown `json:"unknown"`
+}
+
+// Equal reports whether the policies mean the same. It is a proof.
+func (d *Difference) Equal() bool {
+	return len(d.Allowed)+len(d.Denied)+len(d.Recorded)+len(d.Sections)+len(d.Unknown) == 0
+}
+
+// Class is a set of connections or requests that one change applies to, with
+// one of them. The set is the product of its parts; an empty part stands for
+// all there are.
+type Class struct {
+	Traffic Traffic  `json:"traffic"`
+	Was     Grant    `json:"was"`
+	Is      Grant    `json:"is"`
+	Hosts   []string `json:"hosts"`
+	Ports   []uint16 `json:"ports"`
+	Callers []string `json:"callers"`
+	Methods []string `json:"methods,omitempty"`
+	Paths   []string `json:"paths,omitempty"`
+	Query   []string `json:"query,omitempty"`
+	Address bool     `json:"addresses,omitempty"` // of what the host resolves to, some are treated otherwise
+	Witness Witness  `json:"witness"`
+}
+
+// UnconfirmedError says that an engine does not do with a witness what the
+// analysis says: a defect of one of them.
+type UnconfirmedError struct {
+	Witness    Witness
+	Want, Have Grant
+}
+
+func (e *UnconfirmedError) Error() string {
+	return fmt.Sprintf("analyse policy: internal error: the analysis says %s, the engine %s: %s", e.Want, e.Have, e.Witness)
+}
+
+// Diff compares two documents. Every witness of the answer was confirmed by the
+// engines of both.
+func Diff(a, b *policy.Document) (*Difference, error) {
+	x := newAnalysis()
+	for _, doc := range []*policy.Document{a, b} {
+		s, err := x.lower(doc)
+		if err != nil {
+			return nil, err
+		}
+		x.sides = append(x.sides, s)
+	}
+	if err := x.partition(); err != nil {
+		return nil, err
+	}
+	d := &Difference{Allowed: []Class{}, Denied: []Class{}, Recorded: []Class{}, Unknown: []Unknown{}}
+	d.Sections = settings(a, b)
+	differ := false
+	for _, c := range x.cells {
+		if c.same(0, 1) {
+			continue
+		}
+		differ = true
+		if unknown := c.unknown(); len(unknown) > 0 {
+			d.Unknown = append(d.Unknown, unknown...)
+			continue
+		}
+		if err := x.prepare(c); err != nil {
+			return nil, err
+		}
+		classes, unknown := x.compare(c)
+		d.Unknown = append(d.Unknown, unknown...)
+		for _, one := range classes {
+			switch {
+			case one.Was == Denied:
+				d.Allowed = append(d.Allowed, one)
+			case one.Is == Denied:
+				d.Denied = append(d.Denied, one)
+			default:
+				d.Recorded = append(d.Recorded, one)
+			}
+		}
+	}
+	// A section that is not understood may say what happens to everything that
+	// no endpoint names.
+	print := func(doc *policy.Document) string { return strings.Join(unknownPrints(doc, documentFields), "|") }
+	if differ || print(a) != print(b) {
+		d.Unknown = append(d.Unknown, x.sides[0].unknown...)
+		d.Unknown = append(d.Unknown, x.sides[1].unknown...)
+	}
+	d.Unknown = append([]Unknown{}, dedupe(d.Unknown)...)
+	return d, d.confirm(a, b)
+}
+
+func (d *Difference) confirm(a, b *policy.Document) error {
+	var engines [2]*policy.Engine
+	for _, list := range [][]Class{d.Allowed, d.Denied, d.Recorded} {
+		for _, c := range list {
+			for i, doc := range []*policy.Document{a, b} {
+				if engines[i] == nil {
+					e, err := policy.Compile(doc)
+					if err != nil {
+						return err
+					}
+					engines[i] = e
+				}
+				if err := confirm(engines[i], c.Witness, []Grant{c.Was, c.Is}[i]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func confirm(e *policy.Engine, w Witness, want Grant) error {
+	have, err := Judge(e, w)
+	if err != nil {
+		return fmt.Errorf("analyse policy: internal error: witness %s: %w", w, err)
+	}
+	if have != want {
+		return &UnconfirmedError{w, want, have}
+	}
+	return nil
+}
+
+// item is one combination of a cell that two sides judge differently.
+type item struct {
+	caller  int
+	traffic Traffic
+	request int // index, for HTTP
+	was, is Grant
+}
+
+// compare lists how two sides treat a cell differently.
+func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
+	var items []item
+	var classes []Class
+	var unknown []Unknown
+	for i := range c.who.list {
+		who := &c.who.list[i]
+		x, y := c.gather(0, who, nil), c.gather(1, who, nil)
+		items = append(items, a.compareCaller(c, i, &x, &y)...)
+		if x.hit && y.hit && destPrint(x.dest) != destPrint(y.dest) {
+			more, inexact := a.addresses(c, who, i, &x, &y)
+			classes = append(classes, more...)
+			unknown = append(unknown, inexact...)
+		}
+	}
+	return append(a.boxes(c, c.minimal(items)), classes...), unknown
+}
+
+func (a *analysis) compareCaller(c *cell, caller int, x, y *state) []item {
+	var items []item
+	found := func(t Traffic) *item {
+		was, is := x.grant(t, false), y.grant(t, false)
+		if was == is {
+			return nil
+		}
+		return &item{caller: caller, traffic: t, was: was, is: is}
+	}
+	bytes, opaque := found(Bytes), found(Opaque)
+	switch {
+	case bytes != nil && (opaque == nil || bytes.is == Denied):
+		items = append(items, *bytes)
+	case opaque != nil:
+		items = append(items, *opaque)
+	}
+	if x.inspect || y.inspect {
+		who := &c.who.list[caller]
+		for i := range c.requests.list {
+			q := &c.requests.list[i]
+			s, t := c.gather(0, who, q), c.gather(1, who, q)
+			slash := c.requests.hasSlash(q.path)
+			was, is := s.grant(HTTP, slash), t.grant(HTTP, slash)
+			// What may send any bytes may send every request.
+			if was != is && (bytes == nil || is < was) {
+				items = append(items, item{caller, HTTP, i, was, is})
+			}
+		}
+	}
+	if c := found(Connection); c != nil {
+		implied := false
+		for _, one := range items {
+			implied = implied || (one.is > one.was) == (c.is > c.was)
+		}
+		if !implied {
+			items = append(items, *c)
+		}
+	}
+	return items
+}
+
+// minimal leaves out what callers with ancestors share with one of the programs
+// that they are put together of.
+func (c *cell) minimal(items []item) []item {
+	type change struct {
+		traffic Traffic
+		request int
+		was, is Grant
+	}
+	simple := map[change][]uint64{}
+	for _, i := range items {
+		if who := &c.who.list[i.caller]; len(who.ancestors) == 0 {
+			k := change{i.traffic, i.request, i.was, i.is}
+			simple[k] = append(simple[k], who.taken)
+		}
+	}
+	var out []item
+next:
+	for _, i := range items {
+		who := &c.who.list[i.caller]
+		if len(who.ancestors) > 0 {
+			for _, taken := range simple[change{i.traffic, i.request, i.was, i.is}] {
+				if taken&^who.taken == 0 {
+					continue next
+				}
+			}
+		}
+		out = append(out, i)
+	}
+	return out
+}

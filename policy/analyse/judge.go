@@ -1,0 +1,157 @@
+package analyse
+
+import (
+	"github.com/creel-run/creel/netname"
+)
+
+// Grant is what one policy does with a connection or request.
+type Grant uint8
+
+const (
+	Denied  Grant = iota
+	Audited       // let through although no rule allows it, because enforcement is audit
+	Allowed
+)
+
+func (g Grant) String() string {
+	switch g {
+	case Allowed:
+		return "allow"
+	case Audited:
+		return "audit"
+	case Denied:
+	}
+	return "deny"
+}
+
+// MarshalText makes JSON show the word and not the number.
+func (g Grant) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// state is what the endpoints that take a caller say together, as the engine
+// gathers it.
+type state struct {
+	hit     bool // some endpoint takes the connection
+	inspect bool
+	wire    bool // some endpoint does not skip TLS
+	slash   bool // an encoded slash is let through
+	rank    int  // of dest
+	dest    netname.Destination
+
+	selected bool // some endpoint governs the request's path
+	specific int  // of the one that governs
+	enforce  bool
+	allow    bool
+	deny     bool
+}
+
+// gather joins what one side's endpoints say of a caller's connection and, with
+// a request, of it.
+func (c *cell) gather(side int, who *caller, q *request) state {
+	var s state
+	for _, ep := range c.sides[side] {
+		if !c.who.takes(who, ep.net.who) {
+			continue
+		}
+		s.connection(ep)
+		if q == nil || !ep.inspect || !c.requests.selects(ep, q.path) {
+			continue
+		}
+		// The most specific selector governs; of equals the one that enforces.
+		if !s.selected || ep.specific > s.specific || ep.specific == s.specific && ep.enforce {
+			s.enforce = ep.enforce
+		}
+		if !s.selected || ep.specific > s.specific {
+			s.specific = ep.specific
+		}
+		s.selected = true
+		for i := range ep.deny {
+			s.deny = s.deny || c.requests.holds(&ep.deny[i], q, true)
+		}
+		for i := range ep.allow {
+			s.allow = s.allow || c.requests.holds(&ep.allow[i], q, false)
+		}
+	}
+	return s
+}
+
+func (s *state) connection(ep *endpoint) {
+	s.hit = true
+	s.inspect = s.inspect || ep.inspect
+	s.wire = s.wire || !ep.tlsSkip
+	s.slash = s.slash || ep.inspect && ep.slash
+	rank := 0
+	switch ep.dest.Mode {
+	case netname.AllowedIPs:
+		rank = 3
+	case netname.LiteralIP:
+		rank = 2
+	case netname.DeclaredHost:
+		rank = 1
+	case netname.DefaultMode:
+	}
+	if rank > s.rank {
+		s.rank, s.dest = rank, ep.dest
+	}
+}
+
+// Traffic is what goes over a connection, from the least to the most.
+type Traffic uint8
+
+const (
+	_          Traffic = iota
+	Connection         // that it is opened at all
+	HTTP               // a request
+	Bytes              // anything: nothing looks inside
+	Opaque             // TLS whose server name is not looked at, either
+)
+
+func (t Traffic) String() string {
+	switch t {
+	case Connection:
+		return "connection"
+	case HTTP:
+		return "http"
+	case Bytes:
+		return "any bytes"
+	case Opaque:
+		return "opaque bytes"
+	}
+	return "invalid"
+}
+
+func (t Traffic) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// grant is the verdict on some traffic; HTTP wants the state of a request.
+func (s *state) grant(t Traffic, encodedSlash bool) Grant {
+	allowed := false
+	switch t {
+	case Connection:
+		allowed = s.hit
+	case Bytes:
+		allowed = s.hit && !s.inspect
+	case Opaque:
+		allowed = s.hit && !s.inspect && !s.wire
+	case HTTP:
+		return s.request(encodedSlash)
+	}
+	if allowed {
+		return Allowed
+	}
+	return Denied
+}
+
+func (s *state) request(encodedSlash bool) Grant {
+	switch {
+	case !s.hit:
+		return Denied
+	case !s.inspect:
+		return Allowed
+	case encodedSlash && !s.slash, !s.selected:
+		return Denied
+	case s.allow && !s.deny:
+		return Allowed
+	case s.enforce:
+		return Denied
+	}
+	return Audited
+}

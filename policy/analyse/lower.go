@@ -1,0 +1,313 @@
+package analyse
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/glob"
+	"github.com/creel-run/creel/policy/target"
+)
+
+// side is one policy, or one assertion, in the form that is compared: what the
+// engine makes of a document, written a second time.
+type side struct {
+	networks  []*network
+	endpoints []*endpoint // of all networks, in the engine's order
+	unknown   []Unknown   // of the document as a whole
+}
+
+// condition is what a rule wants of its caller.
+type condition struct {
+	any, ancestors bool
+	programs       []program
+	print          string
+}
+
+type program struct {
+	text   string // a path, or with glob a glob over paths
+	glob   bool
+	sha256 string // empty: any content
+}
+
+type network struct {
+	key   string
+	order int
+	who   *condition
+}
+
+// endpoint is one endpoint, or a stand-in for an assertion.
+type endpoint struct {
+	net      *network
+	order    int
+	at       policy.Position
+	host     hostPattern
+	ports    []uint16 // nil: every port
+	inspect  bool
+	tlsSkip  bool
+	slash    bool
+	enforce  bool
+	specific int
+	selector string // text of the selector; "" takes every path
+	allow    []rule
+	deny     []rule
+	dest     netname.Destination
+	unknown  []Unknown
+	print    string // equal prints are treated alike by the engine
+	protocol policy.Protocol
+	access   string
+	side, id int // set by partition: equal prints have equal ids
+}
+
+// hostPattern is a name or address, a pattern over names, or everything.
+type hostPattern struct {
+	literal netname.Host
+	text    string // with wildcards
+	every   bool
+}
+
+// rule is an allow or deny entry.
+type rule struct {
+	method string // upper case, or "*"
+	path   string // glob; "**" is every path
+	query  []queryRule
+}
+
+type queryRule struct{ key, matcher string } // matcher: key of analysis.matchers
+
+// lower reads a document. What it cannot judge exactly is in unknown.
+func (a *analysis) lower(doc *policy.Document) (*side, error) {
+	s := &side{}
+	for _, f := range unknownFields(doc, documentFields) {
+		s.unknown = append(s.unknown, Unknown{At: policy.Position{File: doc.File}, What: "the section " + f})
+	}
+	list := slices.Clone(doc.Networks)
+	slices.SortFunc(list, func(x, y policy.Network) int { return cmp.Compare(x.Key, y.Key) })
+	for i := range list {
+		spec := &list[i]
+		n := &network{key: spec.Key, order: i, who: lowerCondition(spec, doc.Version)}
+		s.networks = append(s.networks, n)
+		var unknown []Unknown
+		for _, f := range unknownFields(spec, networkFields) {
+			unknown = append(unknown, Unknown{spec.At, "the key " + f + " of network policy " + spec.Key})
+		}
+		for _, b := range spec.Binaries {
+			for _, f := range unknownFields(&b, binaryFields) {
+				unknown = append(unknown, Unknown{b.At, "the key " + f + " of a binary"})
+			}
+			if b.SHA256 != "" && doc.Version == 1 {
+				return nil, fmt.Errorf("analyse policy: %s: sha256 in version 1", spec.Key)
+			}
+		}
+		for j := range spec.Endpoints {
+			ep, err := a.lowerEndpoint(&spec.Endpoints[j], n, doc.Version)
+			if err != nil {
+				return nil, fmt.Errorf("analyse policy: %s: endpoints[%d]: %w", spec.Key, j, err)
+			}
+			ep.order = len(s.endpoints)
+			ep.unknown = append(ep.unknown, unknown...)
+			if len(ep.unknown) > 0 {
+				ep.print += "|" + fingerprint(spec.Binaries) + strings.Join(unknownPrints(spec, networkFields), "|")
+			}
+			s.endpoints = append(s.endpoints, ep)
+		}
+	}
+	return s, nil
+}
+
+func lowerCondition(spec *policy.Network, version int) *condition {
+	c := &condition{any: spec.AnyBinary, ancestors: version == 1 && !spec.AnyBinary}
+	for _, b := range spec.Binaries {
+		if b.Path == "" {
+			continue // matches no caller
+		}
+		p := program{text: b.Path, glob: strings.Contains(b.Path, "*"), sha256: b.SHA256}
+		if !slices.Contains(c.programs, p) {
+			c.programs = append(c.programs, p)
+		}
+	}
+	if c.any {
+		c.programs = nil
+	}
+	slices.SortFunc(c.programs, func(x, y program) int {
+		return cmp.Or(cmp.Compare(x.text, y.text), cmp.Compare(x.sha256, y.sha256))
+	})
+	c.print = fmt.Sprintf("%v %v %s", c.any, c.ancestors, fingerprint(c.programs))
+	return c
+}
+
+func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int) (*endpoint, error) {
+	ep := &endpoint{
+		net: n, at: spec.At, ports: sortedPorts(spec.Ports), tlsSkip: spec.TLS == policy.TLSSkip,
+		inspect: spec.Protocol == policy.REST, slash: spec.AllowEncodedSlash, enforce: spec.Enforcement == policy.Enforce,
+		protocol: spec.Protocol, access: spec.Access,
+	}
+	if ep.ports == nil {
+		ep.ports = []uint16{} // no port, where nil would be every port
+	}
+	var err error
+	if ep.host, err = lowerHost(spec); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(spec.AllowedIPs) > 0:
+		ep.dest = netname.Destination{Mode: netname.AllowedIPs, Allowed: spec.AllowedIPs}
+	case ep.host.literal.IsAddr():
+		ep.dest.Mode = netname.LiteralIP
+	case !ep.host.literal.IsZero() && version == 1:
+		ep.dest.Mode = netname.DeclaredHost
+	}
+	for _, f := range unknownFields(spec, endpointFields) {
+		ep.unknown = append(ep.unknown, Unknown{spec.At, "the key " + f + " of an endpoint"})
+	}
+	switch spec.Protocol {
+	case policy.L4, policy.TCP:
+	case policy.REST:
+		if err := a.lowerRules(ep, spec); err != nil {
+			return nil, err
+		}
+	default:
+		ep.unknown = append(ep.unknown, Unknown{spec.At, "requests under protocol " + string(spec.Protocol)})
+	}
+	if spec.Enforcement != policy.Enforce && spec.Enforcement != policy.Audit {
+		ep.unknown = append(ep.unknown, Unknown{spec.At, "enforcement " + spec.Enforcement.String()})
+	}
+	// The print leaves out where the endpoint stands and whom it names: that is
+	// what cells of the comparison are made of.
+	c := *spec
+	c.Host, c.Ports, c.Pattern = "", nil, netname.Pattern{}
+	ep.print = fmt.Sprintf("%s|%s|%s", n.who.print, destPrint(ep.dest), fingerprint(c))
+	if len(ep.unknown) > 0 {
+		ep.print = fmt.Sprintf("version %d|", version) + ep.print
+	}
+	return ep, nil
+}
+
+func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
+	sel, err := target.ParseSelector(spec.Path)
+	if err != nil {
+		return err
+	}
+	ep.specific = sel.Specificity()
+	if g := sel.Globs(); len(g) != 1 || g[0].String() != "**" {
+		ep.selector = spec.Path
+	}
+	lowerRule := func(r policy.RequestRule) (rule, bool, error) {
+		for _, f := range unknownFields(&r, ruleFields) {
+			ep.unknown = append(ep.unknown, Unknown{r.At, "the key " + f + " of a rule"})
+		}
+		if r.Method == "" || r.Path == "" {
+			return rule{}, false, nil
+		}
+		out := rule{method: strings.ToUpper(r.Method), path: r.Path}
+		if r.Path != "**" {
+			if _, err := glob.Compile(r.Path, '/'); err != nil {
+				return rule{}, false, err
+			}
+		}
+		for _, q := range r.Query {
+			name, err := a.matcher(q.Any)
+			if err != nil {
+				return rule{}, false, err
+			}
+			out.query = append(out.query, queryRule{q.Key, name})
+		}
+		return out, true, nil
+	}
+	for _, r := range presetRules(spec) {
+		ep.allow = append(ep.allow, r)
+	}
+	for _, list := range []struct {
+		from []policy.RequestRule
+		to   *[]rule
+	}{{spec.Allow, &ep.allow}, {spec.Deny, &ep.deny}} {
+		for _, r := range list.from {
+			one, ok, err := lowerRule(r)
+			if err != nil {
+				return err
+			}
+			if ok {
+				*list.to = append(*list.to, one)
+			}
+		}
+	}
+	return nil
+}
+
+// presetRules: what access stands for (openshell-v1.md §1.5).
+func presetRules(spec *policy.Endpoint) []rule {
+	var methods []string
+	switch spec.Access {
+	case "read-only":
+		methods = []string{"GET", "HEAD", "OPTIONS"}
+	case "read-write":
+		methods = []string{"GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+	case "full":
+		methods = []string{"*"}
+	}
+	rules := make([]rule, len(methods))
+	for i, m := range methods {
+		rules[i] = rule{method: m, path: "**"}
+	}
+	return rules
+}
+
+func lowerHost(spec *policy.Endpoint) (hostPattern, error) {
+	if spec.Host == "" {
+		return hostPattern{every: true}, nil
+	}
+	p := spec.Pattern
+	if p.String() == "" {
+		var err error
+		if p, err = netname.ParsePattern(spec.Host); err != nil {
+			return hostPattern{}, err
+		}
+	}
+	if p.Literal() {
+		return hostPattern{literal: p.Host()}, nil
+	}
+	return hostPattern{text: p.String()}, nil
+}
+
+func sortedPorts(list []uint16) []uint16 {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func destPrint(d netname.Destination) string {
+	text := make([]string, len(d.Allowed))
+	for i, p := range d.Allowed {
+		text[i] = p.String()
+	}
+	slices.Sort(text)
+	return fmt.Sprintf("%d %s", d.Mode, strings.Join(slices.Compact(text), " "))
+}
+
+// matcher registers a query matcher and gives its name: its globs, which are
+// what reports show.
+func (a *analysis) matcher(globs []string) (string, error) {
+	m, err := target.ParseMatcher(globs...)
+	if err != nil {
+		return "", err
+	}
+	name := strings.Join(globs, " or ")
+	if len(globs) > 1 {
+		list := slices.Clone(globs)
+		slices.Sort(list)
+		name = strings.Join(slices.Compact(list), " or ")
+	}
+	key := fmt.Sprintf("%q", globs)
+	if _, ok := a.matchers[key]; !ok {
+		a.matchers[key] = matcher{show: name, m: m}
+	}
+	return key, nil
+}
+
+type matcher struct {
+	show string
+	m    target.Matcher
+}

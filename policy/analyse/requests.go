@@ -1,0 +1,319 @@
+package analyse
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/creel-run/creel/policy/automaton"
+	"github.com/creel-run/creel/policy/glob"
+	"github.com/creel-run/creel/policy/target"
+)
+
+// requests are the sets of HTTP requests that the endpoints of a cell tell
+// apart: paths by their automaton, methods by the words of the rules, queries by
+// the values of the keys that rules name. A further dimension (operations of
+// GraphQL, calls of JSON-RPC) is one more field here and in request, one more
+// loop in each, and one more condition in rule.takes.
+type requests struct {
+	paths   []string // patterns: selectors and rules
+	slash   int      // index in paths of the paths with an encoded slash; -1: none is let through
+	classes *automaton.Classes
+	methods []methodClass
+	list    []request
+	byPlace map[[2]int]requestGroup // path class and method class
+}
+
+type methodClass struct {
+	names []string // of those that have a name here, sorted
+	rest  bool     // and all others
+}
+
+// request is a set of requests.
+type request struct {
+	path, method int
+	query        []condense // by key; empty: rules look at no key
+}
+
+// requestGroup are the requests of one path and method class.
+type requestGroup struct {
+	keys  []*values
+	first int // in list
+	count int
+}
+
+const maxRequests = 1 << 14 // in one cell
+
+// selectorName keeps selectors apart from globs of rules of the same text.
+const selectorName = "selector "
+
+// standardMethods have a name of their own in reports (RFC 9110 §9, RFC 5789).
+var standardMethods = [...]string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+
+func (a *analysis) requestsOf(c *cell) (*requests, error) {
+	r := &requests{slash: -1, byPlace: map[[2]int]requestGroup{}}
+	inspected := false
+	var words []string
+	var sets []*automaton.Automaton
+	known := map[string]bool{}
+	addPath := func(name string) error {
+		if known[name] {
+			return nil
+		}
+		known[name] = true
+		set, err := pathSet(name)
+		if err != nil {
+			return err
+		}
+		r.paths = append(r.paths, name)
+		sets = append(sets, set)
+		return nil
+	}
+	slash, opaque := false, false
+	for _, list := range c.sides {
+		for _, ep := range list {
+			if !ep.inspect {
+				opaque = true
+				continue
+			}
+			inspected = true
+			slash = slash || ep.slash
+			if ep.selector != "" {
+				if err := addPath(selectorName + ep.selector); err != nil {
+					return nil, err
+				}
+			}
+			for _, rules := range [][]rule{ep.allow, ep.deny} {
+				for _, one := range rules {
+					if one.method != "*" && !slices.Contains(words, one.method) {
+						words = append(words, one.method)
+					}
+					if one.path == "**" {
+						continue
+					}
+					if err := addPath(one.path); err != nil {
+						return nil, err
+					}
+				}
+			}
+		}
+	}
+	if !inspected {
+		return r, nil
+	}
+	within := automaton.Paths()
+	var err error
+	if slash || opaque {
+		r.slash = len(sets)
+		sets = append(sets, automaton.EncodedSlash())
+	} else if within, err = automaton.Minus(within, automaton.EncodedSlash()); err != nil {
+		return nil, err
+	}
+	if r.classes, err = automaton.Classify(within, sets); err != nil {
+		return nil, fmt.Errorf("path patterns: %w", err)
+	}
+	r.methods = methodClasses(words)
+	for p, class := range r.classes.List {
+		if len(class.Witness) > target.MaxPath {
+			continue // a shortest path that is too long: there is none
+		}
+		for m := range r.methods {
+			if err := a.queries(c, r, p, m); err != nil {
+				return nil, err
+			}
+			if len(r.list) > maxRequests {
+				return nil, &TooManyError{"kinds of requests", maxRequests}
+			}
+		}
+	}
+	return r, nil
+}
+
+func pathSet(name string) (*automaton.Automaton, error) {
+	if text, ok := strings.CutPrefix(name, selectorName); ok {
+		s, err := target.ParseSelector(text)
+		if err != nil {
+			return nil, err
+		}
+		return automaton.Selector(s)
+	}
+	g, err := glob.Compile(name, '/')
+	if err != nil {
+		return nil, err
+	}
+	return automaton.Glob(g)
+}
+
+// methodClasses puts methods together that the same words of rules match.
+func methodClasses(words []string) []methodClass {
+	names := slices.Clone(standardMethods[:])
+	for _, w := range words {
+		if !slices.Contains(names, w) {
+			names = append(names, w)
+		}
+	}
+	slices.Sort(names)
+	byTaken := map[string]int{}
+	var list []methodClass
+	add := func(name string, rest bool) {
+		key := ""
+		for i, w := range words {
+			if takesMethod(w, name) {
+				key += fmt.Sprint(i, " ")
+			}
+		}
+		i, ok := byTaken[key]
+		if !ok {
+			i = len(list)
+			byTaken[key] = i
+			list = append(list, methodClass{})
+		}
+		if rest {
+			list[i].rest = true
+		} else {
+			list[i].names = append(list[i].names, name)
+		}
+	}
+	for _, n := range names {
+		add(n, false)
+	}
+	add("", true)
+	return list
+}
+
+// takesMethod: HEAD also matches what is written for GET.
+func takesMethod(word, method string) bool {
+	return word == "*" || word == method || word == "GET" && method == "HEAD"
+}
+
+// example is a method of the class.
+func (m methodClass) example(all []methodClass) string {
+	if len(m.names) > 0 {
+		for _, n := range []string{"GET", "POST"} {
+			if slices.Contains(m.names, n) {
+				return n
+			}
+		}
+		return m.names[0]
+	}
+	name := "OTHER"
+	for slices.ContainsFunc(all, func(c methodClass) bool { return slices.Contains(c.names, name) }) {
+		name += "X"
+	}
+	return name
+}
+
+// of is the class of a method.
+func (r *requests) method(method string) int {
+	method = strings.ToUpper(method)
+	rest := -1
+	for i, m := range r.methods {
+		if slices.Contains(m.names, method) {
+			return i
+		}
+		if m.rest {
+			rest = i
+		}
+	}
+	return rest
+}
+
+// takesPath reports whether a pattern holds for a class of paths.
+func (r *requests) takesPath(pattern string, class int) bool {
+	if pattern == "**" {
+		return true
+	}
+	return r.classes.List[class].In(slices.Index(r.paths, pattern))
+}
+
+func (r *requests) selects(ep *endpoint, class int) bool {
+	return ep.selector == "" || r.takesPath(selectorName+ep.selector, class)
+}
+
+// hasSlash reports whether the paths of a class hold an encoded slash.
+func (r *requests) hasSlash(class int) bool {
+	return r.slash >= 0 && r.classes.List[class].In(r.slash)
+}
+
+// takesPlace: the rule holds but for its query.
+func (r *requests) takesPlace(one *rule, path, method int) bool {
+	m := r.methods[method]
+	name := ""
+	if len(m.names) > 0 {
+		name = m.names[0]
+	}
+	return takesMethod(one.method, name) && r.takesPath(one.path, path)
+}
+
+// queries adds the requests of one path and method, by what the rules that hold
+// there say of queries.
+func (a *analysis) queries(c *cell, r *requests, path, method int) error {
+	byKey := map[string][]string{}
+	for _, list := range c.sides {
+		for _, ep := range list {
+			if !ep.inspect || !r.selects(ep, path) {
+				continue
+			}
+			for _, rules := range [][]rule{ep.allow, ep.deny} {
+				for i := range rules {
+					if !r.takesPlace(&rules[i], path, method) {
+						continue
+					}
+					for _, q := range rules[i].query {
+						if !slices.Contains(byKey[q.key], q.matcher) {
+							byKey[q.key] = append(byKey[q.key], q.matcher)
+						}
+					}
+				}
+			}
+		}
+	}
+	g := requestGroup{first: len(r.list), count: 1}
+	names := make([]string, 0, len(byKey))
+	for k := range byKey {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	for _, k := range names {
+		slices.Sort(byKey[k])
+		v, err := a.valuesOf(k, byKey[k])
+		if err != nil {
+			return err
+		}
+		g.keys = append(g.keys, v)
+		if g.count *= len(v.list); g.count > maxRequests {
+			return &TooManyError{"kinds of requests", maxRequests}
+		}
+	}
+	for n := range g.count {
+		one := request{path: path, method: method}
+		for _, v := range g.keys {
+			one.query = append(one.query, v.list[n%len(v.list)])
+			n /= len(v.list)
+		}
+		r.list = append(r.list, one)
+	}
+	r.byPlace[[2]int{path, method}] = g
+	return nil
+}
+
+// holds reports whether a rule takes a request: an allow rule wants every value
+// of its keys to match, a deny rule one, and both want the keys to be there.
+func (r *requests) holds(one *rule, q *request, deny bool) bool {
+	if !r.takesPlace(one, q.path, q.method) {
+		return false
+	}
+	keys := r.byPlace[[2]int{q.path, q.method}].keys
+	for _, want := range one.query {
+		found := false
+		for i, v := range keys {
+			if v.key == want.key {
+				found = q.query[i].meets(slices.Index(v.matchers, want.matcher), deny)
+			}
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,129 @@
+package analyse
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/creel-run/creel/policy"
+)
+
+// Unknown is a part of a policy that this package cannot judge exactly: a
+// protocol or a key that the engine knows and it does not. It is an error of the
+// analysis, never a guess.
+type Unknown struct {
+	At   policy.Position `json:"at"`
+	What string          `json:"what"`
+}
+
+func (u Unknown) Error() string {
+	text := "cannot be told exactly: " + u.What
+	if at := u.At.String(); at != "" {
+		text = at + ": " + text
+	}
+	return text
+}
+
+// The fields that lower reads. A field that a later policy package adds and
+// that is not here makes an analysis inexact, so that it cannot be forgotten.
+const (
+	documentFields = "File Version Filesystem Landlock Process Syscalls Resources Networks Inference"
+	networkFields  = "Key Name Endpoints AnyBinary Binaries At"
+	binaryFields   = "Path At SHA256"
+	endpointFields = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash At"
+	ruleFields     = "Method Path Query At"
+)
+
+// unknownFields names the fields of a struct that are set and not among known.
+func unknownFields(pointer any, known string) []string {
+	var list []string
+	v := reflect.ValueOf(pointer).Elem()
+	names := strings.Fields(known)
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		if !slices.Contains(names, name) && !isEmpty(v.Field(i)) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+func unknownPrints(pointer any, known string) []string {
+	var list []string
+	for _, f := range unknownFields(pointer, known) {
+		list = append(list, f+"="+fingerprint(reflect.ValueOf(pointer).Elem().FieldByName(f).Interface()))
+	}
+	return list
+}
+
+func isEmpty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	}
+	return v.IsZero()
+}
+
+var positionType = reflect.TypeFor[policy.Position]()
+
+// fingerprint is a text that is equal for values that differ in positions alone.
+func fingerprint(v any) string {
+	var b strings.Builder
+	writePrint(&b, reflect.ValueOf(v))
+	return b.String()
+}
+
+func writePrint(b *strings.Builder, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		if v.Type() == positionType {
+			return
+		}
+		if v.CanInterface() {
+			if s, ok := v.Interface().(fmt.Stringer); ok {
+				b.WriteString(strconv.Quote(s.String()))
+				return
+			}
+		}
+		b.WriteByte('{')
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if f.Type == positionType || v.Field(i).IsZero() {
+				continue
+			}
+			b.WriteString(f.Name)
+			b.WriteByte(':')
+			writePrint(b, v.Field(i))
+			b.WriteByte(' ')
+		}
+		b.WriteByte('}')
+	case reflect.Slice, reflect.Array:
+		b.WriteByte('[')
+		for i := range v.Len() {
+			writePrint(b, v.Index(i))
+			b.WriteByte(' ')
+		}
+		b.WriteByte(']')
+	case reflect.Map:
+		var items []string
+		for iter := v.MapRange(); iter.Next(); {
+			var one strings.Builder
+			writePrint(&one, iter.Key())
+			one.WriteByte('=')
+			writePrint(&one, iter.Value())
+			items = append(items, one.String())
+		}
+		slices.Sort(items)
+		fmt.Fprint(b, items)
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			writePrint(b, v.Elem())
+		}
+	case reflect.String:
+		b.WriteString(strconv.Quote(v.String()))
+	default:
+		fmt.Fprint(b, v)
+	}
+}

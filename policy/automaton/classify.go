@@ -1,0 +1,206 @@
+package automaton
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Classes are all combinations of some sets that texts have.
+type Classes struct {
+	List  []Class // in the order of their witnesses, the shortest first
+	class [256]uint8
+	width int
+	next  []int32
+	of    []int32 // the class of a text that ends in a state; -1: none
+}
+
+// Class is one combination: the texts that are in exactly these sets.
+type Class struct {
+	sets    []uint64
+	Witness string // a shortest text of the class
+}
+
+// In reports whether the texts of the class are in set i.
+func (c Class) In(i int) bool { return c.sets[i/64]>>(i%64)&1 != 0 }
+
+// None reports whether the texts of the class are in no set at all.
+func (c Class) None() bool {
+	for _, w := range c.sets {
+		if w != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Count is the number of sets that the texts of the class are in.
+func (c Class) Count() int {
+	n := 0
+	for _, w := range c.sets {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// Of is the index of the class of a text, or false for a text that is not
+// within what was classified.
+func (c *Classes) Of(s string) (int, bool) {
+	state := 0
+	for i := 0; i < len(s); i++ {
+		state = int(c.next[state*c.width+int(c.class[s[i]])])
+	}
+	i := c.of[state]
+	return int(i), i >= 0
+}
+
+// Classify lists the combinations of sets that texts of within have. A nil
+// within stands for all texts.
+func Classify(within *Automaton, sets []*Automaton) (*Classes, error) {
+	if within == nil {
+		within = Everything()
+	}
+	parts := make([]*Automaton, 0, len(sets)+1)
+	parts = append(parts, within.whole())
+	for _, s := range sets {
+		parts = append(parts, s.whole())
+	}
+	c := &Classes{}
+	c.class, c.width = jointClasses(parts)
+	order := readable(&c.class, c.width)
+
+	b := &productBuilder{parts: parts, out: c, index: map[string]int32{}, classes: map[string]int32{}}
+	b.tuple = make([]int32, len(parts))
+	b.live = parts[0].live()
+	b.state(-1, 0)
+	// Breadth first, so that the first state of a class has a shortest text.
+	for state := 0; state < len(b.tuples); state++ {
+		if state > MaxStates {
+			return nil, &TooLargeError{"patterns that overlap"}
+		}
+		c.next = append(c.next, make([]int32, c.width)...)
+		for _, ch := range order {
+			from := b.tuples[state]
+			for i, p := range parts {
+				b.tuple[i] = p.step(from[i], ch)
+			}
+			c.next[state*c.width+int(c.class[ch])] = b.state(int32(state), ch)
+		}
+	}
+	return c, nil
+}
+
+type productBuilder struct {
+	parts   []*Automaton
+	out     *Classes
+	tuple   []int32 // the one to look up
+	tuples  [][]int32
+	parent  []int32
+	by      []byte
+	index   map[string]int32
+	classes map[string]int32
+	key     []byte
+	live    []bool // states of parts[0] from which a text can still come within
+}
+
+// state is the number of the product state b.tuple, which was reached from a
+// parent by a byte.
+func (b *productBuilder) state(parent int32, by byte) int32 {
+	if !b.live[b.tuple[0]] {
+		clear(b.tuple[1:]) // whatever the rest says, no text comes of it
+	}
+	b.key = b.key[:0]
+	for _, s := range b.tuple {
+		b.key = binary.AppendUvarint(b.key, uint64(s))
+	}
+	if i, ok := b.index[string(b.key)]; ok {
+		return i
+	}
+	i := int32(len(b.tuples))
+	b.index[string(b.key)] = i
+	b.tuples = append(b.tuples, append([]int32(nil), b.tuple...))
+	b.parent = append(b.parent, parent)
+	b.by = append(b.by, by)
+	b.out.of = append(b.out.of, b.classOf(i))
+	return i
+}
+
+func (b *productBuilder) classOf(state int32) int32 {
+	if !b.parts[0].accept[b.tuple[0]] {
+		return -1
+	}
+	sets := make([]uint64, (len(b.parts)+62)/64)
+	for i, p := range b.parts[1:] {
+		if p.accept[b.tuple[i+1]] {
+			sets[i/64] |= 1 << (i % 64)
+		}
+	}
+	b.key = b.key[:0]
+	for _, w := range sets {
+		b.key = binary.LittleEndian.AppendUint64(b.key, w)
+	}
+	if k, ok := b.classes[string(b.key)]; ok {
+		return k
+	}
+	k := int32(len(b.out.List))
+	b.classes[string(b.key)] = k
+	var text []byte
+	for s := state; s > 0; s = b.parent[s] {
+		text = append(text, b.by[s])
+	}
+	reverse(text)
+	b.out.List = append(b.out.List, Class{sets: sets, Witness: string(text)})
+	return k
+}
+
+// jointClasses puts bytes that no part tells apart into one class.
+func jointClasses(parts []*Automaton) (class [256]uint8, width int) {
+	width = 1
+	for _, p := range parts {
+		if p.width == 1 {
+			continue
+		}
+		ids := make(map[[2]uint8]uint8, width)
+		for c := range 256 {
+			pair := [2]uint8{class[c], p.class[c]}
+			id, ok := ids[pair]
+			if !ok {
+				id = uint8(len(ids))
+				ids[pair] = id
+			}
+			class[c] = id
+		}
+		width = len(ids)
+	}
+	return class, width
+}
+
+// live are the states from which some text is accepted.
+func (a *Automaton) live() []bool {
+	n := a.states()
+	back := make([][]int32, n)
+	for s := range n {
+		for k := range a.width {
+			t := a.next[s*a.width+k]
+			back[t] = append(back[t], int32(s))
+		}
+	}
+	live := make([]bool, n)
+	var queue []int32
+	for s, in := range a.accept {
+		if in {
+			live[s] = true
+			queue = append(queue, int32(s))
+		}
+	}
+	for len(queue) > 0 {
+		s := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		for _, f := range back[s] {
+			if !live[f] {
+				live[f] = true
+				queue = append(queue, f)
+			}
+		}
+	}
+	return live
+}
