@@ -114,12 +114,37 @@ func (d *decoder) comparePair(a, b member) bool {
 		}
 		return true
 	}
+	if x.treatment() == y.treatment() {
+		return true
+	}
 	for _, f := range agreeing(x, y) {
 		if f.left != f.right {
 			return conflict(f.name, f.left, f.right)
 		}
 	}
 	return true
+}
+
+// treatment is what agreeing compares, in a form that is compared at once:
+// most pairs are equal.
+type treatment struct {
+	protocol    Protocol
+	enforcement Enforcement
+	slash       bool
+	credentials Credentials
+	body        int
+	loose       bool
+	messages    bool
+}
+
+func (e *Endpoint) treatment() treatment {
+	t := treatment{e.Protocol, e.Enforcement, e.AllowEncodedSlash, e.Credentials, 0, e.MCP.LooseToolNames, false}
+	switch e.Protocol {
+	case GraphQL, WebSocket, JSONRPC, MCP:
+		t.body, t.messages = e.BodyLimit(), e.GraphQLMessages()
+	case L4, TCP, SQL, REST:
+	}
+	return t
 }
 
 type agreed struct{ name, left, right string }

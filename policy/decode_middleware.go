@@ -26,7 +26,7 @@ var builtInMiddlewares = []string{builtInPrefix + "regex"}
 
 func (d *decoder) middlewares(v value, networks []Network) []Middleware {
 	var list []Middleware
-	orders := make(map[int]string)
+	orders, left := make(map[int]string), maxCompared
 	d.mapping(v, "of middlewares", func(key *yaml.Node, val value) {
 		k := value{key, val.path}
 		if strings.TrimSpace(key.Value) == "" {
@@ -39,7 +39,7 @@ func (d *decoder) middlewares(v value, networks []Network) []Middleware {
 			orders[m.Order] = val.path
 		}
 		if !m.FailOpen {
-			d.skipped(&m, selection, networks)
+			left = d.skipped(&m, selection, networks, left)
 		}
 		list = append(list, m)
 	})
@@ -150,19 +150,30 @@ func (d *decoder) selection(v value, m *Middleware) {
 	}
 }
 
+// maxCompared bounds the selectors that are compared with endpoints.
+const maxCompared = 1 << 17
+
 // skipped: what is opaque cannot be looked at, so a middleware that has to
-// look would deny all of it.
-func (d *decoder) skipped(m *Middleware, at value, networks []Network) {
+// look would deny all of it. It gives back how many comparisons are left.
+func (d *decoder) skipped(m *Middleware, at value, networks []Network, left int) int {
 	for i := range networks {
 		for j := range networks[i].Endpoints {
 			e := &networks[i].Endpoints[j]
-			if e.TLS == TLSSkip && (e.Host == "" || e.Pattern.String() != "") && m.mayTake(e) {
+			if e.TLS != TLSSkip || e.Host != "" && e.Pattern.String() == "" {
+				continue
+			}
+			if left -= len(m.Include) + len(m.Exclude); left < 0 {
+				d.fault(at, TooMuch, "too many tls: skip endpoints to compare with", "fewer", "")
+				return 0
+			}
+			if m.mayTake(e) {
 				d.fault(at, Conflict, fmt.Sprintf("a fail_closed middleware over the tls: skip endpoint on line %d", e.At.Line), "",
 					"exclude its host, remove tls: skip, or write on_error: fail_open")
-				return
+				return left
 			}
 		}
 	}
+	return left
 }
 
 // anything decodes a value whose meaning is not the policy's: text, number,
