@@ -31,6 +31,7 @@ const (
 	Map           // keys are the writer's, values are Of[0]
 	Mapping       // keys are those of Section
 	AnyOf         // what one of Of takes
+	Free          // any value: what it means is another's to say
 	Anything      // the values of a word that is not built are not decided
 )
 

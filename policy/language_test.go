@@ -24,7 +24,7 @@ func TestEveryWordIsDescribed(t *testing.T) {
 	var check func(where string, v Shape, built bool)
 	check = func(where string, v Shape, built bool) {
 		switch v.Form {
-		case Flag, Size, Text:
+		case Flag, Size, Text, Free:
 		case Number:
 			if v.Low > v.High || v.High == 0 {
 				t.Errorf("%s: a number without bounds", where)
@@ -113,6 +113,12 @@ func TestWordsOfValues(t *testing.T) {
 		"endpoint.tls":            endpoint + "tls: $}]}}",
 		"endpoint.enforcement":    endpoint + "protocol: rest, access: full, enforcement: $}]}}",
 		"endpoint.access":         endpoint + "protocol: rest, access: $}]}}",
+
+		"endpoint.persisted_queries":     endpoint + "protocol: graphql, access: full, persisted_queries: $}]}}",
+		"endpoint.credential_signing":    endpoint + "protocol: rest, access: full, signing_service: s3, credential_signing: $}]}}",
+		"request.operation_type":         endpoint + "protocol: graphql, rules: [{allow: {operation_type: $}}]}]}}",
+		"persisted query.operation_type": endpoint + "protocol: graphql, access: full, persisted_queries: allow_registered, graphql_persisted_queries: {h: {operation_type: $}}}]}}",
+		"middleware.on_error":            "network_middlewares: {m: {middleware: openshell/regex, endpoints: {include: [a.test]}, on_error: $}}",
 	}
 	badValue := func(text string) bool {
 		_, _, err := Parse("p.yaml", []byte("version: 2\n"+text))

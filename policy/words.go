@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"math"
+	"strings"
+)
 
 // word is one key of the language: what the decoder knows, and what the schema
 // and the reference say of it (Language). since is the version that brought
@@ -16,16 +19,17 @@ type word struct {
 
 // Values that many words take.
 var (
-	aFlag   = Shape{Form: Flag}
-	aText   = Shape{Form: Text}
-	aSize   = Shape{Form: Size}
-	texts   = Shape{Form: List, Of: []Shape{aText}}
-	aGlob   = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "matcher"}}}
-	aPath   = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "path", Since: 2}}}
-	paths   = Shape{Form: List, Of: []Shape{aPath}}
-	aPort   = Shape{Form: Number, Low: 1, High: 65535}
-	aCompat = Shape{Form: OneOf, Words: []string{"hard_requirement", "best_effort"}}
-	later   = Shape{Form: Anything} // of a word whose values are not decided
+	aFlag     = Shape{Form: Flag}
+	aText     = Shape{Form: Text}
+	aSize     = Shape{Form: Size}
+	texts     = Shape{Form: List, Of: []Shape{aText}}
+	aGlob     = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "matcher"}}}
+	aPath     = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "path", Since: 2}}}
+	paths     = Shape{Form: List, Of: []Shape{aPath}}
+	aPort     = Shape{Form: Number, Low: 1, High: 65535}
+	aBodySize = Shape{Form: Number, Low: 0, High: math.MaxUint32}
+	aCompat   = Shape{Form: OneOf, Words: []string{"hard_requirement", "best_effort"}}
+	later     = Shape{Form: Anything} // of a word whose values are not decided
 )
 
 // sections is the whole language; a Shape of Form Mapping names one of them.
@@ -46,6 +50,13 @@ var sections = []struct {
 	{"binary", "A program that may use the rule.", &binaryWords},
 	{"rule", "An entry of `rules`.", &ruleWords},
 	{"request", "What an allow or deny rule says of a request.", &requestWords},
+	{"parameters", "Parameters of a call that are looked at.", &paramWords},
+	{"persisted query", "What a registered hash or id stands for.", &persistedWords},
+	{"json_rpc", "Settings of protocol json-rpc.", &bodyWords},
+	{"mcp", "Settings of protocol mcp.", &mcpWords},
+	{"credential_binding", "The provider whose credential is used.", &bindingWords},
+	{"middleware", "An entry of `network_middlewares`.", &middlewareWords},
+	{"middleware endpoints", "The hosts that a middleware is applied to.", &selectionWords},
 	{"matcher", "Alternatives for one value; a text alone is one glob.", &matcherWords},
 	{"inference", "Where model requests go.", &inferenceWords},
 }
@@ -75,7 +86,7 @@ var (
 			"Upper bounds of requests and bytes."},
 		{"network_policies", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "network rule"}}},
 			"Named rules. What no rule allows is denied; the name stands in decisions and in the log."},
-		{"network_middlewares", 1, false, later,
+		{"network_middlewares", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "middleware"}}},
 			"Named programs that look at allowed requests before they are sent."},
 		{"inference", 2, true, Shape{Form: Mapping, Section: "inference"},
 			"Model requests go to this backend, with a key that the agent never holds."},
@@ -161,8 +172,8 @@ var (
 			"The port; ports for several."},
 		{"ports", 1, true, Shape{Form: List, Of: []Shape{aPort}},
 			"Several ports, instead of port."},
-		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp"}, Empty: true, Fold: true},
-			"rest judges every HTTP request, tcp the connection alone; so does an endpoint without the word."},
+		{"protocol", 1, true, Shape{Form: OneOf, Words: protocolWords, Empty: true, Fold: true},
+			"rest judges every HTTP request; websocket, graphql, json-rpc and mcp what is in it as well; tcp and sql the connection alone, and so does an endpoint without the word."},
 		{"path", 1, true, aText,
 			"A path glob: the endpoint answers for requests to these paths alone."},
 		{"tls", 1, true, Shape{Form: OneOf, Words: []string{"auto", "skip", "terminate", "passthrough"}, Empty: true},
@@ -179,29 +190,29 @@ var (
 			"Addresses and CIDR ranges that the host has to resolve to; the only way to an internal address. Without host: any name that resolves there."},
 		{"allow_encoded_slash", 1, true, aFlag,
 			"Whether %2F may stand inside of a path segment."},
-		{"websocket_credential_rewrite", 1, false, aFlag,
+		{"websocket_credential_rewrite", 1, true, aFlag,
 			"Whether placeholders in messages of a WebSocket become credentials."},
-		{"request_body_credential_rewrite", 1, false, aFlag,
+		{"request_body_credential_rewrite", 1, true, aFlag,
 			"Whether placeholders in request bodies become credentials."},
-		{"allow_uninspected_credentials", 1, false, aFlag,
+		{"allow_uninspected_credentials", 1, true, aFlag,
 			"Whether credentials may go over a connection that is not judged."},
-		{"persisted_queries", 1, false, Shape{Form: OneOf, Words: []string{"deny", "allow_registered"}, Empty: true},
+		{"persisted_queries", 1, true, Shape{Form: OneOf, Words: []string{"deny", "allow_registered"}, Empty: true},
 			"Whether GraphQL queries that are sent as a hash or id may be used."},
-		{"graphql_persisted_queries", 1, false, later,
+		{"graphql_persisted_queries", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "persisted query"}}},
 			"What a registered hash or id stands for."},
-		{"graphql_max_body_bytes", 1, false, Shape{Form: Number, Low: 0, High: 1 << 30},
+		{"graphql_max_body_bytes", 1, true, Shape{Form: Number, Low: 0, High: 1 << 30},
 			"Most bytes of a GraphQL request."},
-		{"credential_signing", 1, false, Shape{Form: OneOf, Words: []string{"sigv4", "sigv4:body", "sigv4:no_body"}, Empty: true},
+		{"credential_signing", 1, true, Shape{Form: OneOf, Words: []string{"sigv4", "sigv4:body", "sigv4:no_body"}, Empty: true},
 			"How requests are signed outside."},
-		{"signing_service", 1, false, aText,
+		{"signing_service", 1, true, aText,
 			"The service that a signature is for."},
-		{"signing_region", 1, false, aText,
+		{"signing_region", 1, true, aText,
 			"The region that a signature is for."},
-		{"credential_binding", 1, false, later,
+		{"credential_binding", 1, true, Shape{Form: Mapping, Section: "credential_binding"},
 			"The provider whose credential is used."},
-		{"json_rpc", 1, false, later,
+		{"json_rpc", 1, true, Shape{Form: Mapping, Section: "json_rpc"},
 			"Settings of protocol json-rpc."},
-		{"mcp", 1, false, later,
+		{"mcp", 1, true, Shape{Form: Mapping, Section: "mcp"},
 			"Settings of protocol mcp."},
 		{"expires_at", 2, false, later,
 			"When the endpoint ends."},
@@ -231,22 +242,70 @@ var (
 			"A glob over the path: * does not cross /, ** as a whole component does, ** alone is every path."},
 		{"query", 1, true, Shape{Form: Map, Of: []Shape{aGlob}},
 			"Globs for values of query keys. Allow: every key has to be there and all its values match. Deny: one value of each is enough."},
-		{"command", 1, false, aText,
+		{"command", 1, true, aText,
 			"A command of protocol sql."},
-		{"operation_type", 1, false, Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}},
+		{"operation_type", 1, true, Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}, Empty: true},
 			"Type of a GraphQL operation."},
-		{"operation_name", 1, false, aText,
+		{"operation_name", 1, true, aText,
 			"A glob over the name of a GraphQL operation."},
-		{"fields", 1, false, texts,
+		{"fields", 1, true, texts,
 			"Globs over the root fields of a GraphQL operation."},
-		{"tool", 1, false, aGlob,
+		{"tool", 1, true, aGlob,
 			"A glob over the name of an MCP tool."},
-		{"params", 1, false, later,
+		{"params", 1, true, Shape{Form: Mapping, Section: "parameters"},
 			"Parameters of a call."},
 	}
 	matcherWords = []word{
 		{"any", 1, true, texts,
 			"Globs, one of which has to match."},
+	}
+	paramWords = []word{
+		{"name", 1, true, aGlob,
+			"A glob over the name of the tool that is called."},
+	}
+	persistedWords = []word{
+		{"operation_type", 1, true, Shape{Form: OneOf, Words: operationTypes, Empty: true},
+			"Type of the operation."},
+		{"operation_name", 1, true, aText,
+			"Name of the operation."},
+		{"fields", 1, true, texts,
+			"Root fields of the operation."},
+	}
+	bodyWords = []word{
+		{"max_body_bytes", 1, true, aBodySize,
+			"Most bytes of a request's body."},
+	}
+	mcpWords = []word{
+		{"max_body_bytes", 1, true, aBodySize,
+			"Most bytes of a request's body."},
+		{"strict_tool_names", 1, true, aFlag,
+			"Whether names of tools have to be of the form that MCP recommends. Default: true."},
+		{"allow_all_known_mcp_methods", 1, true, aFlag,
+			"Whether every method of the protocol is allowed, besides those that rules name."},
+	}
+	bindingWords = []word{
+		{"provider", 1, true, Shape{Form: Text, Required: 1},
+			"The provider's name."},
+	}
+	middlewareWords = []word{
+		{"name", 1, true, aText,
+			"A name for people; the key if absent."},
+		{"middleware", 1, true, Shape{Form: Text, Required: 1},
+			"The implementation: built in under openshell/, or registered."},
+		{"order", 1, true, Shape{Form: Number, Low: math.MinInt32, High: math.MaxInt32},
+			"Its place among the others; no two have the same."},
+		{"config", 1, true, Shape{Form: Map, Of: []Shape{{Form: Free}}},
+			"What the implementation is told."},
+		{"on_error", 1, true, Shape{Form: OneOf, Words: []string{"fail_closed", "fail_open"}, Empty: true},
+			"What a request gets that it could not look at. Default: fail_closed."},
+		{"endpoints", 1, true, Shape{Form: Mapping, Section: "middleware endpoints", Required: 1},
+			"The hosts that it is applied to."},
+	}
+	selectionWords = []word{
+		{"include", 1, true, Shape{Form: List, Of: []Shape{aText}, Required: 1},
+			"Host patterns; one has to match."},
+		{"exclude", 1, true, texts,
+			"Host patterns that are left out."},
 	}
 	inferenceWords = []word{
 		{"backend", 2, true, aText,
@@ -269,9 +328,6 @@ var (
 			"Whether inputs may be URLs, which the service fetches."},
 	}
 )
-
-// protocolsLater are protocols of the language that this build cannot inspect.
-var protocolsLater = []string{"websocket", "graphql", "sql", "mcp", "json-rpc"}
 
 // nearest is the candidate closest to s, or "" if none is close: few edits
 // away, or the one whose words contain s or are contained in it.

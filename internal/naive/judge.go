@@ -126,7 +126,8 @@ func request(hit []Endpoint, q Question, answer *Answer) {
 	}
 	allowed, denied := false, false
 	for _, e := range taking {
-		allowed = allowed || allows(e, q)
+		// Of another protocol's endpoints the deny rules alone count.
+		allowed = allowed || e.Protocol == governing.Protocol && allows(e, q)
 		denied = denied || denies(e, q)
 	}
 	if allowed && !denied {
@@ -137,19 +138,40 @@ func request(hit []Endpoint, q Question, answer *Answer) {
 	answer.Audited = answer.Allowed
 }
 
-// hardFault: what audit does not let through.
+// hardFault: what audit does not let through. The methods are Creel's own
+// reading: what is no way to send an operation, or to open a WebSocket, is refused.
 func hardFault(governing Endpoint, q Question) bool {
+	method := strings.ToUpper(q.Method)
 	switch governing.Protocol {
 	case "graphql":
-		return q.GraphQL == nil || q.GraphQL.Faulty || len(q.GraphQL.Operations) == 0
+		return method != "GET" && method != "POST" || q.GraphQL == nil || q.GraphQL.Faulty || len(q.GraphQL.Operations) == 0
 	case "websocket":
-		return q.GraphQL != nil && q.GraphQL.Faulty
+		if method == "WEBSOCKET_TEXT" && ofOperations(governing) && (q.GraphQL == nil || len(q.GraphQL.Operations) == 0) {
+			return true
+		}
+		return method != "GET" && method != "WEBSOCKET_TEXT" || q.GraphQL != nil && q.GraphQL.Faulty
 	case "json-rpc":
-		return q.RPC == nil || q.RPC.Faulty || q.RPC.Response
+		return q.RPC == nil || q.RPC.Faulty || q.RPC.Response || q.RPC.ReceiveStream || len(q.RPC.Calls) == 0
 	case "mcp":
-		return q.RPC == nil || q.RPC.Faulty
+		if q.RPC == nil || q.RPC.Faulty {
+			return true
+		}
+		if q.RPC.ReceiveStream {
+			return method != "GET"
+		}
+		return len(q.RPC.Calls) == 0 && !q.RPC.Response
 	}
 	return false
+}
+
+// ofOperations: the text messages of a WebSocket endpoint are GraphQL operations.
+func ofOperations(e Endpoint) bool {
+	for _, r := range append(append([]Rule{}, e.Allow...), e.Deny...) {
+		if r.OperationType != "" || r.OperationName != "" || len(r.Fields) > 0 {
+			return true
+		}
+	}
+	return e.Registered || len(e.Registry) > 0
 }
 
 // allows is A8.

@@ -39,6 +39,7 @@ func Question(t *rapid.T, doc *policy.Document) policy.Request {
 	}
 	r.Target = canonical(Instance(t, glob, '/'))
 	r.Target.Query = query(t, rule.Query)
+	message(t, endpoint, rule, &r)
 	return r
 }
 

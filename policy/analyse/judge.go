@@ -40,6 +40,7 @@ type state struct {
 	selected bool // some endpoint governs the request's path
 	specific int  // of the one that governs
 	enforce  bool
+	permits  bool // an encoded slash
 	allow    bool
 	deny     bool
 }
@@ -56,14 +57,9 @@ func (c *cell) gather(side int, who *caller, q *request) state {
 		if q == nil || !ep.inspect || !c.requests.selects(ep, q.path) {
 			continue
 		}
-		// The most specific selector governs; of equals the one that enforces.
-		if !s.selected || ep.specific > s.specific || ep.specific == s.specific && ep.enforce {
-			s.enforce = ep.enforce
+		if !s.selected || s.governedBy(ep) {
+			s.selected, s.specific, s.enforce, s.permits = true, ep.specific, ep.enforce, ep.slash
 		}
-		if !s.selected || ep.specific > s.specific {
-			s.specific = ep.specific
-		}
-		s.selected = true
 		for i := range ep.deny {
 			s.deny = s.deny || c.requests.holds(&ep.deny[i], q, true)
 		}
@@ -72,6 +68,18 @@ func (c *cell) gather(side int, who *caller, q *request) state {
 		}
 	}
 	return s
+}
+
+// governedBy: the most specific selector governs, of equals the one that
+// enforces, and then the one that permits no encoded slash.
+func (s *state) governedBy(ep *endpoint) bool {
+	if ep.specific != s.specific {
+		return ep.specific > s.specific
+	}
+	if ep.enforce != s.enforce {
+		return ep.enforce
+	}
+	return s.permits && !ep.slash
 }
 
 func (s *state) connection(ep *endpoint) {
@@ -146,7 +154,7 @@ func (s *state) request(encodedSlash bool) Grant {
 		return Denied
 	case !s.inspect:
 		return Allowed
-	case encodedSlash && !s.slash, !s.selected:
+	case !s.selected, encodedSlash && !s.permits:
 		return Denied
 	case s.allow && !s.deny:
 		return Allowed

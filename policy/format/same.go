@@ -31,6 +31,16 @@ func same(a, b reflect.Value) bool {
 			}
 		}
 		return true
+	case a.Kind() == reflect.Map && a.Type().Elem() == reflect.TypeFor[policy.Position](): // where keys stand
+		if a.Len() != b.Len() {
+			return false
+		}
+		for _, k := range a.MapKeys() {
+			if !b.MapIndex(k).IsValid() {
+				return false
+			}
+		}
+		return true
 	case a.Kind() == reflect.Slice:
 		if a.Len() != b.Len() || a.IsNil() != b.IsNil() {
 			return false

@@ -101,6 +101,8 @@ func value(v policy.Shape, version int) object {
 			return object{"anyOf": []object{{"enum": words}, {"type": "string", "pattern": folded(v.Words)}}}
 		}
 		return object{"enum": words}
+	case policy.Free:
+		return object{}
 	case policy.List:
 		return object{"type": orNothing("array"), "items": value(v.Of[0], version)}
 	case policy.Map:

@@ -86,6 +86,8 @@ func inWords(v policy.Shape) string {
 			list = append(list, inWords(one))
 		}
 		text = strings.Join(list, ", or ")
+	case policy.Free:
+		text = "any value"
 	case policy.Anything:
 		text = "not decided"
 	}
