@@ -28,6 +28,7 @@
 //   - a method is not empty and holds no control character;
 //   - tools/call needs an id: a server may run it all the same;
 //   - Accept: text/event-stream;q=0 does not ask for a stream;
+//   - Mcp-Method and Mcp-Name, where they are sent, say what the body says;
 //   - the content type is JSON or absent, and the content is not encoded.
 //
 // It imports policy/internal/strictjson alone; policy and egress import it.
@@ -35,5 +36,5 @@
 // body. The zero Request calls nothing, and is never the result of a body.
 //
 // Sources: the JSON-RPC 2.0 specification, the MCP specification of 2025-11-25
-// and those before it.
+// and those before it, and the header fields of that of 2026-07-28.
 package jsonrpc

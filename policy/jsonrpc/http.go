@@ -25,7 +25,14 @@ func ParseHTTP(method string, header map[string][]string, body []byte, o Options
 	}
 	switch {
 	case method == "POST":
-		return ParseBody(body, o)
+		r, err := ParseBody(body, o)
+		if err == nil && o.MCP {
+			err = checkMirrors(header, r)
+		}
+		if err != nil {
+			return Request{}, err
+		}
+		return r, nil
 	case o.MCP && IsReceiveStream(method, header, len(body) > 0):
 		return Request{ReceiveStream: true}, nil
 	}

@@ -228,6 +228,46 @@ func TestParseHTTP(t *testing.T) {
 	}
 }
 
+// Header fields that repeat the body must not say anything else.
+func TestMirrors(t *testing.T) {
+	ping := `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+	tool := func(name string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + name + `"}}`
+	}
+	type fields = map[string][]string
+	for _, c := range []struct {
+		o      Options
+		header fields
+		body   string
+		want   Reason
+	}{
+		{mcp, fields{"Mcp-Method": {"ping"}}, ping, ""},
+		{mcp, fields{"mcp-method": {" tools/call "}, "MCP-NAME": {"t"}}, tool("t"), ""},
+		{mcp, fields{"Mcp-Name": {""}}, ping, ""},
+		{mcp, fields{"Mcp-Name": {"p"}}, `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}`, ""},
+		{lax, fields{"Mcp-Name": {"=?base64?Y2Fmw6k=?="}}, tool("café"), ""},
+		{lax, fields{"Mcp-Name": {"=?base64?="}}, tool("=?base64?="), ""},
+		{plain, fields{"Mcp-Method": {"other"}}, ping, ""}, // means nothing without MCP
+
+		{mcp, fields{"Mcp-Method": {"tools/call"}}, ping, Mirror},
+		{mcp, fields{"Mcp-Method": {"Ping"}}, ping, Mirror},
+		{mcp, fields{"Mcp-Method": {""}}, ping, Mirror},
+		{mcp, fields{"Mcp-Method": {"ping", "ping"}}, ping, Mirror},
+		{mcp, fields{"Mcp-Method": {"ping"}, "mcp-method": {"tools/call"}}, ping, Mirror},
+		{mcp, fields{"Mcp-Method": {"tools/call"}, "Mcp-Name": {"delete"}}, tool("t"), Mirror},
+		{mcp, fields{"Mcp-Name": {"T"}}, tool("t"), Mirror},
+		{mcp, fields{"Mcp-Name": {""}}, tool("t"), Mirror},
+		{lax, fields{"Mcp-Name": {"=?base64?Y2Fmw6k?="}}, tool("café"), Mirror},
+		{mcp, fields{"Mcp-Method": {"ping"}}, "[" + ping + "]", Mirror},
+		{mcp, fields{"Mcp-Method": {"ping"}}, `{"jsonrpc":"2.0","id":1,"result":1}`, Mirror},
+	} {
+		r, err := ParseHTTP("POST", c.header, []byte(c.body), c.o)
+		if reason(err) != c.want || err != nil && !reflect.DeepEqual(r, Request{}) {
+			t.Errorf("%v %s: %+v %v, want %q", c.header, c.body, r, err, c.want)
+		}
+	}
+}
+
 func TestErrorsAreOneLine(t *testing.T) {
 	secret := "s3cr\x01t"
 	for _, body := range []string{`{"` + secret + `":1}`, `{"jsonrpc":"` + secret, secret, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"s3cr t"}}`} {

@@ -56,6 +56,7 @@ const (
 	Params       Reason = `"params" does not hold what the method needs`
 	ToolName     Reason = "the tool has no name, or one with characters that tool names may not have"
 	Notification Reason = "tools/call without an id"
+	Mirror       Reason = "Mcp-Method or Mcp-Name is not what the body calls"
 )
 
 // Error is a refused request. It does not repeat the request, which may hold
