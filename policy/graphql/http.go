@@ -9,6 +9,17 @@ import (
 	"github.com/creel-run/creel/policy/internal/strictjson"
 )
 
+const (
+	// DefaultBytes is the limit for a body or message when none is given.
+	DefaultBytes = strictjson.DefaultBytes
+	// MaxBytes is the largest limit; larger ones count as this.
+	MaxBytes = strictjson.MaxBytes
+)
+
+// Limit is the number of bytes up to which a body is worth reading, for a limit
+// that was asked for; 0 is the default.
+func Limit(maxBytes int) int { return strictjson.Limit(maxBytes) }
+
 // CheckHead reports whether a request with these header fields can be inspected
 // at all. It is asked before the body is read.
 func CheckHead(header map[string][]string) error {
