@@ -3,11 +3,12 @@ package vectors
 // Subject says who judges a file of vectors.
 type Subject struct {
 	File    string
-	Package string // folder of the package whose tests run it; empty: pending
-	Pending string // why nothing runs it yet
+	Kinds   []string // nil: all. Subjects of one file share out its kinds
+	Package string   // folder of the package whose tests run it; empty: pending
+	Pending string   // why nothing runs it yet
 }
 
-// Subjects lists every file. Whoever builds a subject names the package here.
+// Subjects lists every file, some by kinds. Whoever builds a subject names the package here.
 func Subjects() []Subject {
 	return []Subject{
 		{File: "address_class", Package: "netname"},
@@ -20,7 +21,9 @@ func Subjects() []Subject {
 		{File: "policy_decision", Package: "policy"},
 		{File: "policy_validation", Package: "policy"},
 		{File: "http_framing", Package: "egress"},
-		{File: "jsonrpc_graphql_ws", Pending: "these protocols are not built yet"},
+		{File: "jsonrpc_graphql_ws", Kinds: []string{"jsonrpc", "mcp", "receive_stream"}, Package: "policy/jsonrpc"},
+		{File: "jsonrpc_graphql_ws", Kinds: []string{"graphql_http", "graphql_headers", "graphql_ws"}, Package: "policy/graphql"},
+		{File: "jsonrpc_graphql_ws", Kinds: []string{"ws_frames", "ws_upgrade", "ws_offer", "ws_response"}, Pending: "WebSocket is not relayed yet"},
 		{File: "credential_placeholder", Pending: "placeholders are not rewritten yet"},
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -61,6 +63,18 @@ func Decode(t *testing.T, raw json.RawMessage, into any) {
 // an error, so that the table stays true.
 func Run(t *testing.T, file string, deviations map[string]string, judge Judge) {
 	t.Helper()
+	run(t, file, nil, deviations, judge)
+}
+
+// RunKinds is Run for the entries of some kinds, where several packages judge
+// one file.
+func RunKinds(t *testing.T, file string, kinds []string, deviations map[string]string, judge Judge) {
+	t.Helper()
+	run(t, file, kinds, deviations, judge)
+}
+
+func run(t *testing.T, file string, kinds []string, deviations map[string]string, judge Judge) {
+	t.Helper()
 	foreign := os.Getenv(Env) != ""
 	entries, err := load(file)
 	if foreign && errors.Is(err, fs.ErrNotExist) {
@@ -68,6 +82,11 @@ func Run(t *testing.T, file string, deviations map[string]string, judge Judge) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	entries = ofKinds(t, entries, kinds)
+	label := file
+	if kinds != nil {
+		label += " " + strings.Join(kinds, ",")
 	}
 	counts := map[Outcome]int{}
 	for _, e := range entries {
@@ -110,7 +129,20 @@ func Run(t *testing.T, file string, deviations map[string]string, judge Judge) {
 		}
 	}
 	fmt.Printf("vectors %s: %d passed, %d stricter, %d failed, %d pending\n",
-		file, counts[Same], counts[Stricter]+counts[Permitted], counts[Wrong], counts[Pending])
+		label, counts[Same], counts[Stricter]+counts[Permitted], counts[Wrong], counts[Pending])
+}
+
+// ofKinds keeps the entries of some kinds; nil keeps all.
+func ofKinds(t *testing.T, entries []Entry, kinds []string) []Entry {
+	t.Helper()
+	if kinds == nil {
+		return entries
+	}
+	return slices.DeleteFunc(entries, func(e Entry) bool {
+		var in struct{ Kind string }
+		Decode(t, e.In, &in)
+		return !slices.Contains(kinds, in.Kind)
+	})
 }
 
 func load(file string) ([]Entry, error) {

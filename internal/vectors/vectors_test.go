@@ -17,7 +17,7 @@ func TestVectorPending(t *testing.T) {
 		if s.Package != "" {
 			continue
 		}
-		t.Run(s.File, func(t *testing.T) {
+		t.Run(strings.Join(append([]string{s.File}, s.Kinds...), " "), func(t *testing.T) {
 			entries, err := load(s.File)
 			if os.Getenv(Env) != "" && os.IsNotExist(errors.Unwrap(err)) {
 				t.Skipf("pending, and not in this folder: %s", s.Pending)
@@ -25,7 +25,9 @@ func TestVectorPending(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fmt.Printf("vectors %s: 0 passed, 0 stricter, 0 failed, %d pending (%s)\n", s.File, len(entries), s.Pending)
+			entries = ofKinds(t, entries, s.Kinds)
+			fmt.Printf("vectors %s: 0 passed, 0 stricter, 0 failed, %d pending (%s)\n",
+				strings.Join(append([]string{s.File}, s.Kinds...), " "), len(entries), s.Pending)
 			t.Skipf("pending: %s", s.Pending)
 		})
 	}
@@ -56,7 +58,11 @@ func TestVectorSubjects(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			runs = runs || strings.Contains(string(text), `vectors.Run(t, "`+s.File+`"`)
+			call := `vectors.Run(t, "` + s.File + `"`
+			if s.Kinds != nil {
+				call = `vectors.RunKinds(t, "` + s.File + `", []string{"` + strings.Join(s.Kinds, `", "`) + `"}`
+			}
+			runs = runs || strings.Contains(string(text), call)
 		}
 		if !runs {
 			t.Errorf("%s: no test in %s runs it", s.File, s.Package)
@@ -69,6 +75,36 @@ func TestVectorSubjects(t *testing.T) {
 	for _, f := range files {
 		if !claimed[filepath.Base(f)] {
 			t.Errorf("%s: no subject", filepath.Base(f))
+		}
+	}
+}
+
+// Where subjects share a file by kinds, every entry is of a kind that exactly
+// one of them has.
+func TestVectorKinds(t *testing.T) {
+	owners := map[string]map[string]int{}
+	for _, s := range Subjects() {
+		for _, k := range s.Kinds {
+			if owners[s.File] == nil {
+				owners[s.File] = map[string]int{}
+			}
+			owners[s.File][k]++
+		}
+	}
+	for file, kinds := range owners {
+		entries, err := load(file)
+		if os.Getenv(Env) != "" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			var in struct{ Kind string }
+			Decode(t, e.In, &in)
+			if kinds[in.Kind] != 1 {
+				t.Errorf("%s: %d subjects for its kind %q", e.ID, kinds[in.Kind], in.Kind)
+			}
 		}
 	}
 }
