@@ -100,30 +100,44 @@ func (e *Engine) judgeOperations(selected *endpoint, r *Request, j *judgement) {
 	}
 	refused := false
 	e.same(selected, r, func(ep *endpoint) {
-		o := &ep.operations
 		for i := range r.GraphQL.Operations {
-			op, known := o.resolve(&r.GraphQL.Operations[i])
+			op := &r.GraphQL.Operations[i]
+			if op.Type != "" && !ep.judgeOperation(op, j) {
+				refused = true
+			}
+			if !op.Stored() { // the document is all that can be run
+				continue
+			}
+			stored, known := ep.operations.resolve(op)
 			if !known {
 				refused, j.none = true, reasonPersisted
 				continue
 			}
-			for k := range o.deny {
-				if o.deny[k].takes(op, true) {
-					j.denies(&o.deny[k].cited, ep.net.order)
-					break
-				}
-			}
-			by := o.allowing(op)
-			if by == nil {
+			if !ep.judgeOperation(stored, j) {
 				refused = true
-				continue
 			}
-			j.allows(by, ep.net.order)
 		}
 	})
 	if refused {
 		j.allow = nil
 	}
+}
+
+// judgeOperation reports whether an endpoint allows what a server may run.
+func (ep *endpoint) judgeOperation(op *graphql.Operation, j *judgement) bool {
+	o := &ep.operations
+	for k := range o.deny {
+		if o.deny[k].takes(op, true) {
+			j.denies(&o.deny[k].cited, ep.net.order)
+			break
+		}
+	}
+	by := o.allowing(op)
+	if by == nil {
+		return false
+	}
+	j.allows(by, ep.net.order)
+	return true
 }
 
 // allowing is the rule that allows an operation, if one does.
@@ -136,17 +150,19 @@ func (o *operations) allowing(op *graphql.Operation) *cited {
 	return nil
 }
 
-// resolve finds what a persisted query stands for. A request that names two
-// is not resolved: the server may run the other one.
+// resolve finds what a stored query stands for. A request that names two is not
+// resolved: the server may run the other one. A hash beside a document is the
+// document's own.
 func (o *operations) resolve(op *graphql.Operation) (*graphql.Operation, bool) {
+	hash := op.Hash
 	if op.Type != "" {
-		return op, true
+		hash = ""
 	}
-	key := op.Hash
+	key := hash
 	if key == "" {
 		key = op.ID
 	}
-	if key == "" || op.Hash != "" && op.ID != "" && op.Hash != op.ID {
+	if key == "" || hash != "" && op.ID != "" && hash != op.ID {
 		return nil, false
 	}
 	found, ok := o.registry[key]

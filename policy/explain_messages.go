@@ -39,21 +39,20 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 			}
 		})
 	case selected.spec.Protocol == GraphQL || selected.operations.messages && r.Text:
-		ep, op := e.refusedOperation(selected, r)
+		ep, op, known := e.refusedOperation(selected, r)
 		if ep == nil {
 			return
 		}
-		resolved, known := ep.operations.resolve(op)
 		if !known {
 			offer(0, ep.rule, Miss{"persisted query", firstOf(op.Hash, op.ID), ep.wantPersisted()})
 			return
 		}
 		if len(ep.operations.allow) == 0 {
-			offer(0, ep.rule, Miss{"operation type", resolved.Type, "nothing: the endpoint allows no operation"})
+			offer(0, ep.rule, Miss{"operation type", op.Type, "nothing: the endpoint allows no operation"})
 		}
 		for i := range ep.operations.allow {
 			rule := &ep.operations.allow[i]
-			score, misses := rule.misses(resolved)
+			score, misses := rule.misses(op)
 			offer(score, rule.rule, misses...)
 		}
 	default:
@@ -89,19 +88,29 @@ func (e *Engine) refusedCall(selected *endpoint, r *Request) *jsonrpc.Call {
 	return nil
 }
 
-func (e *Engine) refusedOperation(selected *endpoint, r *Request) (at *endpoint, op *graphql.Operation) {
+func (e *Engine) refusedOperation(selected *endpoint, r *Request) (at *endpoint, op *graphql.Operation, known bool) {
 	if r.GraphQL == nil {
-		return nil, nil
+		return nil, nil, false
 	}
 	e.same(selected, r, func(ep *endpoint) {
 		for i := range r.GraphQL.Operations {
-			resolved, known := ep.operations.resolve(&r.GraphQL.Operations[i])
-			if at == nil && (!known || ep.operations.allowing(resolved) == nil) {
-				at, op = ep, &r.GraphQL.Operations[i]
+			sent := &r.GraphQL.Operations[i]
+			if at == nil && sent.Type != "" && ep.operations.allowing(sent) == nil {
+				at, op, known = ep, sent, true
+			}
+			if at != nil || !sent.Stored() {
+				continue
+			}
+			stored, found := ep.operations.resolve(sent)
+			switch {
+			case !found:
+				at, op = ep, sent
+			case ep.operations.allowing(stored) == nil:
+				at, op, known = ep, stored, true
 			}
 		}
 	})
-	return at, op
+	return at, op, known
 }
 
 func (ep *endpoint) wantPersisted() string {
@@ -197,12 +206,12 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 			}
 		}
 	case GraphQL, WebSocket:
-		at, op := e.refusedOperation(selected, r)
+		at, op, known := e.refusedOperation(selected, r)
 		switch {
 		case governing.Protocol == WebSocket && !(r.Text && selected.operations.messages):
 			rule = "method: " + scalar(strings.ToUpper(what.Method)) + ", path: " + scalar(literalGlob(r.Target.Path, false))
 		case at == nil:
-		case op.Type == "":
+		case !known:
 			return "# add the query to graphql_persisted_queries of the endpoint at " + at.rule.At.String() + ", with persisted_queries: allow_registered\n"
 		default:
 			selected = at

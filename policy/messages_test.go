@@ -109,6 +109,7 @@ var messages = []message{
 	{name: "persisted, unknown", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h3"}), want: "deny", reason: "not registered"},
 	{name: "two hashes", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h1", ID: "h2"}), want: "deny", reason: "not registered"},
 	{name: "neither document nor hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{}), want: "deny", reason: "not registered"},
+	{name: "a document beside an unknown id", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "other"}), want: "deny", reason: "not registered"},
 	{name: "a batch with an unknown hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}}, graphql.Operation{Hash: "h3"}), want: "deny", reason: "not registered"},
 
 	{name: "tool", method: "POST", path: "/mcp/x", rpc: rpcCalls(jsonrpc.Call{Method: "tools/call", Tool: "list_all"}), want: "allow", line: 31},

@@ -8,16 +8,18 @@ func graphqlAllows(e Endpoint, g GraphQL) bool {
 		return false
 	}
 	for _, o := range g.Operations {
-		o, known := resolve(e, o)
+		list, known := mayRun(e, o)
 		if !known {
 			return false
 		}
-		taken := false
-		for _, r := range rulesOf(e) {
-			taken = taken || operationTaken(r, o) && allFields(r.Fields, o.Fields)
-		}
-		if !taken {
-			return false
+		for _, o := range list {
+			taken := false
+			for _, r := range rulesOf(e) {
+				taken = taken || operationTaken(r, o) && allFields(r.Fields, o.Fields)
+			}
+			if !taken {
+				return false
+			}
 		}
 	}
 	return true
@@ -26,33 +28,37 @@ func graphqlAllows(e Endpoint, g GraphQL) bool {
 // graphqlDenies: a deny rule takes one of the operations.
 func graphqlDenies(e Endpoint, g GraphQL) bool {
 	for _, o := range g.Operations {
-		o, known := resolve(e, o)
-		if !known {
-			continue // allowed by nothing
-		}
-		for _, r := range e.Deny {
-			if operationTaken(r, o) && (len(r.Fields) == 0 || someField(r.Fields, o.Fields)) {
-				return true
+		list, _ := mayRun(e, o) // what is not known is allowed by nothing
+		for _, o := range list {
+			for _, r := range e.Deny {
+				if operationTaken(r, o) && (len(r.Fields) == 0 || someField(r.Fields, o.Fields)) {
+					return true
+				}
 			}
 		}
 	}
 	return false
 }
 
-// resolve: an operation whose document was not sent is what the registry says.
-func resolve(e Endpoint, o Operation) (Operation, bool) {
+// mayRun is what a server may run: the document that was sent, and what the
+// registry says of one that was not, or that is named beside it by an id.
+func mayRun(e Endpoint, o Operation) (list []Operation, known bool) {
+	names := []string{o.Hash, o.ID}
 	if o.Type != "" {
-		return o, true
-	}
-	if !e.Registered {
-		return o, false
-	}
-	for _, name := range []string{o.Hash, o.ID} {
-		if r, ok := e.Registry[name]; ok && name != "" {
-			return Operation{Type: r.OperationType, Name: r.OperationName, Fields: r.Fields}, true
+		list, names = append(list, o), []string{o.ID}
+		if o.ID == "" {
+			return list, true
 		}
 	}
-	return o, false
+	if !e.Registered {
+		return list, false
+	}
+	for _, name := range names {
+		if r, ok := e.Registry[name]; ok && name != "" {
+			return append(list, Operation{Type: r.OperationType, Name: r.OperationName, Fields: r.Fields}), true
+		}
+	}
+	return list, false
 }
 
 func operationTaken(r Rule, o Operation) bool {

@@ -52,6 +52,9 @@ func operations(t *rapid.T, e policy.Endpoint, rule policy.RequestRule) *graphql
 			o.Fields = append(o.Fields, rapid.SampledFrom([]string{"viewer", "deleteAll", "a"}).Draw(t, "field"))
 		}
 		slices.Sort(o.Fields)
+		if len(e.GraphQL.Registry) > 0 && once(t, 6, "document and id") {
+			o.ID = rapid.SampledFrom(e.GraphQL.Registry).Draw(t, "id").Key
+		}
 		if len(e.GraphQL.Registry) > 0 && once(t, 3, "persisted") {
 			o = graphql.Operation{Hash: rapid.SampledFrom(e.GraphQL.Registry).Draw(t, "registered").Key}
 			if once(t, 3, "by id") {
