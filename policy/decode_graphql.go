@@ -37,8 +37,13 @@ func (d *decoder) operationRule(v value, s section, e *Endpoint) RequestRule {
 	} else {
 		d.fault(value{v.n, pathKey(v.path, "operation_type")}, Missing, "", "query, mutation or subscription", "write one rule for each type")
 	}
-	if n, ok := s.given("operation_name"); ok {
-		if text, ok := d.text(n, "a glob over operation names"); ok && !d.globFault(n, text, '.') {
+	if n, ok := s.get("operation_name"); ok {
+		text, ok := d.text(n, "a glob over operation names")
+		switch {
+		case !ok || d.globFault(n, text, '.'):
+		case text == "" && d.version >= 2:
+			d.fault(n, BadValue, show(text), "a glob over operation names", "leave it out to take every name, or none")
+		default:
 			r.OperationName = text
 		}
 	}

@@ -89,7 +89,7 @@ func (d *decoder) mcpRule(v value, e *Endpoint, deny bool) RequestRule {
 	if hasMethod {
 		r.Method = d.mcpMethod(m)
 	}
-	tool, hasTool := s.given("tool")
+	tool, hasTool := s.get("tool") // an empty one is a fault, and not every tool
 	if p, ok := s.given("params"); ok {
 		if name, ok := d.toolParam(p); ok {
 			if hasTool {

@@ -87,9 +87,10 @@ const (
 	reasonAudit      = "no rule allows this method and path; enforcement is audit, so it is forwarded"
 )
 
-// encodedSlash is how a canonical path holds a slash that is no separator.
 const (
+	// How a canonical path holds a slash that is no separator.
 	encodedSlash       = "%2F"
+	reasonBare         = "the endpoint's path takes what is below it, and not this path itself"
 	reasonEncodedSlash = "the path has an encoded slash, and the endpoint does not permit one (allow_encoded_slash)"
 )
 
@@ -288,7 +289,7 @@ func (e *Engine) Request(r Request) Decision {
 				j.deny, j.denyN = &rule.cited, ep.net.order
 			}
 		}
-		if ep.spec.Protocol == REST && ep.net.order < j.allowN {
+		if ep.spec.Protocol == REST && ep.net.order < j.allowN && ep.grants(&r) {
 			if rule := firstMatch(ep.allow, &r, false); rule != nil {
 				j.allow, j.allowN = &rule.cited, ep.net.order
 			}
@@ -303,6 +304,9 @@ func (e *Engine) Request(r Request) Decision {
 	case selected.spec.Protocol != REST:
 		j.allow, j.allowN = nil, len(e.networks)
 		e.judgeMessage(selected, &r, &j)
+	}
+	if j.allow == nil && !selected.grants(&r) {
+		j.none = reasonBare
 	}
 	return j.decide(selected)
 }
@@ -380,6 +384,9 @@ func (ep *endpoint) goesBefore(other *endpoint) bool {
 }
 
 func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }
+
+// grants: the allow rules of the endpoint count for the request's path.
+func (ep *endpoint) grants(r *Request) bool { return ep.selector.Grants(r.Target.Path) }
 
 func firstMatch(rules []requestRule, r *Request, deny bool) *requestRule {
 	for i := range rules {

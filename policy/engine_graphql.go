@@ -113,6 +113,9 @@ func (e *Engine) judgeOperations(selected *endpoint, r *Request, j *judgement) {
 					break
 				}
 			}
+			if !ep.grants(r) {
+				continue
+			}
 			by := o.allowing(op)
 			if by == nil {
 				refused = true

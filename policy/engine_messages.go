@@ -31,7 +31,7 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 			return
 		}
 		e.same(selected, r, func(ep *endpoint) {
-			if rule := firstMatch(ep.allow, r, false); rule != nil {
+			if rule := firstMatch(ep.allow, r, false); rule != nil && ep.grants(r) {
 				j.allows(&rule.cited, ep.net.order)
 			}
 		})

@@ -138,7 +138,11 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 			j.hard = reasonStream
 			return
 		}
-		e.same(selected, r, func(ep *endpoint) { j.allows(&ep.calls.stream, ep.net.order) })
+		e.same(selected, r, func(ep *endpoint) {
+			if ep.grants(r) {
+				j.allows(&ep.calls.stream, ep.net.order)
+			}
+		})
 		return
 	case rpc.Response && !mcp:
 		j.hard = reasonAnswer
@@ -151,7 +155,11 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 		return
 	}
 	if rpc.Response {
-		e.same(selected, r, func(ep *endpoint) { j.allows(&ep.calls.answers, ep.net.order) })
+		e.same(selected, r, func(ep *endpoint) {
+			if ep.grants(r) {
+				j.allows(&ep.calls.answers, ep.net.order)
+			}
+		})
 	}
 	refused := false
 	for i := range rpc.Calls {
@@ -183,7 +191,7 @@ func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *j
 				break
 			}
 		}
-		if by := k.allowing(c); by != nil {
+		if by := k.allowing(c); by != nil && ep.grants(r) {
 			allowed = true
 			j.allows(by, ep.net.order)
 		}

@@ -23,6 +23,8 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 		return
 	}
 	switch {
+	case !selected.grants(r):
+		offer(0, selected.rule, Miss{"endpoint path", r.Target.Path, selected.spec.Path})
 	case selected.spec.Protocol == JSONRPC || selected.spec.Protocol == MCP:
 		call := e.refusedCall(selected, r)
 		if call == nil {
