@@ -64,7 +64,7 @@ func (d *decoder) rpcRule(v value, e *Endpoint) RequestRule {
 	r := RequestRule{At: d.at(v.n)}
 	s, ok := d.ruleSection(v, e, "method")
 	m, written := s.given("method")
-	if ok && !written {
+	if !written && v.n.Kind == yaml.MappingNode {
 		d.fault(value{v.n, pathKey(v.path, "method")}, Missing, "", "the name of a method, or \"*\"", "")
 	}
 	if !ok || !written {
