@@ -257,7 +257,8 @@ func destinationRank(d netname.Destination) int {
 //
 // Of the endpoints that take the path the most specific governs: its protocol
 // says what is judged, and its enforcement what becomes of what no rule allows.
-// Allow rules of all endpoints of that protocol are united, deny rules of all.
+// Allow rules of all endpoints of that protocol are united, but for GraphQL
+// operations, which every endpoint has to allow. A deny rule of any endpoint wins.
 func (e *Engine) Request(r Request) Decision {
 	conn := e.Connect(r.Connection)
 	if conn.Verdict != Allow || !conn.Inspect {

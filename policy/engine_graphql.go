@@ -89,17 +89,20 @@ func operationText(s RequestRule) string {
 	return text
 }
 
-// judgeOperations: every endpoint that takes the path has to allow every
-// operation by its own rules. Such an endpoint has the last word about its
+// judgeOperations: every graphql and websocket endpoint that takes the path has
+// to allow every operation by its own rules. Such an endpoint has the last word about its
 // path: a broader one does not open what it closes.
-func (e *Engine) judgeOperations(selected *endpoint, r *Request, j *judgement) {
+func (e *Engine) judgeOperations(r *Request, j *judgement) {
 	j.none, j.noneAudit = reasonOperation, reasonOpAudit
 	if r.GraphQL == nil || len(r.GraphQL.Operations) == 0 {
 		j.hard = reasonNoOperation
 		return
 	}
 	refused := false
-	e.same(selected, r, func(ep *endpoint) {
+	e.taking(r, func(ep *endpoint) {
+		if !ep.ofOperations() {
+			return
+		}
 		o := &ep.operations
 		for i := range r.GraphQL.Operations {
 			op, known := o.resolve(&r.GraphQL.Operations[i])

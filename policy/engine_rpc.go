@@ -155,8 +155,12 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 		return
 	}
 	if rpc.Response {
-		e.same(selected, r, func(ep *endpoint) {
-			if ep.grants(r) {
+		e.taking(r, func(ep *endpoint) {
+			switch {
+			case !ep.grants(r):
+			case ep.spec.Protocol == JSONRPC:
+				j.hard = reasonAnswer
+			case ep.spec.Protocol == MCP:
 				j.allows(&ep.calls.answers, ep.net.order)
 			}
 		})
@@ -180,10 +184,14 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 	}
 }
 
-// judgeCall reports whether some endpoint allows the call.
+// judgeCall reports whether some endpoint of the governing one's protocol
+// allows the call. Deny rules of the other protocol about calls count, too.
 func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *judgement) bool {
 	allowed := false
-	e.same(selected, r, func(ep *endpoint) {
+	e.taking(r, func(ep *endpoint) {
+		if !ep.ofCalls() {
+			return
+		}
 		k := &ep.calls
 		for i := range k.deny {
 			if k.deny[i].takes(c) {
@@ -191,7 +199,10 @@ func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *j
 				break
 			}
 		}
-		if by := k.allowing(c); by != nil && ep.grants(r) {
+		if ep.spec.Protocol != selected.spec.Protocol || !ep.grants(r) {
+			return
+		}
+		if by := k.allowing(c); by != nil {
 			allowed = true
 			j.allows(by, ep.net.order)
 		}

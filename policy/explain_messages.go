@@ -41,7 +41,7 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 			}
 		})
 	case selected.spec.Protocol == GraphQL || selected.operations.messages && r.Text:
-		ep, op := e.refusedOperation(selected, r)
+		ep, op := e.refusedOperation(r)
 		if ep == nil {
 			return
 		}
@@ -91,11 +91,14 @@ func (e *Engine) refusedCall(selected *endpoint, r *Request) *jsonrpc.Call {
 	return nil
 }
 
-func (e *Engine) refusedOperation(selected *endpoint, r *Request) (at *endpoint, op *graphql.Operation) {
+func (e *Engine) refusedOperation(r *Request) (at *endpoint, op *graphql.Operation) {
 	if r.GraphQL == nil {
 		return nil, nil
 	}
-	e.same(selected, r, func(ep *endpoint) {
+	e.taking(r, func(ep *endpoint) {
+		if !ep.ofOperations() || !ep.grants(r) {
+			return
+		}
 		for i := range r.GraphQL.Operations {
 			resolved, known := ep.operations.resolve(&r.GraphQL.Operations[i])
 			if at == nil && (!known || ep.operations.allowing(resolved) == nil) {
@@ -199,7 +202,7 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 			}
 		}
 	case GraphQL, WebSocket:
-		at, op := e.refusedOperation(selected, r)
+		at, op := e.refusedOperation(r)
 		switch {
 		case governing.Protocol == WebSocket && !(r.Text && selected.operations.messages):
 			rule = "method: " + scalar(strings.ToUpper(what.Method)) + ", path: " + scalar(literalGlob(r.Target.Path, false))

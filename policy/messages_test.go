@@ -287,3 +287,51 @@ func TestExplainMessages(t *testing.T) {
 		})
 	}
 }
+
+// A deny rule counts for every request that it can be read in, whichever
+// endpoint governs.
+func TestDenyRulesOfOtherProtocols(t *testing.T) {
+	e := compile(t, `version: 2
+network_policies:
+  k:
+    endpoints:
+      - {host: a.test, port: 1, protocol: json-rpc, rules: [{allow: {method: "*"}}], deny_rules: [{method: drop}]}
+      - {host: a.test, port: 1, path: /mcp, protocol: mcp, mcp: {allow_all_known_mcp_methods: true}}
+      - {host: a.test, port: 2, protocol: mcp, mcp: {allow_all_known_mcp_methods: true}, deny_rules: [{method: drop}]}
+      - {host: a.test, port: 2, path: /rpc, protocol: json-rpc, rules: [{allow: {method: "*"}}]}
+      - {host: a.test, port: 3, protocol: websocket, rules: [{allow: {operation_type: query}}], deny_rules: [{operation_type: query, fields: [drop]}]}
+      - {host: a.test, port: 3, path: /graphql, protocol: graphql, access: full}
+      - {host: a.test, port: 4, protocol: graphql, access: read-only}
+      - {host: a.test, port: 4, path: /live, protocol: websocket, rules: [{allow: {operation_type: "*"}}]}
+      - {host: a.test, port: 5, protocol: rest, access: full}
+      - {host: a.test, port: 5, path: /mcp, protocol: mcp, rules: [{allow: {method: initialize}}]}
+      - {host: a.test, port: 5, path: /ws, protocol: websocket, access: read-only}
+    binaries: any
+`)
+	query, drop, mutation := graphql.Operation{Type: "query", Fields: []string{"a"}}, graphql.Operation{Type: "query", Fields: []string{"drop"}}, graphql.Operation{Type: "mutation", Fields: []string{"a"}}
+	for _, c := range []struct {
+		port uint16
+		message
+	}{
+		{1, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "x"}), want: "allow"}},
+		{1, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "drop"}), want: "deny"}},
+		{1, message{path: "/mcp", rpc: &jsonrpc.Request{Response: true}, want: "deny"}},
+		{2, message{path: "/rpc", rpc: rpcCalls(jsonrpc.Call{Method: "x"}), want: "allow"}},
+		{2, message{path: "/rpc", rpc: rpcCalls(jsonrpc.Call{Method: "drop"}), want: "deny"}},
+		{3, message{path: "/graphql", graphql: ops(query), want: "allow"}},
+		{3, message{path: "/graphql", graphql: ops(drop), want: "deny"}},
+		{3, message{path: "/graphql", graphql: ops(mutation), want: "deny"}},
+		{4, message{path: "/live", text: true, graphql: ops(query), want: "allow"}},
+		{4, message{path: "/live", text: true, graphql: ops(mutation), want: "deny"}},
+		{5, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "initialize"}), want: "allow"}},
+		{5, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "x"}), want: "deny"}},
+		{5, message{path: "/ws", text: true, want: "deny"}},
+	} {
+		c.method = "POST"
+		r := c.request(t)
+		r.Host, r.Port = host(t, "a.test"), c.port
+		if d, x := e.Request(r), e.Explain(r.Connection, &r); d.Verdict.String() != c.want || x.Verdict != d.Verdict {
+			t.Errorf("%d %s %v %v: %+v", c.port, c.path, c.graphql, c.rpc, d)
+		}
+	}
+}
