@@ -105,26 +105,31 @@ func (e *Engine) judgeOperations(r *Request, j *judgement) {
 		}
 		o := &ep.operations
 		for i := range r.GraphQL.Operations {
-			op, known := o.resolve(&r.GraphQL.Operations[i])
-			if !known {
-				refused, j.none = true, reasonPersisted
-				continue
-			}
-			for k := range o.deny {
-				if o.deny[k].takes(op, true) {
-					j.denies(&o.deny[k].cited, ep.net.order)
-					break
+			for _, stored := range [...]bool{false, true} {
+				op, known, runs := o.resolve(&r.GraphQL.Operations[i], stored)
+				switch {
+				case !runs:
+					continue
+				case !known:
+					refused, j.none = true, reasonPersisted
+					continue
 				}
+				for k := range o.deny {
+					if o.deny[k].takes(op, true) {
+						j.denies(&o.deny[k].cited, ep.net.order)
+						break
+					}
+				}
+				if !ep.grants(r) {
+					continue
+				}
+				by := o.allowing(op)
+				if by == nil {
+					refused = true
+					continue
+				}
+				j.allows(by, ep.net.order)
 			}
-			if !ep.grants(r) {
-				continue
-			}
-			by := o.allowing(op)
-			if by == nil {
-				refused = true
-				continue
-			}
-			j.allows(by, ep.net.order)
 		}
 	})
 	if refused {
@@ -142,21 +147,26 @@ func (o *operations) allowing(op *graphql.Operation) *cited {
 	return nil
 }
 
-// resolve finds what a persisted query stands for. A request that names two
-// is not resolved: the server may run the other one.
-func (o *operations) resolve(op *graphql.Operation) (*graphql.Operation, bool) {
-	if op.Type != "" {
-		return op, true
+// resolve finds what an operation makes the server run: the document that was
+// sent, and the stored one that it names. Where both may be run both are
+// judged. A persisted query that names two is not known: the server may run
+// either.
+func (o *operations) resolve(op *graphql.Operation, stored bool) (runs *graphql.Operation, known, does bool) {
+	if !stored {
+		return op, true, op.Type != ""
 	}
-	key := op.Hash
-	if key == "" {
-		key = op.ID
+	if !op.Stored() {
+		return nil, false, false
 	}
-	if key == "" || op.Hash != "" && op.ID != "" && op.Hash != op.ID {
-		return nil, false
+	key := op.ID
+	if op.Type == "" && op.Hash != "" {
+		if key != "" && key != op.Hash {
+			return nil, false, true
+		}
+		key = op.Hash
 	}
-	found, ok := o.registry[key]
-	return found, ok
+	runs, known = o.registry[key]
+	return runs, known && key != "", true
 }
 
 // takes: an allow rule wants every root field to match, a deny rule fires at

@@ -41,21 +41,20 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 			}
 		})
 	case selected.spec.Protocol == GraphQL || selected.operations.messages && r.Text:
-		ep, op := e.refusedOperation(r)
+		ep, asked, op, known := e.refusedOperation(r)
 		if ep == nil {
 			return
 		}
-		resolved, known := ep.operations.resolve(op)
 		if !known {
-			offer(0, ep.rule, Miss{"persisted query", firstOf(op.Hash, op.ID), ep.wantPersisted()})
+			offer(0, ep.rule, Miss{"persisted query", firstOf(asked.Hash, asked.ID), ep.wantPersisted()})
 			return
 		}
 		if len(ep.operations.allow) == 0 {
-			offer(0, ep.rule, Miss{"operation type", resolved.Type, "nothing: the endpoint allows no operation"})
+			offer(0, ep.rule, Miss{"operation type", op.Type, "nothing: the endpoint allows no operation"})
 		}
 		for i := range ep.operations.allow {
 			rule := &ep.operations.allow[i]
-			score, misses := rule.misses(resolved)
+			score, misses := rule.misses(op)
 			offer(score, rule.rule, misses...)
 		}
 	default:
@@ -91,22 +90,26 @@ func (e *Engine) refusedCall(selected *endpoint, r *Request) *jsonrpc.Call {
 	return nil
 }
 
-func (e *Engine) refusedOperation(r *Request) (at *endpoint, op *graphql.Operation) {
+// refusedOperation finds the first operation that an endpoint does not allow,
+// as it was asked for and as it is known there.
+func (e *Engine) refusedOperation(r *Request) (at *endpoint, asked, op *graphql.Operation, known bool) {
 	if r.GraphQL == nil {
-		return nil, nil
+		return nil, nil, nil, false
 	}
 	e.taking(r, func(ep *endpoint) {
 		if !ep.ofOperations() || !ep.grants(r) {
 			return
 		}
 		for i := range r.GraphQL.Operations {
-			resolved, known := ep.operations.resolve(&r.GraphQL.Operations[i])
-			if at == nil && (!known || ep.operations.allowing(resolved) == nil) {
-				at, op = ep, &r.GraphQL.Operations[i]
+			for _, stored := range []bool{false, true} {
+				runs, found, does := ep.operations.resolve(&r.GraphQL.Operations[i], stored)
+				if at == nil && does && (!found || ep.operations.allowing(runs) == nil) {
+					at, asked, op, known = ep, &r.GraphQL.Operations[i], runs, found
+				}
 			}
 		}
 	})
-	return at, op
+	return at, asked, op, known
 }
 
 func (ep *endpoint) wantPersisted() string {
@@ -202,12 +205,12 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 			}
 		}
 	case GraphQL, WebSocket:
-		at, op := e.refusedOperation(r)
+		at, _, op, known := e.refusedOperation(r)
 		switch {
 		case governing.Protocol == WebSocket && !(r.Text && selected.operations.messages):
 			rule = "method: " + scalar(strings.ToUpper(what.Method)) + ", path: " + scalar(literalGlob(r.Target.Path, false))
 		case at == nil:
-		case op.Type == "":
+		case !known:
 			return "# add the query to graphql_persisted_queries of the endpoint at " + at.rule.At.String() + ", with persisted_queries: allow_registered\n"
 		default:
 			selected = at

@@ -108,6 +108,10 @@ var messages = []message{
 	{name: "persisted, not allowed", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h2"}), want: "deny", reason: "this GraphQL operation"},
 	{name: "persisted, unknown", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h3"}), want: "deny", reason: "not registered"},
 	{name: "two hashes", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h1", ID: "h2"}), want: "deny", reason: "not registered"},
+	{name: "a document with its hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, Hash: "own"}), want: "allow", line: 21},
+	{name: "a document with a saved id", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "h1"}), want: "allow", line: 21},
+	{name: "a document with the id of another", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "h2"}), want: "deny", reason: "this GraphQL operation"},
+	{name: "a document with an unknown id", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "7"}), want: "deny", reason: "not registered"},
 	{name: "neither document nor hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{}), want: "deny", reason: "not registered"},
 	{name: "a batch with an unknown hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}}, graphql.Operation{Hash: "h3"}), want: "deny", reason: "not registered"},
 
