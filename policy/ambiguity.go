@@ -169,16 +169,23 @@ func agreeing(x, y *Endpoint) []agreed {
 		agreed{"credential_binding", orNone(c.Provider), orNone(o.Provider)})
 	switch x.Protocol {
 	case GraphQL, WebSocket:
-		add("rules", (*Endpoint).GraphQLMessages)
-		list = append(list, agreed{"graphql_max_body_bytes", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
+		list = append(list, agreed{"rules", messageText(x), messageText(y)}, agreed{"graphql_max_body_bytes", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
 	case JSONRPC:
 		list = append(list, agreed{"json_rpc", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
 	case MCP:
 		list = append(list, agreed{"mcp", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
-		add("mcp", func(e *Endpoint) bool { return !e.MCP.LooseToolNames })
+		strict := func(e *Endpoint) string { return fmt.Sprintf("strict_tool_names: %t", !e.MCP.LooseToolNames) }
+		list = append(list, agreed{"mcp", strict(x), strict(y)})
 	case L4, TCP, SQL, REST:
 	}
 	return list
+}
+
+func messageText(e *Endpoint) string {
+	if e.GraphQLMessages() {
+		return "messages that are GraphQL"
+	}
+	return "messages that are judged by path"
 }
 
 func orNone(s string) string {

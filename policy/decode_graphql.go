@@ -37,8 +37,13 @@ func (d *decoder) operationRule(v value, s section, e *Endpoint) RequestRule {
 	} else {
 		d.fault(value{v.n, pathKey(v.path, "operation_type")}, Missing, "", "query, mutation or subscription", "write one rule for each type")
 	}
-	if n, ok := s.given("operation_name"); ok {
-		if text, ok := d.text(n, "a glob over operation names"); ok && !d.globFault(n, text, '.') {
+	if n, ok := s.get("operation_name"); ok {
+		text, ok := d.text(n, "a glob over operation names")
+		switch {
+		case !ok || d.globFault(n, text, '.'):
+		case text == "" && d.version >= 2:
+			d.fault(n, BadValue, show(text), "a glob over operation names", "leave it out to take every name, or none")
+		default:
 			r.OperationName = text
 		}
 	}
@@ -86,12 +91,17 @@ func (d *decoder) protocolKeys(s section, e *Endpoint) {
 		}
 	}
 	if v, ok := d.protocolKey(s, e, "graphql_max_body_bytes", ofGraphQL, "graphql and websocket"); ok {
-		e.MaxBody = d.bodyLimit(v)
+		if n := d.bodyLimit(v); ofGraphQL {
+			e.MaxBody = n
+		}
 	}
-	if v, ok := d.protocolKey(s, e, "json_rpc", e.Protocol == JSONRPC || e.Protocol == MCP, "json-rpc and mcp"); ok {
+	ofCalls := e.Protocol == JSONRPC || e.Protocol == MCP
+	if v, ok := d.protocolKey(s, e, "json_rpc", ofCalls, "json-rpc and mcp"); ok {
 		if j, ok := d.section(v, "json_rpc", bodyWords); ok {
 			if m, ok := j.get("max_body_bytes"); ok {
-				e.MaxBody = d.bodyLimit(m)
+				if n := d.bodyLimit(m); ofCalls {
+					e.MaxBody = n
+				}
 			}
 		}
 	}
@@ -123,13 +133,13 @@ func (d *decoder) protocolKey(s section, e *Endpoint, key string, ours bool, pro
 
 // mark remembers where a key stands, for Unenforced.
 func (d *decoder) mark(s section, e *Endpoint, key string) {
-	if e.keys == nil {
-		e.keys = make(map[string]Position)
+	if e.KeyAt == nil {
+		e.KeyAt = make(map[string]Position)
 	}
 	at := s.at.n
 	for i := 0; i+1 < len(at.Content); i += 2 {
 		if at.Content[i].Value == key {
-			e.keys[key] = d.at(at.Content[i])
+			e.KeyAt[key] = d.at(at.Content[i])
 			return
 		}
 	}

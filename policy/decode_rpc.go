@@ -64,7 +64,7 @@ func (d *decoder) rpcRule(v value, e *Endpoint) RequestRule {
 	r := RequestRule{At: d.at(v.n)}
 	s, ok := d.ruleSection(v, e, "method")
 	m, written := s.given("method")
-	if ok && !written {
+	if !written && v.n.Kind == yaml.MappingNode {
 		d.fault(value{v.n, pathKey(v.path, "method")}, Missing, "", "the name of a method, or \"*\"", "")
 	}
 	if !ok || !written {
@@ -89,7 +89,7 @@ func (d *decoder) mcpRule(v value, e *Endpoint, deny bool) RequestRule {
 	if hasMethod {
 		r.Method = d.mcpMethod(m)
 	}
-	tool, hasTool := s.given("tool")
+	tool, hasTool := s.get("tool") // an empty one is a fault, and not every tool
 	if p, ok := s.given("params"); ok {
 		if name, ok := d.toolParam(p); ok {
 			if hasTool {

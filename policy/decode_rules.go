@@ -114,7 +114,15 @@ func (d *decoder) ruleSection(v value, e *Endpoint, keys ...string) (section, bo
 	}
 	for _, w := range requestWords {
 		val, written := s.get(w.name)
-		if !written || slices.Contains(keys, w.name) || absent(val.n) {
+		switch {
+		case !written:
+			continue
+		case w.name != "query" && isNull(val.n):
+			// Read as absent it would make the rule wider.
+			d.fault(val, WrongType, describe(val.n), "a value", "remove the key if no condition is meant")
+			ok = false
+			continue
+		case slices.Contains(keys, w.name), absent(val.n) && w.name != "tool" && w.name != "params":
 			continue
 		}
 		d.fault(val, Conflict, w.name+" in a rule of protocol: "+string(e.Protocol), "", w.name+" belongs to rules of protocol: "+ruleKeys[w.name]+"; here they have "+strings.Join(keys, ", "))

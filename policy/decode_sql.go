@@ -15,6 +15,9 @@ func (d *decoder) sqlRules(v value, s section, e *Endpoint) {
 	case e.Enforcement == Enforce:
 		d.fault(at, Conflict, "enforcement: enforce with protocol: sql", "audit", "statements are not read, so nothing can be enforced")
 	}
+	if p, ok := s.given("path"); ok {
+		d.warn(p, NoOperation, "path has no effect with protocol: sql", "remove it")
+	}
 	at := value{v.n, v.path}
 	if p, ok := s.get("protocol"); ok {
 		at = p

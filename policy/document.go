@@ -181,8 +181,7 @@ type Endpoint struct {
 	MCP               MCPOptions
 	Credentials       Credentials
 	At                Position
-
-	keys map[string]Position // where the keys stand that Unenforced speaks of
+	KeyAt             map[string]Position // where the keys stand that Unenforced speaks of; of a document that was not parsed nil
 }
 
 // RequestRule is one allow or deny entry. Which fields count depends on the

@@ -87,9 +87,10 @@ const (
 	reasonAudit      = "no rule allows this method and path; enforcement is audit, so it is forwarded"
 )
 
-// encodedSlash is how a canonical path holds a slash that is no separator.
 const (
+	// How a canonical path holds a slash that is no separator.
 	encodedSlash       = "%2F"
+	reasonBare         = "the endpoint's path takes what is below it, and not this path itself"
 	reasonEncodedSlash = "the path has an encoded slash, and the endpoint does not permit one (allow_encoded_slash)"
 )
 
@@ -256,7 +257,8 @@ func destinationRank(d netname.Destination) int {
 //
 // Of the endpoints that take the path the most specific governs: its protocol
 // says what is judged, and its enforcement what becomes of what no rule allows.
-// Allow rules of all endpoints of that protocol are united, deny rules of all.
+// Allow rules of all endpoints of that protocol are united, but for GraphQL
+// operations, which every endpoint has to allow. A deny rule of any endpoint wins.
 func (e *Engine) Request(r Request) Decision {
 	conn := e.Connect(r.Connection)
 	if conn.Verdict != Allow || !conn.Inspect {
@@ -288,7 +290,7 @@ func (e *Engine) Request(r Request) Decision {
 				j.deny, j.denyN = &rule.cited, ep.net.order
 			}
 		}
-		if ep.spec.Protocol == REST && ep.net.order < j.allowN {
+		if ep.spec.Protocol == REST && ep.net.order < j.allowN && ep.grants(&r) {
 			if rule := firstMatch(ep.allow, &r, false); rule != nil {
 				j.allow, j.allowN = &rule.cited, ep.net.order
 			}
@@ -303,6 +305,9 @@ func (e *Engine) Request(r Request) Decision {
 	case selected.spec.Protocol != REST:
 		j.allow, j.allowN = nil, len(e.networks)
 		e.judgeMessage(selected, &r, &j)
+	}
+	if j.allow == nil && !selected.grants(&r) {
+		j.none = reasonBare
 	}
 	return j.decide(selected)
 }
@@ -384,6 +389,9 @@ func (ep *endpoint) goesBefore(other *endpoint) bool {
 }
 
 func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }
+
+// grants: the allow rules of the endpoint count for the request's path.
+func (ep *endpoint) grants(r *Request) bool { return ep.selector.Grants(r.Target.Path) }
 
 func firstMatch(rules []requestRule, r *Request, deny bool) *requestRule {
 	for i := range rules {

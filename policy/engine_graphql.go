@@ -89,55 +89,52 @@ func operationText(s RequestRule) string {
 	return text
 }
 
-// judgeOperations: every endpoint that takes the path has to allow every
-// operation by its own rules. Such an endpoint has the last word about its
+// judgeOperations: every graphql and websocket endpoint that takes the path has
+// to allow every operation by its own rules. Such an endpoint has the last word about its
 // path: a broader one does not open what it closes.
-func (e *Engine) judgeOperations(selected *endpoint, r *Request, j *judgement) {
+func (e *Engine) judgeOperations(r *Request, j *judgement) {
 	j.none, j.noneAudit = reasonOperation, reasonOpAudit
 	if r.GraphQL == nil || len(r.GraphQL.Operations) == 0 {
 		j.hard = reasonNoOperation
 		return
 	}
 	refused := false
-	e.same(selected, r, func(ep *endpoint) {
+	e.taking(r, func(ep *endpoint) {
+		if !ep.ofOperations() {
+			return
+		}
+		o := &ep.operations
 		for i := range r.GraphQL.Operations {
-			op := &r.GraphQL.Operations[i]
-			if op.Type != "" && !ep.judgeOperation(op, j) {
-				refused = true
-			}
-			if !op.Stored() { // the document is all that can be run
-				continue
-			}
-			stored, known := ep.operations.resolve(op)
-			if !known {
-				refused, j.none = true, reasonPersisted
-				continue
-			}
-			if !ep.judgeOperation(stored, j) {
-				refused = true
+			for _, stored := range [...]bool{false, true} {
+				op, known, runs := o.resolve(&r.GraphQL.Operations[i], stored)
+				switch {
+				case !runs:
+					continue
+				case !known:
+					refused, j.none = true, reasonPersisted
+					continue
+				}
+				for k := range o.deny {
+					if o.deny[k].takes(op, true) {
+						j.denies(&o.deny[k].cited, ep.net.order)
+						break
+					}
+				}
+				if !ep.grants(r) {
+					continue
+				}
+				by := o.allowing(op)
+				if by == nil {
+					refused = true
+					continue
+				}
+				j.allows(by, ep.net.order)
 			}
 		}
 	})
 	if refused {
 		j.allow = nil
 	}
-}
-
-// judgeOperation reports whether an endpoint allows what a server may run.
-func (ep *endpoint) judgeOperation(op *graphql.Operation, j *judgement) bool {
-	o := &ep.operations
-	for k := range o.deny {
-		if o.deny[k].takes(op, true) {
-			j.denies(&o.deny[k].cited, ep.net.order)
-			break
-		}
-	}
-	by := o.allowing(op)
-	if by == nil {
-		return false
-	}
-	j.allows(by, ep.net.order)
-	return true
 }
 
 // allowing is the rule that allows an operation, if one does.
@@ -150,23 +147,26 @@ func (o *operations) allowing(op *graphql.Operation) *cited {
 	return nil
 }
 
-// resolve finds what a stored query stands for. A request that names two is not
-// resolved: the server may run the other one. A hash beside a document is the
-// document's own.
-func (o *operations) resolve(op *graphql.Operation) (*graphql.Operation, bool) {
-	hash := op.Hash
-	if op.Type != "" {
-		hash = ""
+// resolve finds what an operation makes the server run: the document that was
+// sent, and the stored one that it names. Where both may be run both are
+// judged. A persisted query that names two is not known: the server may run
+// either.
+func (o *operations) resolve(op *graphql.Operation, stored bool) (runs *graphql.Operation, known, does bool) {
+	if !stored {
+		return op, true, op.Type != ""
 	}
-	key := hash
-	if key == "" {
-		key = op.ID
+	if !op.Stored() {
+		return nil, false, false
 	}
-	if key == "" || hash != "" && op.ID != "" && hash != op.ID {
-		return nil, false
+	key := op.ID
+	if op.Type == "" && op.Hash != "" {
+		if key != "" && key != op.Hash {
+			return nil, false, true
+		}
+		key = op.Hash
 	}
-	found, ok := o.registry[key]
-	return found, ok
+	runs, known = o.registry[key]
+	return runs, known && key != "", true
 }
 
 // takes: an allow rule wants every root field to match, a deny rule fires at

@@ -18,11 +18,11 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 			j.hard = reasonGraphQLMethod
 			return
 		}
-		e.judgeOperations(selected, r, j)
+		e.judgeOperations(r, j)
 	case WebSocket:
 		switch {
 		case r.Text && selected.operations.messages:
-			e.judgeOperations(selected, r, j)
+			e.judgeOperations(r, j)
 			return
 		case r.Text:
 			j.none, j.noneAudit = reasonNoText, reasonTextAudit
@@ -31,7 +31,7 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 			return
 		}
 		e.same(selected, r, func(ep *endpoint) {
-			if rule := firstMatch(ep.allow, r, false); rule != nil {
+			if rule := firstMatch(ep.allow, r, false); rule != nil && ep.grants(r) {
 				j.allows(&rule.cited, ep.net.order)
 			}
 		})
@@ -44,13 +44,32 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 	}
 }
 
-// same calls f for every endpoint of the governing one's protocol that takes
-// the request's path and caller.
-func (e *Engine) same(selected *endpoint, r *Request, f func(*endpoint)) {
+// taking calls f for every inspected endpoint that takes the request's path
+// and caller.
+func (e *Engine) taking(r *Request, f func(*endpoint)) {
 	who := caller{c: &r.Connection}
 	e.each(r.Host, r.Port, func(ep *endpoint) {
-		if ep.spec.Protocol == selected.spec.Protocol && who.matches(ep.net) && ep.takesPath(r.Target.Path) {
+		if ep.inspect && who.matches(ep.net) && ep.takesPath(r.Target.Path) {
 			f(ep)
 		}
 	})
 }
+
+// same is taking for endpoints of the governing one's protocol.
+func (e *Engine) same(selected *endpoint, r *Request, f func(*endpoint)) {
+	e.taking(r, func(ep *endpoint) {
+		if ep.spec.Protocol == selected.spec.Protocol {
+			f(ep)
+		}
+	})
+}
+
+// ofOperations: the endpoint has a say about every GraphQL operation on its
+// path, in a request or in a message.
+func (ep *endpoint) ofOperations() bool {
+	return ep.spec.Protocol == GraphQL || ep.spec.Protocol == WebSocket
+}
+
+// ofCalls: its deny rules are about calls, whichever of the two protocols
+// reads them.
+func (ep *endpoint) ofCalls() bool { return ep.spec.Protocol == JSONRPC || ep.spec.Protocol == MCP }

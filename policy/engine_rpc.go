@@ -138,7 +138,11 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 			j.hard = reasonStream
 			return
 		}
-		e.same(selected, r, func(ep *endpoint) { j.allows(&ep.calls.stream, ep.net.order) })
+		e.same(selected, r, func(ep *endpoint) {
+			if ep.grants(r) {
+				j.allows(&ep.calls.stream, ep.net.order)
+			}
+		})
 		return
 	case rpc.Response && !mcp:
 		j.hard = reasonAnswer
@@ -151,7 +155,15 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 		return
 	}
 	if rpc.Response {
-		e.same(selected, r, func(ep *endpoint) { j.allows(&ep.calls.answers, ep.net.order) })
+		e.taking(r, func(ep *endpoint) {
+			switch {
+			case !ep.grants(r):
+			case ep.spec.Protocol == JSONRPC:
+				j.hard = reasonAnswer
+			case ep.spec.Protocol == MCP:
+				j.allows(&ep.calls.answers, ep.net.order)
+			}
+		})
 	}
 	refused := false
 	for i := range rpc.Calls {
@@ -172,16 +184,23 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 	}
 }
 
-// judgeCall reports whether some endpoint allows the call.
+// judgeCall reports whether some endpoint of the governing one's protocol
+// allows the call. Deny rules of the other protocol about calls count, too.
 func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *judgement) bool {
 	allowed := false
-	e.same(selected, r, func(ep *endpoint) {
+	e.taking(r, func(ep *endpoint) {
+		if !ep.ofCalls() {
+			return
+		}
 		k := &ep.calls
 		for i := range k.deny {
 			if k.deny[i].takes(c) {
 				j.denies(&k.deny[i].cited, ep.net.order)
 				break
 			}
+		}
+		if ep.spec.Protocol != selected.spec.Protocol || !ep.grants(r) {
+			return
 		}
 		if by := k.allowing(c); by != nil {
 			allowed = true

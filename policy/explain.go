@@ -154,7 +154,7 @@ func (x *Explanation) nearestHTTP(e *Engine, governing *Endpoint, r *Request) {
 			return
 		}
 		base, baseMisses := 0, []Miss(nil)
-		if ep.takesPath(r.Target.Path) {
+		if ep.takesPath(r.Target.Path) && ep.grants(r) {
 			base = 8
 		} else {
 			baseMisses = append(baseMisses, Miss{"endpoint path", r.Target.Path, ep.spec.Path})

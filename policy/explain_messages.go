@@ -23,6 +23,8 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 		return
 	}
 	switch {
+	case !selected.grants(r):
+		offer(0, selected.rule, Miss{"endpoint path", r.Target.Path, selected.spec.Path})
 	case selected.spec.Protocol == JSONRPC || selected.spec.Protocol == MCP:
 		call := e.refusedCall(selected, r)
 		if call == nil {
@@ -39,12 +41,12 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 			}
 		})
 	case selected.spec.Protocol == GraphQL || selected.operations.messages && r.Text:
-		ep, op, known := e.refusedOperation(selected, r)
+		ep, asked, op, known := e.refusedOperation(r)
 		if ep == nil {
 			return
 		}
 		if !known {
-			offer(0, ep.rule, Miss{"persisted query", firstOf(op.Hash, op.ID), ep.wantPersisted()})
+			offer(0, ep.rule, Miss{"persisted query", firstOf(asked.Hash, asked.ID), ep.wantPersisted()})
 			return
 		}
 		if len(ep.operations.allow) == 0 {
@@ -88,29 +90,26 @@ func (e *Engine) refusedCall(selected *endpoint, r *Request) *jsonrpc.Call {
 	return nil
 }
 
-func (e *Engine) refusedOperation(selected *endpoint, r *Request) (at *endpoint, op *graphql.Operation, known bool) {
+// refusedOperation finds the first operation that an endpoint does not allow,
+// as it was asked for and as it is known there.
+func (e *Engine) refusedOperation(r *Request) (at *endpoint, asked, op *graphql.Operation, known bool) {
 	if r.GraphQL == nil {
-		return nil, nil, false
+		return nil, nil, nil, false
 	}
-	e.same(selected, r, func(ep *endpoint) {
+	e.taking(r, func(ep *endpoint) {
+		if !ep.ofOperations() || !ep.grants(r) {
+			return
+		}
 		for i := range r.GraphQL.Operations {
-			sent := &r.GraphQL.Operations[i]
-			if at == nil && sent.Type != "" && ep.operations.allowing(sent) == nil {
-				at, op, known = ep, sent, true
-			}
-			if at != nil || !sent.Stored() {
-				continue
-			}
-			stored, found := ep.operations.resolve(sent)
-			switch {
-			case !found:
-				at, op = ep, sent
-			case ep.operations.allowing(stored) == nil:
-				at, op, known = ep, stored, true
+			for _, stored := range []bool{false, true} {
+				runs, found, does := ep.operations.resolve(&r.GraphQL.Operations[i], stored)
+				if at == nil && does && (!found || ep.operations.allowing(runs) == nil) {
+					at, asked, op, known = ep, &r.GraphQL.Operations[i], runs, found
+				}
 			}
 		}
 	})
-	return at, op, known
+	return at, asked, op, known
 }
 
 func (ep *endpoint) wantPersisted() string {
@@ -206,7 +205,7 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 			}
 		}
 	case GraphQL, WebSocket:
-		at, op, known := e.refusedOperation(selected, r)
+		at, _, op, known := e.refusedOperation(r)
 		switch {
 		case governing.Protocol == WebSocket && !(r.Text && selected.operations.messages):
 			rule = "method: " + scalar(strings.ToUpper(what.Method)) + ", path: " + scalar(literalGlob(r.Target.Path, false))

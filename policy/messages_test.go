@@ -108,6 +108,10 @@ var messages = []message{
 	{name: "persisted, not allowed", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h2"}), want: "deny", reason: "this GraphQL operation"},
 	{name: "persisted, unknown", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h3"}), want: "deny", reason: "not registered"},
 	{name: "two hashes", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Hash: "h1", ID: "h2"}), want: "deny", reason: "not registered"},
+	{name: "a document with its hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, Hash: "own"}), want: "allow", line: 21},
+	{name: "a document with a saved id", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "h1"}), want: "allow", line: 21},
+	{name: "a document with the id of another", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "h2"}), want: "deny", reason: "this GraphQL operation"},
+	{name: "a document with an unknown id", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "7"}), want: "deny", reason: "not registered"},
 	{name: "neither document nor hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{}), want: "deny", reason: "not registered"},
 	{name: "a document beside an unknown id", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}, ID: "other"}), want: "deny", reason: "not registered"},
 	{name: "a batch with an unknown hash", method: "POST", path: "/graphql/x", graphql: ops(graphql.Operation{Type: "query", Fields: []string{"viewer"}}, graphql.Operation{Hash: "h3"}), want: "deny", reason: "not registered"},
@@ -286,5 +290,53 @@ func TestExplainMessages(t *testing.T) {
 			}
 			t.Error("no such message")
 		})
+	}
+}
+
+// A deny rule counts for every request that it can be read in, whichever
+// endpoint governs.
+func TestDenyRulesOfOtherProtocols(t *testing.T) {
+	e := compile(t, `version: 2
+network_policies:
+  k:
+    endpoints:
+      - {host: a.test, port: 1, protocol: json-rpc, rules: [{allow: {method: "*"}}], deny_rules: [{method: drop}]}
+      - {host: a.test, port: 1, path: /mcp, protocol: mcp, mcp: {allow_all_known_mcp_methods: true}}
+      - {host: a.test, port: 2, protocol: mcp, mcp: {allow_all_known_mcp_methods: true}, deny_rules: [{method: drop}]}
+      - {host: a.test, port: 2, path: /rpc, protocol: json-rpc, rules: [{allow: {method: "*"}}]}
+      - {host: a.test, port: 3, protocol: websocket, rules: [{allow: {operation_type: query}}], deny_rules: [{operation_type: query, fields: [drop]}]}
+      - {host: a.test, port: 3, path: /graphql, protocol: graphql, access: full}
+      - {host: a.test, port: 4, protocol: graphql, access: read-only}
+      - {host: a.test, port: 4, path: /live, protocol: websocket, rules: [{allow: {operation_type: "*"}}]}
+      - {host: a.test, port: 5, protocol: rest, access: full}
+      - {host: a.test, port: 5, path: /mcp, protocol: mcp, rules: [{allow: {method: initialize}}]}
+      - {host: a.test, port: 5, path: /ws, protocol: websocket, access: read-only}
+    binaries: any
+`)
+	query, drop, mutation := graphql.Operation{Type: "query", Fields: []string{"a"}}, graphql.Operation{Type: "query", Fields: []string{"drop"}}, graphql.Operation{Type: "mutation", Fields: []string{"a"}}
+	for _, c := range []struct {
+		port uint16
+		message
+	}{
+		{1, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "x"}), want: "allow"}},
+		{1, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "drop"}), want: "deny"}},
+		{1, message{path: "/mcp", rpc: &jsonrpc.Request{Response: true}, want: "deny"}},
+		{2, message{path: "/rpc", rpc: rpcCalls(jsonrpc.Call{Method: "x"}), want: "allow"}},
+		{2, message{path: "/rpc", rpc: rpcCalls(jsonrpc.Call{Method: "drop"}), want: "deny"}},
+		{3, message{path: "/graphql", graphql: ops(query), want: "allow"}},
+		{3, message{path: "/graphql", graphql: ops(drop), want: "deny"}},
+		{3, message{path: "/graphql", graphql: ops(mutation), want: "deny"}},
+		{4, message{path: "/live", text: true, graphql: ops(query), want: "allow"}},
+		{4, message{path: "/live", text: true, graphql: ops(mutation), want: "deny"}},
+		{5, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "initialize"}), want: "allow"}},
+		{5, message{path: "/mcp", rpc: rpcCalls(jsonrpc.Call{Method: "x"}), want: "deny"}},
+		{5, message{path: "/ws", text: true, want: "deny"}},
+	} {
+		c.method = "POST"
+		r := c.request(t)
+		r.Host, r.Port = host(t, "a.test"), c.port
+		if d, x := e.Request(r), e.Explain(r.Connection, &r); d.Verdict.String() != c.want || x.Verdict != d.Verdict {
+			t.Errorf("%d %s %v %v: %+v", c.port, c.path, c.graphql, c.rpc, d)
+		}
 	}
 }

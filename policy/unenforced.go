@@ -52,7 +52,7 @@ var unenforcedKeys = []struct {
 func (e *Endpoint) unenforced(path string) Faults {
 	var f Faults
 	add := func(key, what, hint string) {
-		at, ok := e.keys[key]
+		at, ok := e.KeyAt[key]
 		if !ok {
 			at = e.At // of a document that was not parsed
 		}
@@ -68,7 +68,7 @@ func (e *Endpoint) unenforced(path string) Faults {
 		add("protocol", "protocol: "+string(e.Protocol), hint)
 	}
 	for _, k := range unenforcedKeys {
-		if _, written := e.keys[k.key]; written || k.asks(e) {
+		if _, written := e.KeyAt[k.key]; written || k.asks(e) {
 			add(k.key, "the key "+strconv.Quote(k.key), "remove it if the rest is enough without it")
 		}
 	}

@@ -57,7 +57,7 @@ func TestUnenforcedKeys(t *testing.T) {
 		for _, parsed := range []bool{true, false} {
 			if !parsed { // a document that was made by hand has no positions of keys
 				e := &doc.Networks[0].Endpoints[0]
-				e.keys, at = nil, e.At
+				e.KeyAt, at = nil, e.At
 			}
 			found := slices.ContainsFunc(Unenforced(doc), func(f Fault) bool { return f.Kind == NotYet && f.Path == path && f.At == at })
 			if !found {
@@ -118,5 +118,29 @@ func TestLabelsOverlap(t *testing.T) {
 		if labelsOverlap(a, b) != c.want || labelsOverlap(b, a) != c.want {
 			t.Errorf("%s and %s: want %v", c.a, c.b, c.want)
 		}
+	}
+}
+
+// A key of another protocol has no effect, also not on the limit of this one.
+func TestKeysOfOtherProtocols(t *testing.T) {
+	doc, warns, err := Parse("p.yaml", []byte(`version: 1
+network_policies:
+  k:
+    endpoints:
+      - {host: a.test, port: 443, protocol: graphql, access: full, json_rpc: {max_body_bytes: 9}}
+      - {host: b.test, port: 443, protocol: json-rpc, rules: [{allow: {method: a}}], graphql_max_body_bytes: 9}
+      - {host: c.test, port: 443, protocol: mcp, rules: [{allow: {method: a}}], json_rpc: {max_body_bytes: 9}}
+    binaries: [{path: /x}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{DefaultMaxBody, DefaultMaxBody, 9} {
+		if got := doc.Networks[0].Endpoints[i].BodyLimit(); got != want {
+			t.Errorf("endpoint %d: %d", i, got)
+		}
+	}
+	if !strings.Contains(warns.String(), "json_rpc has no effect here") || !strings.Contains(warns.String(), "graphql_max_body_bytes has no effect here") {
+		t.Error(warns)
 	}
 }

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -61,8 +62,10 @@ func (v *vectorRPC) request() *jsonrpc.Request {
 	return r
 }
 
-func TestVectorsPolicyValidation(t *testing.T) {
-	vectors.Run(t, "policy_validation", map[string]string{
+// The tables of what is judged more strictly on purpose; docs/policy/compatibility.md
+// says the same to users.
+var (
+	stricterDocuments = map[string]string{
 		"pv-version-7":     "a version nobody defined cannot be enforced",
 		"pv-proc-zero-pad": "leading zeros mean octal to some readers",
 		"pv-l4-rules":      "rules that nothing evaluates would promise a limit that is not there",
@@ -72,7 +75,30 @@ func TestVectorsPolicyValidation(t *testing.T) {
 		"pv-q-any-bad":     "a malformed glob is a fault",
 		"pv-enf-typo":      "an unknown enforcement would mean audit",
 		"pv-bin-blank":     "an empty path names no program",
-	}, func(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
+	}
+	stricterDecisions = map[string]string{
+		"pd-deny-nopath":   "the policy is refused: a deny rule that never fires protects nothing",
+		"pd-deny-nomethod": "the policy is refused: a deny rule that never fires protects nothing",
+		"pd-reserved-key":  "the policy is refused: the key belongs to provider profiles",
+	}
+)
+
+func TestStricterIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/policy/compatibility.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []map[string]string{stricterDocuments, stricterDecisions, refusedInCorpus} {
+		for id := range table {
+			if !strings.Contains(string(page), "`"+id+"`") {
+				t.Errorf("docs/policy/compatibility.md does not name %s", id)
+			}
+		}
+	}
+}
+
+func TestVectorsPolicyValidation(t *testing.T) {
+	vectors.Run(t, "policy_validation", stricterDocuments, func(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
 		var in struct{ Policy string }
 		var want struct{ Valid bool }
 		vectors.Decode(t, e.In, &in)
@@ -83,11 +109,7 @@ func TestVectorsPolicyValidation(t *testing.T) {
 }
 
 func TestVectorsPolicyDecision(t *testing.T) {
-	vectors.Run(t, "policy_decision", map[string]string{
-		"pd-deny-nopath":   "the policy is refused: a deny rule that never fires protects nothing",
-		"pd-deny-nomethod": "the policy is refused: a deny rule that never fires protects nothing",
-		"pd-reserved-key":  "the policy is refused: the key belongs to provider profiles",
-	}, func(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
+	vectors.Run(t, "policy_decision", stricterDecisions, func(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
 		var in struct {
 			Policy, Binary, Host, Method, Path, Identity string
 			Ancestors                                    []string
