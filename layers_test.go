@@ -25,7 +25,7 @@ type layer struct {
 // .depguard.yaml. A package that no row names is a fault: its place has to be
 // decided before it has users.
 var layers = []layer{
-	{[]string{"netname", "secret", "fault", "kernel", "policy/glob", "policy/git", "policy/registry", "protected", "policy/graphql", "policy/jsonrpc"}, nil,
+	{[]string{"netname", "secret", "fault", "kernel", "policy/glob", "policy/git", "policy/registry", "protected"}, nil,
 		"leaves: everybody builds on them, so they know nobody"},
 	{[]string{"policy/target"}, []string{"policy/glob"},
 		"canonical targets and their selectors, which are globs"},
@@ -111,7 +111,6 @@ var foreign = []struct {
 	{"github.com/landlock-lsm/go-landlock", []string{"sandbox/stage"}, "the agent's restrictions are the stage's"},
 	{"github.com/miekg/dns", []string{"egress/dns", "bench"}, "one parser of DNS messages; the benchmark is a client"},
 	{"go.yaml.in/yaml/v3", []string{"policy", "policy/...", "presets", "agents"}, "decoders of documents, strict; the writers of policies"},
-	{"go.yaml.in/yaml/v3", []string{"policy", "agents"}, "decoders of documents, strict"},
 	{"github.com/vektah/gqlparser", []string{"policy/graphql"}, "documents are parsed in one place, behind its bounds"},
 	{"github.com/spf13/cobra", []string{"cli"}, "the command line is read in one place"},
 	{"github.com/spf13/pflag", []string{"cli"}, "the command line is read in one place"},

@@ -127,7 +127,7 @@ func request(hit []Endpoint, q Question, answer *Answer) {
 	allowed, denied := false, false
 	for _, e := range taking {
 		// Of another protocol's endpoints the deny rules alone count.
-		allowed = allowed || e.Protocol == governing.Protocol && allows(e, q)
+		allowed = allowed || e.Protocol == governing.Protocol && SelectorGrants(e.Path, q.Path) && allows(e, q)
 		denied = denied || denies(e, q)
 	}
 	if allowed && !denied {

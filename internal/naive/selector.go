@@ -24,6 +24,16 @@ func SelectorPath(selector, path string) bool {
 	return ok && err == nil
 }
 
+// SelectorGrants: the bare prefix of a final /** is governed, and rules allow
+// nothing there.
+func SelectorGrants(selector, path string) bool {
+	if selector == "" || selector == "**" {
+		return true
+	}
+	ok, err := Glob(selector, path, '/')
+	return ok && err == nil && SelectorPath(selector, path)
+}
+
 // Specificity is the number of characters that are not "*".
 func Specificity(selector string) int {
 	return len(selector) - strings.Count(selector, "*")
