@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/creel-run/creel/policy/automaton"
 )
 
 // analysis holds what the steps of one comparison share.
@@ -15,6 +17,7 @@ type analysis struct {
 	prints         map[string]int
 	callerBy       map[string]*callers
 	valuesBy       map[string]*values
+	pathBy         map[string]*automaton.Automaton
 	cells          []*cell
 	patternClasses map[string][]*hostClass
 	byKey          map[string]*cell
@@ -23,7 +26,7 @@ type analysis struct {
 func newAnalysis() *analysis {
 	return &analysis{
 		matchers: map[string]matcher{}, prints: map[string]int{}, byKey: map[string]*cell{},
-		callerBy: map[string]*callers{}, valuesBy: map[string]*values{},
+		callerBy: map[string]*callers{}, valuesBy: map[string]*values{}, pathBy: map[string]*automaton.Automaton{},
 	}
 }
 

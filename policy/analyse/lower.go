@@ -8,7 +8,6 @@ import (
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
-	"github.com/creel-run/creel/policy/glob"
 	"github.com/creel-run/creel/policy/target"
 )
 
@@ -203,11 +202,6 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 			return rule{}, false, nil
 		}
 		out := rule{method: strings.ToUpper(r.Method), path: r.Path}
-		if r.Path != "**" {
-			if _, err := glob.Compile(r.Path, '/'); err != nil {
-				return rule{}, false, err
-			}
-		}
 		for _, q := range r.Query {
 			name, err := a.matcher(q.Any)
 			if err != nil {

@@ -22,6 +22,7 @@ type requests struct {
 	methods []methodClass
 	list    []request
 	byPlace map[[2]int]requestGroup // path class and method class
+	indexOf map[string]int          // of paths
 }
 
 type methodClass struct {
@@ -51,17 +52,16 @@ const selectorName = "selector "
 var standardMethods = [...]string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 
 func (a *analysis) requestsOf(c *cell) (*requests, error) {
-	r := &requests{slash: -1, byPlace: map[[2]int]requestGroup{}}
+	r := &requests{slash: -1, byPlace: map[[2]int]requestGroup{}, indexOf: map[string]int{}}
 	inspected := false
 	var words []string
 	var sets []*automaton.Automaton
-	known := map[string]bool{}
 	addPath := func(name string) error {
-		if known[name] {
+		if _, known := r.indexOf[name]; known {
 			return nil
 		}
-		known[name] = true
-		set, err := pathSet(name)
+		r.indexOf[name] = len(r.paths)
+		set, err := a.pathSet(name)
 		if err != nil {
 			return err
 		}
@@ -106,8 +106,8 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	if slash || opaque {
 		r.slash = len(sets)
 		sets = append(sets, automaton.EncodedSlash())
-	} else if within, err = automaton.Minus(within, automaton.EncodedSlash()); err != nil {
-		return nil, err
+	} else {
+		within = automaton.PlainPaths()
 	}
 	if r.classes, err = automaton.Classify(within, sets); err != nil {
 		return nil, fmt.Errorf("path patterns: %w", err)
@@ -129,7 +129,17 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	return r, nil
 }
 
-func pathSet(name string) (*automaton.Automaton, error) {
+// pathSet is the set of a pattern; most rules of a policy end in the same few.
+func (a *analysis) pathSet(name string) (*automaton.Automaton, error) {
+	if set := a.pathBy[name]; set != nil {
+		return set, nil
+	}
+	set, err := newPathSet(name)
+	a.pathBy[name] = set
+	return set, err
+}
+
+func newPathSet(name string) (*automaton.Automaton, error) {
 	if text, ok := strings.CutPrefix(name, selectorName); ok {
 		s, err := target.ParseSelector(text)
 		if err != nil {
@@ -223,7 +233,7 @@ func (r *requests) takesPath(pattern string, class int) bool {
 	if pattern == "**" {
 		return true
 	}
-	return r.classes.List[class].In(slices.Index(r.paths, pattern))
+	return r.classes.List[class].In(r.indexOf[pattern])
 }
 
 func (r *requests) selects(ep *endpoint, class int) bool {
