@@ -37,6 +37,7 @@ func (a *analysis) addresses(c *cell, who *caller, index int, x, y *state) ([]Cl
 				Traffic: Connection, Was: was, Is: is, Address: true, Hosts: a.describeHosts([]*hostClass{at.host}), Ports: at.ports,
 				Callers: c.who.describe([]int{index}), Witness: c.witness(at, who, Connection, nil),
 			}
+			one.Policies = c.policies(portGroup{at.ports, []*hostClass{at.host}}, []int{index})
 			one.Witness.Address = addr.String()
 			out = append(out, one)
 		}

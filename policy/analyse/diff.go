@@ -37,7 +37,10 @@ type Class struct {
 	Paths   []string `json:"paths,omitempty"`
 	Query   []string `json:"query,omitempty"`
 	Address bool     `json:"addresses,omitempty"` // of what the host resolves to, some are treated otherwise
-	Witness Witness  `json:"witness"`
+	// Policies are the keys of the network policies, of both sides, that speak
+	// of the hosts, ports and callers.
+	Policies []string `json:"policies,omitempty"`
+	Witness  Witness  `json:"witness"`
 }
 
 // UnconfirmedError says that an engine does not do with a witness what the
