@@ -11,7 +11,11 @@ import (
 )
 
 func newPolicy(streams IO) *cobra.Command {
-	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams))
+	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
+		newPolicyReach(streams),
+		newPolicyDiff(streams),
+		newPolicyProve(streams),
+	)
 }
 
 func newPolicyDefault(streams IO) *cobra.Command {

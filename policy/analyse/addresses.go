@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/creel-run/creel/netname"
-	"github.com/creel-run/creel/policy"
 )
 
 // addresses compares the addresses that a host may resolve to, where both sides
@@ -28,7 +27,7 @@ func (a *analysis) addresses(c *cell, who *caller, index int, x, y *state) ([]Cl
 			}
 			addr, found, exact := newlyDialled(from, to, at.host.witness, port)
 			if !exact {
-				unknown = append(unknown, Unknown{policy.Position{}, "the addresses that " + at.host.witness.String() + " may have"})
+				unknown = append(unknown, Unknown{What: "the addresses that " + at.host.witness.String() + " may have"})
 			}
 			if !found {
 				continue

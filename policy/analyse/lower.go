@@ -55,6 +55,7 @@ type endpoint struct {
 	deny     []rule
 	dest     netname.Destination
 	unknown  []Unknown
+	content  string // all but who may use it and where
 	print    string // equal prints are treated alike by the engine
 	protocol policy.Protocol
 	access   string
@@ -91,11 +92,11 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 		s.networks = append(s.networks, n)
 		var unknown []Unknown
 		for _, f := range unknownFields(spec, networkFields) {
-			unknown = append(unknown, Unknown{spec.At, "the key " + f + " of network policy " + spec.Key})
+			unknown = append(unknown, Unknown{At: spec.At, What: "the key " + f + " of network policy " + spec.Key})
 		}
 		for _, b := range spec.Binaries {
 			for _, f := range unknownFields(&b, binaryFields) {
-				unknown = append(unknown, Unknown{b.At, "the key " + f + " of a binary"})
+				unknown = append(unknown, Unknown{At: b.At, What: "the key " + f + " of a binary"})
 			}
 			if b.SHA256 != "" && doc.Version == 1 {
 				return nil, fmt.Errorf("analyse policy: %s: sha256 in version 1", spec.Key)
@@ -160,7 +161,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 		ep.dest.Mode = netname.DeclaredHost
 	}
 	for _, f := range unknownFields(spec, endpointFields) {
-		ep.unknown = append(ep.unknown, Unknown{spec.At, "the key " + f + " of an endpoint"})
+		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "the key " + f + " of an endpoint"})
 	}
 	switch spec.Protocol {
 	case policy.L4, policy.TCP:
@@ -169,19 +170,20 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 			return nil, err
 		}
 	default:
-		ep.unknown = append(ep.unknown, Unknown{spec.At, "requests under protocol " + string(spec.Protocol)})
+		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "requests under protocol " + string(spec.Protocol), requests: true})
 	}
 	if spec.Enforcement != policy.Enforce && spec.Enforcement != policy.Audit {
-		ep.unknown = append(ep.unknown, Unknown{spec.At, "enforcement " + spec.Enforcement.String()})
+		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "enforcement " + spec.Enforcement.String(), requests: true})
 	}
 	// The print leaves out where the endpoint stands and whom it names: that is
 	// what cells of the comparison are made of.
 	c := *spec
 	c.Host, c.Ports, c.Pattern = "", nil, netname.Pattern{}
-	ep.print = fmt.Sprintf("%s|%s|%s", n.who.print, destPrint(ep.dest), fingerprint(c))
+	ep.content = destPrint(ep.dest) + "|" + fingerprint(c)
 	if len(ep.unknown) > 0 {
-		ep.print = fmt.Sprintf("version %d|", version) + ep.print
+		ep.content += fmt.Sprintf("|version %d", version)
 	}
+	ep.print = n.who.print + "|" + ep.content
 	return ep, nil
 }
 
@@ -196,7 +198,7 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 	}
 	lowerRule := func(r policy.RequestRule) (rule, bool, error) {
 		for _, f := range unknownFields(&r, ruleFields) {
-			ep.unknown = append(ep.unknown, Unknown{r.At, "the key " + f + " of a rule"})
+			ep.unknown = append(ep.unknown, Unknown{At: r.At, What: "the key " + f + " of a rule", requests: true})
 		}
 		if r.Method == "" || r.Path == "" {
 			return rule{}, false, nil

@@ -109,7 +109,8 @@ func (one Assertion) side(version int) (*side, error) {
 		who.programs = []program{{text: one.Binary, glob: strings.Contains(one.Binary, "*")}}
 	}
 	who.print = fmt.Sprintf("%v %v %s", who.any, who.ancestors, fingerprint(who.programs))
-	ep := &endpoint{net: &network{key: "assertion", who: who}, print: "assertion " + fmt.Sprint(one.Method, " ", one.Path, " ", who.print), enforce: true}
+	ep := &endpoint{net: &network{key: "assertion", who: who}, content: fmt.Sprint("assertion ", one.Method, " ", one.Path), enforce: true}
+	ep.print = who.print + "|" + ep.content
 	switch h, err := netname.ParseHost(one.Host); {
 	case one.Host == "" || one.Host == "**":
 		ep.host.every = true

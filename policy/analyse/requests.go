@@ -26,7 +26,7 @@ type requests struct {
 }
 
 type methodClass struct {
-	names []string // of those that have a name here, sorted
+	names []string // of those that have a name here
 	rest  bool     // and all others
 }
 
@@ -48,8 +48,9 @@ const maxRequests = 1 << 14 // in one cell
 // selectorName keeps selectors apart from globs of rules of the same text.
 const selectorName = "selector "
 
-// standardMethods have a name of their own in reports (RFC 9110 §9, RFC 5789).
-var standardMethods = [...]string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+// standardMethods have a name of their own in reports (RFC 9110 §9, RFC 5789),
+// the usual ones first, which examples are taken from.
+var standardMethods = [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"}
 
 func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	r := &requests{slash: -1, byPlace: map[[2]int]requestGroup{}, indexOf: map[string]int{}}
@@ -112,6 +113,9 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	if r.classes, err = automaton.Classify(within, sets); err != nil {
 		return nil, fmt.Errorf("path patterns: %w", err)
 	}
+	if err := a.spend(r.classes.States() * (len(sets) + 1)); err != nil {
+		return nil, err
+	}
 	r.methods = methodClasses(words)
 	for p, class := range r.classes.List {
 		if len(class.Witness) > target.MaxPath {
@@ -162,7 +166,7 @@ func methodClasses(words []string) []methodClass {
 			names = append(names, w)
 		}
 	}
-	slices.Sort(names)
+	slices.Sort(names[len(standardMethods):])
 	byTaken := map[string]int{}
 	var list []methodClass
 	add := func(name string, rest bool) {
@@ -199,11 +203,6 @@ func takesMethod(word, method string) bool {
 // example is a method of the class.
 func (m methodClass) example(all []methodClass) string {
 	if len(m.names) > 0 {
-		for _, n := range []string{"GET", "POST"} {
-			if slices.Contains(m.names, n) {
-				return n
-			}
-		}
 		return m.names[0]
 	}
 	name := "OTHER"

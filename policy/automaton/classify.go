@@ -42,6 +42,9 @@ func (c Class) Count() int {
 	return n
 }
 
+// States is the size of the product.
+func (c *Classes) States() int { return len(c.of) }
+
 // Of is the index of the class of a text, or false for a text that is not
 // within what was classified.
 func (c *Classes) Of(s string) (int, bool) {
