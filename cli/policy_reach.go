@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -82,16 +83,9 @@ func printReach(w io.Writer, r *analyse.Reach) error {
 		line(w, "")
 		return nil
 	}
-	var hosts, programs, files, rest [][]string
-	for _, a := range r.Network {
-		hosts = append(hosts, []string{placeText(a.Class), listedText(a.Callers, "any program"), trafficText(a.Class), "out: " + a.Out.String()})
-	}
-	for _, b := range r.ByBinary {
-		for _, i := range b.Accesses {
-			a := r.Network[i]
-			programs = append(programs, []string{b.Program, placeText(a.Class), trafficText(a.Class)})
-		}
-	}
+	printByHost(w, r)
+	printByProgram(w, r)
+	var files, rest [][]string
 	for _, f := range r.Files {
 		text := f.Access
 		if f.Optional {
@@ -112,8 +106,6 @@ func printReach(w io.Writer, r *analyse.Reach) error {
 		rows  [][]string
 		none  string
 	}{
-		{"by host", hosts, "nothing: the policy allows no connection"},
-		{"by program", programs, "nothing"},
 		{"files", files, "none of the policy's own"},
 		{"else", rest, ""},
 	} {
@@ -136,6 +128,49 @@ func printReach(w io.Writer, r *analyse.Reach) error {
 	line(w, "%s: %d with bodies or anything out, %d that nobody looks into, %d let through by audit alone",
 		count(len(r.Network), "way"), out, uninspected, audit)
 	return nil
+}
+
+// printByHost gives every host its lines, because a host is what people look for.
+func printByHost(w io.Writer, r *analyse.Reach) {
+	line(w, "by host")
+	byPlace := map[string][]analyse.Access{}
+	var order []string
+	for _, a := range r.Network {
+		for _, h := range a.Hosts {
+			at := h + ":" + portsText(a.Ports)
+			if byPlace[at] == nil {
+				order = append(order, at)
+			}
+			byPlace[at] = append(byPlace[at], a)
+		}
+	}
+	slices.Sort(order)
+	for _, at := range order {
+		line(w, "  %s", at)
+		for _, a := range byPlace[at] {
+			line(w, "    %s", trafficText(a.Class))
+			line(w, "      by %s; data out: %s", listedText(a.Callers, "any program"), a.Out)
+		}
+	}
+	if len(order) == 0 {
+		line(w, "  nothing: the policy allows no connection")
+	}
+	line(w, "")
+}
+
+func printByProgram(w io.Writer, r *analyse.Reach) {
+	line(w, "by program")
+	for _, b := range r.ByBinary {
+		line(w, "  %s (data out: %s)", b.Program, b.Out)
+		for _, i := range b.Accesses {
+			a := r.Network[i]
+			line(w, "    %s  %s", placeText(a.Class), trafficText(a.Class))
+		}
+	}
+	if len(r.ByBinary) == 0 {
+		line(w, "  nothing")
+	}
+	line(w, "")
 }
 
 func modelRows(m *analyse.InferenceReach) [][]string {

@@ -123,27 +123,66 @@ func listed(list []string, n int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(list[:n], ", "), len(list)-n)
 }
 
+const encodedSlash = "paths with %2F"
+
+// describePaths names a set of classes of paths. Where no endpoint lets an
+// encoded slash through, patterns stand for the paths without one.
 func (r *requests) describePaths(set []int) []string {
 	names := make([]string, 0, len(r.paths)+1)
 	for _, p := range r.paths {
 		names = append(names, strings.TrimPrefix(p, selectorName))
 	}
 	if r.slash >= 0 {
-		names = append(names, "paths with %2F")
+		names = append(names, encodedSlash)
 	}
 	// Classes of paths that are too long do not occur.
-	full := map[int]bool{}
-	for _, q := range r.list {
-		full[q.path] = true
-	}
-	seen := map[int]bool{}
+	in, occurs := map[int]bool{}, map[int]bool{}
 	for _, i := range set {
-		seen[i] = true
+		in[i] = true
 	}
-	if len(seen) == len(full) {
+	for _, q := range r.list {
+		occurs[q.path] = true
+	}
+	if len(in) == len(occurs) {
 		return nil
 	}
-	return dedupeTexts(cover(r.classes.List, names, set, "**"))
+	if r.slash < 0 || r.slashOpen {
+		return dedupeTexts(cover(r.classes.List, names, set, "**"))
+	}
+	var plain []automaton.Class
+	var some []int
+	slashes, taken := 0, 0
+	for i, class := range r.classes.List {
+		switch {
+		case !occurs[i]:
+		case class.In(r.slash):
+			slashes++
+			if in[i] {
+				taken++
+			}
+		default:
+			if in[i] {
+				some = append(some, len(plain))
+			}
+			plain = append(plain, class)
+		}
+	}
+	if taken > 0 && taken < slashes {
+		return dedupeTexts(cover(r.classes.List, names, set, "**"))
+	}
+	var out []string
+	if len(some) > 0 {
+		if out = dedupeTexts(cover(plain, names[:len(names)-1], some, "**")); out == nil {
+			out = []string{"**"}
+		}
+	}
+	if taken > 0 {
+		out = append(out, encodedSlash)
+	}
+	if len(out) == 1 && out[0] == "**" {
+		return nil
+	}
+	return out
 }
 
 func dedupeTexts(list []string) []string {

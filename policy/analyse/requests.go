@@ -16,13 +16,14 @@ import (
 // GraphQL, calls of JSON-RPC) is one more field here and in request, one more
 // loop in each, and one more condition in rule.takes.
 type requests struct {
-	paths   []string // patterns: selectors and rules
-	slash   int      // index in paths of the paths with an encoded slash; -1: none is let through
-	classes *automaton.Classes
-	methods []methodClass
-	list    []request
-	byPlace map[[2]int]requestGroup // path class and method class
-	indexOf map[string]int          // of paths
+	paths     []string // patterns: selectors and rules
+	slash     int      // index in paths of the paths with an encoded slash; -1: none is let through
+	slashOpen bool     // some endpoint lets it through
+	classes   *automaton.Classes
+	methods   []methodClass
+	list      []request
+	byPlace   map[[2]int]requestGroup // path class and method class
+	indexOf   map[string]int          // of paths
 }
 
 type methodClass struct {
@@ -102,6 +103,7 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	if !inspected {
 		return r, nil
 	}
+	r.slashOpen = slash
 	within := automaton.Paths()
 	var err error
 	if slash || opaque {
