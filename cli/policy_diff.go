@@ -126,17 +126,28 @@ func printDifference(w io.Writer, a, b string, d *analyse.Difference) {
 	}
 }
 
-// maxListed bounds what of a list a line of text repeats; JSON has all of it.
-const maxListed = 8
+// What a line of text repeats of a list is bounded; JSON has all of it.
+const (
+	maxListed     = 8
+	maxListedText = 200 // bytes of one of them
+)
 
 func listedText(list []string, every string) string {
-	switch {
-	case len(list) == 0:
+	if len(list) == 0 {
 		return every
-	case len(list) > maxListed:
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:maxListed], ", "), len(list)-maxListed)
 	}
-	return strings.Join(list, ", ")
+	var parts []string
+	for _, s := range list[:min(len(list), maxListed)] {
+		if len(s) > maxListedText {
+			s = strings.ToValidUTF8(s[:maxListedText], "") + "…"
+		}
+		parts = append(parts, s)
+	}
+	text := strings.Join(parts, ", ")
+	if len(list) > maxListed {
+		text += fmt.Sprintf(" and %d more", len(list)-maxListed)
+	}
+	return text
 }
 
 func portsText(ports []uint16) string {

@@ -2,7 +2,6 @@ package analyse
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -93,14 +92,12 @@ func cover(classes []automaton.Class, names []string, set []int, every string) [
 			without = append(without, c.name)
 		}
 		if len(without) > 0 {
-			text += " but not " + listed(without, maxWithout)
+			text += " but not " + strings.Join(without, ", ")
 		}
 		out = append(out, text)
 	}
 	return out
 }
-
-const maxWithout = 6 // names in one description
 
 func subset(a, b []int) bool {
 	for _, i := range a {
@@ -115,14 +112,6 @@ func meets(a, b []int) bool {
 	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
 }
 
-// listed is a list for people, at most n of it by name.
-func listed(list []string, n int) string {
-	if len(list) <= n {
-		return strings.Join(list, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(list[:n], ", "), len(list)-n)
-}
-
 const encodedSlash = "paths with %2F"
 
 // describePaths names a set of classes of paths. Where no endpoint lets an
@@ -130,7 +119,11 @@ const encodedSlash = "paths with %2F"
 func (r *requests) describePaths(set []int) []string {
 	names := make([]string, 0, len(r.paths)+1)
 	for _, p := range r.paths {
-		names = append(names, strings.TrimPrefix(p, selectorName))
+		text, selector := strings.CutPrefix(p, selectorName)
+		if bare, ok := strings.CutSuffix(text, "/**"); ok && selector {
+			text = "{" + bare + "," + text + "}" // the same set as the path of a rule
+		}
+		names = append(names, text)
 	}
 	if r.slash >= 0 {
 		names = append(names, encodedSlash)
@@ -201,18 +194,21 @@ func (r *requests) describeMethods(set []int) []string {
 	if len(set) == len(r.methods) {
 		return nil
 	}
-	var names []string
+	var names, others []string
 	rest := false
-	for _, i := range set {
-		names = append(names, r.methods[i].names...)
-		rest = rest || r.methods[i].rest
+	for i, m := range r.methods {
+		if slices.Contains(set, i) {
+			names = append(names, m.names...)
+			rest = rest || m.rest
+		} else {
+			others = append(others, m.names...)
+		}
 	}
+	slices.Sort(names)
+	slices.Sort(others)
 	if rest {
-		names = append(names, "every other method")
+		return []string{"every method but " + strings.Join(others, ", ")}
 	}
-	slices.SortFunc(names, func(x, y string) int {
-		return cmp.Or(cmp.Compare(strings.Index(x, "every"), strings.Index(y, "every")), cmp.Compare(x, y))
-	})
 	return names
 }
 
@@ -284,7 +280,7 @@ func (w *callers) describe(set []int) []string {
 		}
 		for _, n := range names {
 			if sum == "" {
-				out = append(out, n+" with content that no rule names")
+				out = append(out, n+" with a sha256 other than "+strings.Join(w.digests[1:], ", "))
 			} else {
 				out = append(out, n+" with sha256 "+sum)
 			}
@@ -392,7 +388,7 @@ func (a *analysis) describeHost(c *hostClass) string {
 		}
 	}
 	if len(without) > 0 {
-		text += " but not " + listed(without, maxWithout)
+		text += " but not " + strings.Join(without, ", ")
 	}
 	return text
 }
