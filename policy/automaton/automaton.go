@@ -66,18 +66,18 @@ func Not(a *Automaton) *Automaton {
 
 // And is the intersection, Or the union, Minus the difference.
 func And(a, b *Automaton) (*Automaton, error) {
-	return product(a, b, func(x, y bool) bool { return x && y })
+	return combine(a, b, func(x, y bool) bool { return x && y })
 }
 
 func Or(a, b *Automaton) (*Automaton, error) {
-	return product(a, b, func(x, y bool) bool { return x || y })
+	return combine(a, b, func(x, y bool) bool { return x || y })
 }
 
 func Minus(a, b *Automaton) (*Automaton, error) {
-	return product(a, b, func(x, y bool) bool { return x && !y })
+	return combine(a, b, func(x, y bool) bool { return x && !y })
 }
 
-func product(a, b *Automaton, keep func(x, y bool) bool) (*Automaton, error) {
+func combine(a, b *Automaton, keep func(x, y bool) bool) (*Automaton, error) {
 	c, err := Classify(nil, []*Automaton{a, b})
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func Includes(a, b *Automaton) (bool, string, error) {
 // Equal reports whether two sets are the same; if not, it gives a text that is
 // in one of them alone.
 func Equal(a, b *Automaton) (bool, string, error) {
-	d, err := product(a, b, func(x, y bool) bool { return x != y })
+	d, err := combine(a, b, func(x, y bool) bool { return x != y })
 	if err != nil {
 		return false, "", err
 	}
