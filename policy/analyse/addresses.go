@@ -17,7 +17,7 @@ func (a *analysis) addresses(c *cell, who *caller, index int, x, y *state) ([]Cl
 		at := p
 		port := at.ports[0]
 		if port == anyPort {
-			port = freePort(c, at)
+			port = freePort(at)
 		}
 		for _, more := range []bool{true, false} {
 			from, to := x.dest, y.dest

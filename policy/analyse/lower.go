@@ -14,7 +14,6 @@ import (
 // side is one policy, or one assertion, in the form that is compared: what the
 // engine makes of a document, written a second time.
 type side struct {
-	networks  []*network
 	endpoints []*endpoint // of all networks, in the engine's order
 	unknown   []Unknown   // of the document as a whole
 }
@@ -33,9 +32,8 @@ type program struct {
 }
 
 type network struct {
-	key   string
-	order int
-	who   *condition
+	key string
+	who *condition
 }
 
 // endpoint is one endpoint, or a stand-in for an assertion.
@@ -57,9 +55,7 @@ type endpoint struct {
 	unknown  []Unknown
 	content  string // all but who may use it and where
 	print    string // equal prints are treated alike by the engine
-	protocol policy.Protocol
-	access   string
-	side, id int // set by partition: equal prints have equal ids
+	side, id int    // set by partition: equal prints have equal ids
 }
 
 // hostPattern is a name or address, a pattern over names, or everything.
@@ -88,8 +84,7 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 	slices.SortFunc(list, func(x, y policy.Network) int { return cmp.Compare(x.Key, y.Key) })
 	for i := range list {
 		spec := &list[i]
-		n := &network{key: spec.Key, order: i, who: lowerCondition(spec, doc.Version)}
-		s.networks = append(s.networks, n)
+		n := &network{key: spec.Key, who: lowerCondition(spec, doc.Version)}
 		var unknown []Unknown
 		for _, f := range unknownFields(spec, networkFields) {
 			unknown = append(unknown, Unknown{At: spec.At, What: "the key " + f + " of network policy " + spec.Key})
@@ -143,7 +138,6 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	ep := &endpoint{
 		net: n, at: spec.At, ports: sortedPorts(spec.Ports), tlsSkip: spec.TLS == policy.TLSSkip,
 		inspect: spec.Protocol == policy.REST, slash: spec.AllowEncodedSlash, enforce: spec.Enforcement == policy.Enforce,
-		protocol: spec.Protocol, access: spec.Access,
 	}
 	if ep.ports == nil {
 		ep.ports = []uint16{} // no port, where nil would be every port
@@ -213,9 +207,7 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 		}
 		return out, true, nil
 	}
-	for _, r := range presetRules(spec) {
-		ep.allow = append(ep.allow, r)
-	}
+	ep.allow = append(ep.allow, presetRules(spec)...)
 	for _, list := range []struct {
 		from []policy.RequestRule
 		to   *[]rule

@@ -134,7 +134,7 @@ func (one Assertion) side(version int) (*side, error) {
 		}
 		ep.inspect, ep.allow = true, []rule{r}
 	}
-	return &side{endpoints: []*endpoint{ep}, networks: []*network{ep.net}}, nil
+	return &side{endpoints: []*endpoint{ep}}, nil
 }
 
 // violation looks for a connection or request of a cell that the assertion is

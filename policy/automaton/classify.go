@@ -3,7 +3,6 @@ package automaton
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 )
 
 // Classes are all combinations of some sets that texts have.
@@ -181,13 +180,7 @@ func (b *product) classOf(state int32) int32 {
 	if !b.parts[0].accept[b.tuple[0]] {
 		return -1
 	}
-	var room [4]uint64
-	sets := room[:0]
-	if n := (len(b.parts) + 62) / 64; n <= len(room) {
-		sets = room[:n]
-	} else {
-		sets = make([]uint64, n)
-	}
+	sets := make([]uint64, (len(b.parts)+62)/64)
 	for i, p := range b.parts[1:] {
 		if p.accept[b.tuple[i+1]] {
 			sets[i/64] |= 1 << (i % 64)
@@ -207,7 +200,7 @@ func (b *product) classOf(state int32) int32 {
 		text = append(text, b.by[s])
 	}
 	reverse(text)
-	b.out.List = append(b.out.List, Class{sets: slices.Clone(sets), Witness: string(text)})
+	b.out.List = append(b.out.List, Class{sets: sets, Witness: string(text)})
 	return k
 }
 
