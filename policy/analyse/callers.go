@@ -92,7 +92,7 @@ func (a *analysis) callersOf(c *cell) (*callers, error) {
 	if w.groups > maxGroups {
 		return nil, &TooManyError{"rules with programs of their own", maxGroups}
 	}
-	if err := w.classify(); err != nil {
+	if err := w.classify(a); err != nil {
 		return nil, err
 	}
 	if err := a.spend(len(w.classes.List) * len(w.digests) * len(w.conditions)); err != nil {
@@ -106,7 +106,7 @@ func (a *analysis) callersOf(c *cell) (*callers, error) {
 }
 
 // classify sorts programs by the patterns that match them.
-func (w *callers) classify() error {
+func (w *callers) classify(a *analysis) error {
 	known := map[string]bool{}
 	var sets []*automaton.Automaton
 	w.digests = []string{""}
@@ -123,12 +123,15 @@ func (w *callers) classify() error {
 			if err != nil {
 				return err
 			}
+			if err := a.spend(set.Work() / stepsOfAutomata); err != nil {
+				return err
+			}
 			w.programs = append(w.programs, p.text)
 			sets = append(sets, set)
 		}
 	}
 	var err error
-	if w.classes, err = automaton.Classify(automaton.Programs(), sets); err != nil {
+	if w.classes, err = a.classify(automaton.Programs(), sets); err != nil {
 		return fmt.Errorf("patterns of programs: %w", err)
 	}
 	return nil

@@ -208,6 +208,18 @@ func (*TooMuchWorkError) Error() string {
 	return "analyse policy: the rules overlap in too many ways to compare them all"
 }
 
+// stepsOfAutomata is how many steps of an automaton's construction are one here.
+const stepsOfAutomata = 8
+
+// classify is automaton.Classify, with its work counted.
+func (a *analysis) classify(within *automaton.Automaton, sets []*automaton.Automaton) (*automaton.Classes, error) {
+	c, err := automaton.Classify(within, sets)
+	if err != nil {
+		return nil, err
+	}
+	return c, a.spend(c.Work() / stepsOfAutomata)
+}
+
 func (a *analysis) spend(steps int) error {
 	if a.work += steps; a.work > maxWork {
 		return &TooMuchWorkError{}

@@ -112,11 +112,8 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	} else {
 		within = automaton.PlainPaths()
 	}
-	if r.classes, err = automaton.Classify(within, sets); err != nil {
+	if r.classes, err = a.classify(within, sets); err != nil {
 		return nil, fmt.Errorf("path patterns: %w", err)
-	}
-	if err := a.spend(r.classes.States() * (len(sets) + 1)); err != nil {
-		return nil, err
 	}
 	r.methods = methodClasses(words)
 	for p, class := range r.classes.List {
@@ -141,8 +138,11 @@ func (a *analysis) pathSet(name string) (*automaton.Automaton, error) {
 		return set, nil
 	}
 	set, err := newPathSet(name)
+	if err != nil {
+		return nil, err
+	}
 	a.pathBy[name] = set
-	return set, err
+	return set, a.spend(set.Work() / stepsOfAutomata)
 }
 
 func newPathSet(name string) (*automaton.Automaton, error) {

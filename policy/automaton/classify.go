@@ -12,6 +12,7 @@ type Classes struct {
 	width int
 	next  []int32
 	of    []int32 // the class of a text that ends in a state; -1: none
+	work  int
 }
 
 // Class is one combination: the texts that are in exactly these sets.
@@ -42,8 +43,8 @@ func (c Class) Count() int {
 	return n
 }
 
-// States is the size of the product.
-func (c *Classes) States() int { return len(c.of) }
+// Work is what the construction took, in steps of some nanoseconds.
+func (c *Classes) Work() int { return c.work }
 
 // Of is the index of the class of a text, or false for a text that is not
 // within what was classified.
@@ -76,7 +77,7 @@ func Classify(within *Automaton, sets []*Automaton) (*Classes, error) {
 	// Breadth first, so that the first state of a class has a shortest text.
 	n := len(parts)
 	for state := 0; state < len(c.of); state++ {
-		if state > MaxStates {
+		if c.work += c.width * n; state > MaxStates || c.work > maxSteps || len(b.tuples) > maxTuples {
 			return nil, &TooLargeError{"patterns that overlap"}
 		}
 		at := len(c.next)
