@@ -15,6 +15,10 @@ func newPolicy(streams IO) *cobra.Command {
 		newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
 		newPolicySchema(streams), newPolicyFmt(streams),
 		newPolicyTest(streams), newPolicyReplay(streams),
+	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
+		newPolicyReach(streams),
+		newPolicyDiff(streams),
+		newPolicyProve(streams),
 	)
 }
 

@@ -3,9 +3,9 @@ package analyse
 import (
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/creel-run/creel/netname"
-	"github.com/creel-run/creel/policy"
 )
 
 // addresses compares the addresses that a host may resolve to, where both sides
@@ -17,7 +17,7 @@ func (a *analysis) addresses(c *cell, who *caller, index int, x, y *state) ([]Cl
 		at := p
 		port := at.ports[0]
 		if port == anyPort {
-			port = freePort(c, at)
+			port = freePort(at)
 		}
 		for _, more := range []bool{true, false} {
 			from, to := x.dest, y.dest
@@ -28,7 +28,7 @@ func (a *analysis) addresses(c *cell, who *caller, index int, x, y *state) ([]Cl
 			}
 			addr, found, exact := newlyDialled(from, to, at.host.witness, port)
 			if !exact {
-				unknown = append(unknown, Unknown{policy.Position{}, "the addresses that " + at.host.witness.String() + " may have"})
+				unknown = append(unknown, Unknown{What: "the addresses that " + at.host.witness.String() + " may have"})
 			}
 			if !found {
 				continue
@@ -37,6 +37,7 @@ func (a *analysis) addresses(c *cell, who *caller, index int, x, y *state) ([]Cl
 				Traffic: Connection, Was: was, Is: is, Address: true, Hosts: a.describeHosts([]*hostClass{at.host}), Ports: at.ports,
 				Callers: c.who.describe([]int{index}), Witness: c.witness(at, who, Connection, nil),
 			}
+			one.Policies = c.policies(portGroup{at.ports, []*hostClass{at.host}}, []int{index})
 			one.Witness.Address = addr.String()
 			out = append(out, one)
 		}
@@ -59,6 +60,8 @@ func newlyDialled(from, to netname.Destination, host netname.Host, port uint16) 
 	public := []netip.Addr{netip.AddrFrom4([4]byte{1, 1, 1, 1})}
 	control := netname.Destination{Mode: netname.DeclaredHost}.Check(host, port, public) != nil
 	switch {
+	case from.Mode == to.Mode && from.Mode != netname.AllowedIPs:
+		return netip.Addr{}, false, true
 	case netname.IsMetadataHost(host), control && to.Mode != netname.DefaultMode:
 		return netip.Addr{}, false, true
 	case control && from.Mode != netname.DefaultMode:
@@ -123,15 +126,15 @@ func covered(p netip.Prefix, from, to netname.Destination) bool {
 // neverDialled are networks of which no address is dialled whatever a policy
 // says, neverPublic those that hold no public address: only to end a search
 // early, so that what is missing here costs time alone.
-func neverDialled() []netip.Prefix {
+var neverDialled = sync.OnceValue(func() []netip.Prefix {
 	return parsePrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/5", "248.0.0.0/6", "252.0.0.0/7", "254.0.0.0/8",
 		"::/127", "fe80::/10", "ff00::/8", netname.SyntheticV4.String(), netname.SyntheticV6.String())
-}
+})
 
-func neverPublic() []netip.Prefix {
+var neverPublic = sync.OnceValue(func() []netip.Prefix {
 	return parsePrefixes("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15",
 		"198.51.100.0/24", "203.0.113.0/24", "255.0.0.0/8", "fc00::/6", "8000::/1", "4000::/2", "2001:db8::/32")
-}
+})
 
 func parsePrefixes(list ...string) []netip.Prefix {
 	out := make([]netip.Prefix, len(list))

@@ -58,6 +58,7 @@ func (a *analysis) boxes(c *cell, items []item) []Class {
 				one.Paths = c.requests.describePaths(b.paths)
 				one.Query = b.query
 			}
+			one.Policies = c.policies(group, b.callers)
 			at := place{group.classes[0], group.ports}
 			one.Witness = c.witness(at, &c.who.list[b.example.caller], b.traffic, q)
 			out = append(out, one)
@@ -107,5 +108,26 @@ func (a *analysis) byPorts(c *cell) []portGroup {
 		}
 		out[i].classes = append(out[i].classes, p.host)
 	}
+	return out
+}
+
+// policies names the network policies that take some of the callers at some of
+// the hosts.
+func (c *cell) policies(group portGroup, callers []int) []string {
+	taken := uint64(0)
+	for _, i := range callers {
+		taken |= c.who.list[i].taken
+	}
+	some := &caller{taken: taken}
+	var out []string
+	for _, class := range group.classes {
+		for _, ep := range class.endpoints {
+			at := ep.ports == nil || slices.ContainsFunc(group.ports, func(p uint16) bool { return slices.Contains(ep.ports, p) })
+			if at && c.who.takes(some, ep.net.who) && !slices.Contains(out, ep.net.key) {
+				out = append(out, ep.net.key)
+			}
+		}
+	}
+	slices.Sort(out)
 	return out
 }

@@ -1,8 +1,10 @@
 package analyse
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/creel-run/creel/policy/automaton"
 	"github.com/creel-run/creel/policy/glob"
@@ -11,6 +13,8 @@ import (
 // callers are the sets of callers that some conditions tell apart.
 type callers struct {
 	conditions []*condition
+	group      map[string]int // of a condition, by its print
+	groups     int
 	programs   []string // the patterns, as classified
 	digests    []string // that some condition wants; "" stands for all others
 	classes    *automaton.Classes
@@ -18,10 +22,10 @@ type callers struct {
 	byTaken    map[uint64]int
 }
 
-// caller is a set of callers: those that exactly these conditions take. The
-// program and the ancestors are an example.
+// caller is a set of callers: those that exactly these groups of conditions
+// take. The program and the ancestors are an example.
 type caller struct {
-	taken     uint64 // by index of conditions
+	taken     uint64 // by group
 	known     bool
 	program   int // class of programs
 	sha256    string
@@ -36,8 +40,8 @@ type member struct {
 }
 
 const (
-	maxConditions = 64      // in one cell
-	maxCallers    = 1 << 12 // sets of callers in one cell
+	maxGroups  = 64      // of conditions in one cell
+	maxCallers = 1 << 12 // sets of callers in one cell
 )
 
 // TooManyError says that a policy tells more cases apart at one place than are
@@ -52,33 +56,46 @@ func (e *TooManyError) Error() string {
 }
 
 func (a *analysis) callersOf(c *cell) (*callers, error) {
-	w := &callers{byTaken: map[uint64]int{}}
-	key := ""
-	seen := map[string]bool{}
-	for _, list := range c.sides {
+	w := &callers{byTaken: map[uint64]int{}, group: map[string]int{}}
+	// Conditions that lead to the same endpoints need not be told apart.
+	leadsTo := map[string][]string{}
+	for side, list := range c.sides {
 		for _, ep := range list {
-			if who := ep.net.who; !seen[who.print] {
-				seen[who.print] = true
+			who := ep.net.who
+			if leadsTo[who.print] == nil {
 				w.conditions = append(w.conditions, who)
+			}
+			if to := fmt.Sprint(side, " ", ep.content); !slices.Contains(leadsTo[who.print], to) {
+				leadsTo[who.print] = append(leadsTo[who.print], to)
 			}
 		}
 	}
-	slices.SortFunc(w.conditions, func(x, y *condition) int {
-		if x.print < y.print {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(w.conditions, func(x, y *condition) int { return cmp.Compare(x.print, y.print) })
+	key := ""
+	groups := map[string]int{}
 	for _, who := range w.conditions {
-		key += who.print + "\n"
+		to := leadsTo[who.print]
+		slices.Sort(to)
+		name := strings.Join(to, "\n")
+		g, ok := groups[name]
+		if !ok {
+			g = len(groups)
+			groups[name] = g
+		}
+		w.group[who.print] = g
+		key += fmt.Sprint(g, " ", who.print, "\n")
 	}
+	w.groups = len(groups)
 	if known := a.callerBy[key]; known != nil {
 		return known, nil
 	}
-	if len(w.conditions) > maxConditions {
-		return nil, &TooManyError{"rules with programs of their own", maxConditions}
+	if w.groups > maxGroups {
+		return nil, &TooManyError{"rules with programs of their own", maxGroups}
 	}
-	if err := w.classify(); err != nil {
+	if err := w.classify(a); err != nil {
+		return nil, err
+	}
+	if err := a.spend(len(w.classes.List) * len(w.digests) * len(w.conditions)); err != nil {
 		return nil, err
 	}
 	if err := w.combine(); err != nil {
@@ -89,7 +106,7 @@ func (a *analysis) callersOf(c *cell) (*callers, error) {
 }
 
 // classify sorts programs by the patterns that match them.
-func (w *callers) classify() error {
+func (w *callers) classify(a *analysis) error {
 	known := map[string]bool{}
 	var sets []*automaton.Automaton
 	w.digests = []string{""}
@@ -106,12 +123,15 @@ func (w *callers) classify() error {
 			if err != nil {
 				return err
 			}
+			if err := a.spend(set.Work() / stepsOfAutomata); err != nil {
+				return err
+			}
 			w.programs = append(w.programs, p.text)
 			sets = append(sets, set)
 		}
 	}
 	var err error
-	if w.classes, err = automaton.Classify(automaton.Programs(), sets); err != nil {
+	if w.classes, err = a.classify(automaton.Programs(), sets); err != nil {
 		return fmt.Errorf("patterns of programs: %w", err)
 	}
 	return nil
@@ -131,7 +151,8 @@ func programSet(p program) (*automaton.Automaton, error) {
 // taken are the conditions that take a program as the caller, and those that
 // take it as an ancestor.
 func (w *callers) taken(class automaton.Class, sha256 string) (direct, above uint64) {
-	for i, who := range w.conditions {
+	for _, who := range w.conditions {
+		i := w.group[who.print]
 		if who.any {
 			direct |= 1 << i
 			continue
@@ -153,9 +174,9 @@ func (w *callers) taken(class automaton.Class, sha256 string) (direct, above uin
 
 func (w *callers) unknownCaller() uint64 {
 	var taken uint64
-	for i, who := range w.conditions {
+	for _, who := range w.conditions {
 		if who.any {
-			taken |= 1 << i
+			taken |= 1 << w.group[who.print]
 		}
 	}
 	return taken
@@ -217,11 +238,4 @@ func (w *callers) add(c caller) {
 }
 
 // takes reports whether a condition takes the caller.
-func (w *callers) takes(c *caller, who *condition) bool {
-	for i, one := range w.conditions {
-		if one.print == who.print {
-			return c.taken>>i&1 != 0
-		}
-	}
-	return false
-}
+func (w *callers) takes(c *caller, who *condition) bool { return c.taken>>w.group[who.print]&1 != 0 }

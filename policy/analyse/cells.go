@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/creel-run/creel/policy/automaton"
 )
 
 // analysis holds what the steps of one comparison share.
@@ -15,15 +17,17 @@ type analysis struct {
 	prints         map[string]int
 	callerBy       map[string]*callers
 	valuesBy       map[string]*values
+	pathBy         map[string]*automaton.Automaton
 	cells          []*cell
 	patternClasses map[string][]*hostClass
 	byKey          map[string]*cell
+	work           int
 }
 
 func newAnalysis() *analysis {
 	return &analysis{
 		matchers: map[string]matcher{}, prints: map[string]int{}, byKey: map[string]*cell{},
-		callerBy: map[string]*callers{}, valuesBy: map[string]*values{},
+		callerBy: map[string]*callers{}, valuesBy: map[string]*values{}, pathBy: map[string]*automaton.Automaton{},
 	}
 }
 
@@ -180,6 +184,45 @@ func (a *analysis) prepare(c *cell) error {
 	if c.who, err = a.callersOf(c); err != nil {
 		return err
 	}
-	c.requests, err = a.requestsOf(c)
-	return err
+	if c.requests, err = a.requestsOf(c); err != nil {
+		return err
+	}
+	rules := 1
+	for _, list := range c.sides {
+		for _, ep := range list {
+			rules += 1 + len(ep.allow) + len(ep.deny)
+		}
+	}
+	return a.spend(len(c.who.list) * (1 + len(c.requests.list)) * rules)
+}
+
+// maxWork bounds all cells of one comparison together, in steps of some tens
+// of nanoseconds. Two policies of 1,000 rules that differ in each need about
+// two millions.
+const maxWork = 1 << 28
+
+// TooMuchWorkError says that a comparison was given up.
+type TooMuchWorkError struct{}
+
+func (*TooMuchWorkError) Error() string {
+	return "analyse policy: the rules overlap in too many ways to compare them all"
+}
+
+// stepsOfAutomata is how many steps of an automaton's construction are one here.
+const stepsOfAutomata = 8
+
+// classify is automaton.Classify, with its work counted.
+func (a *analysis) classify(within *automaton.Automaton, sets []*automaton.Automaton) (*automaton.Classes, error) {
+	c, err := automaton.Classify(within, sets)
+	if err != nil {
+		return nil, err
+	}
+	return c, a.spend(c.Work() / stepsOfAutomata)
+}
+
+func (a *analysis) spend(steps int) error {
+	if a.work += steps; a.work > maxWork {
+		return &TooMuchWorkError{}
+	}
+	return nil
 }

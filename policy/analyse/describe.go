@@ -2,7 +2,6 @@ package analyse
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -93,14 +92,12 @@ func cover(classes []automaton.Class, names []string, set []int, every string) [
 			without = append(without, c.name)
 		}
 		if len(without) > 0 {
-			text += " but not " + listed(without, maxWithout)
+			text += " but not " + strings.Join(without, ", ")
 		}
 		out = append(out, text)
 	}
 	return out
 }
-
-const maxWithout = 6 // names in one description
 
 func subset(a, b []int) bool {
 	for _, i := range a {
@@ -115,35 +112,70 @@ func meets(a, b []int) bool {
 	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
 }
 
-// listed is a list for people, at most n of it by name.
-func listed(list []string, n int) string {
-	if len(list) <= n {
-		return strings.Join(list, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(list[:n], ", "), len(list)-n)
-}
+const encodedSlash = "paths with %2F"
 
+// describePaths names a set of classes of paths. Where no endpoint lets an
+// encoded slash through, patterns stand for the paths without one.
 func (r *requests) describePaths(set []int) []string {
 	names := make([]string, 0, len(r.paths)+1)
 	for _, p := range r.paths {
-		names = append(names, strings.TrimPrefix(p, selectorName))
+		text, selector := strings.CutPrefix(p, selectorName)
+		if bare, ok := strings.CutSuffix(text, "/**"); ok && selector {
+			text = "{" + bare + "," + text + "}" // the same set as the path of a rule
+		}
+		names = append(names, text)
 	}
 	if r.slash >= 0 {
-		names = append(names, "paths with %2F")
+		names = append(names, encodedSlash)
 	}
 	// Classes of paths that are too long do not occur.
-	full := map[int]bool{}
-	for _, q := range r.list {
-		full[q.path] = true
-	}
-	seen := map[int]bool{}
+	in, occurs := map[int]bool{}, map[int]bool{}
 	for _, i := range set {
-		seen[i] = true
+		in[i] = true
 	}
-	if len(seen) == len(full) {
+	for _, q := range r.list {
+		occurs[q.path] = true
+	}
+	if len(in) == len(occurs) {
 		return nil
 	}
-	return dedupeTexts(cover(r.classes.List, names, set, "**"))
+	if r.slash < 0 || r.slashOpen {
+		return dedupeTexts(cover(r.classes.List, names, set, "**"))
+	}
+	var plain []automaton.Class
+	var some []int
+	slashes, taken := 0, 0
+	for i, class := range r.classes.List {
+		switch {
+		case !occurs[i]:
+		case class.In(r.slash):
+			slashes++
+			if in[i] {
+				taken++
+			}
+		default:
+			if in[i] {
+				some = append(some, len(plain))
+			}
+			plain = append(plain, class)
+		}
+	}
+	if taken > 0 && taken < slashes {
+		return dedupeTexts(cover(r.classes.List, names, set, "**"))
+	}
+	var out []string
+	if len(some) > 0 {
+		if out = dedupeTexts(cover(plain, names[:len(names)-1], some, "**")); out == nil {
+			out = []string{"**"}
+		}
+	}
+	if taken > 0 {
+		out = append(out, encodedSlash)
+	}
+	if len(out) == 1 && out[0] == "**" {
+		return nil
+	}
+	return out
 }
 
 func dedupeTexts(list []string) []string {
@@ -162,18 +194,21 @@ func (r *requests) describeMethods(set []int) []string {
 	if len(set) == len(r.methods) {
 		return nil
 	}
-	var names []string
+	var names, others []string
 	rest := false
-	for _, i := range set {
-		names = append(names, r.methods[i].names...)
-		rest = rest || r.methods[i].rest
+	for i, m := range r.methods {
+		if slices.Contains(set, i) {
+			names = append(names, m.names...)
+			rest = rest || m.rest
+		} else {
+			others = append(others, m.names...)
+		}
 	}
+	slices.Sort(names)
+	slices.Sort(others)
 	if rest {
-		names = append(names, "every other method")
+		return []string{"every method but " + strings.Join(others, ", ")}
 	}
-	slices.SortFunc(names, func(x, y string) int {
-		return cmp.Or(cmp.Compare(strings.Index(x, "every"), strings.Index(y, "every")), cmp.Compare(x, y))
-	})
 	return names
 }
 
@@ -245,7 +280,7 @@ func (w *callers) describe(set []int) []string {
 		}
 		for _, n := range names {
 			if sum == "" {
-				out = append(out, n+" with content that no rule names")
+				out = append(out, n+" with a sha256 other than "+strings.Join(w.digests[1:], ", "))
 			} else {
 				out = append(out, n+" with sha256 "+sum)
 			}
@@ -353,7 +388,7 @@ func (a *analysis) describeHost(c *hostClass) string {
 		}
 	}
 	if len(without) > 0 {
-		text += " but not " + listed(without, maxWithout)
+		text += " but not " + strings.Join(without, ", ")
 	}
 	return text
 }

@@ -2,6 +2,7 @@ package analyse
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/creel-run/creel/policy"
@@ -37,7 +38,10 @@ type Class struct {
 	Paths   []string `json:"paths,omitempty"`
 	Query   []string `json:"query,omitempty"`
 	Address bool     `json:"addresses,omitempty"` // of what the host resolves to, some are treated otherwise
-	Witness Witness  `json:"witness"`
+	// Policies are the keys of the network policies, of both sides, that speak
+	// of the hosts, ports and callers.
+	Policies []string `json:"policies,omitempty"`
+	Witness  Witness  `json:"witness"`
 }
 
 // UnconfirmedError says that an engine does not do with a witness what the
@@ -75,7 +79,9 @@ func Diff(a, b *policy.Document) (*Difference, error) {
 		differ = true
 		if unknown := c.unknown(); len(unknown) > 0 {
 			d.Unknown = append(d.Unknown, unknown...)
-			continue
+			if slices.ContainsFunc(unknown, func(u Unknown) bool { return !u.requests }) {
+				continue
+			}
 		}
 		if err := x.prepare(c); err != nil {
 			return nil, err
@@ -149,9 +155,17 @@ func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
 	var items []item
 	var classes []Class
 	var unknown []Unknown
+	known := len(c.unknown()) == 0
 	for i := range c.who.list {
 		who := &c.who.list[i]
 		x, y := c.gather(0, who, nil), c.gather(1, who, nil)
+		if !known {
+			// What is certain all the same: whether the connection is opened.
+			if was, is := x.grant(Connection, false), y.grant(Connection, false); was != is {
+				items = append(items, item{caller: i, traffic: Connection, was: was, is: is})
+			}
+			continue
+		}
 		items = append(items, a.compareCaller(c, i, &x, &y)...)
 		if x.hit && y.hit && destPrint(x.dest) != destPrint(y.dest) {
 			more, inexact := a.addresses(c, who, i, &x, &y)

@@ -114,7 +114,7 @@ func (a *analysis) hosts(sides []*side) (*hostMap, error) {
 	rootless := true
 	for _, f := range h.families {
 		rootless = rootless && f.suffix != ""
-		if err := h.classify(f, byPattern, every); err != nil {
+		if err := h.classify(a, f, byPattern, every); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +177,7 @@ next:
 }
 
 // classify lists the names that a family's patterns cover and nobody names.
-func (h *hostMap) classify(f *family, byPattern map[string][]*endpoint, every []*endpoint) error {
+func (h *hostMap) classify(a *analysis, f *family, byPattern map[string][]*endpoint, every []*endpoint) error {
 	sets := make([]*automaton.Automaton, 0, len(f.patterns)+1)
 	for _, p := range f.patterns {
 		g, err := glob.Compile(p, '.')
@@ -186,6 +186,9 @@ func (h *hostMap) classify(f *family, byPattern map[string][]*endpoint, every []
 		}
 		set, err := automaton.Glob(g)
 		if err != nil {
+			return err
+		}
+		if err := a.spend(set.Work() / stepsOfAutomata); err != nil {
 			return err
 		}
 		sets = append(sets, set)
@@ -197,7 +200,7 @@ func (h *hostMap) classify(f *family, byPattern map[string][]*endpoint, every []
 	sets = append(sets, named)
 	within := automaton.HostNames()
 	for {
-		if f.classes, err = automaton.Classify(within, sets); err != nil {
+		if f.classes, err = a.classify(within, sets); err != nil {
 			return fmt.Errorf("host patterns that end in %q: %w", f.suffix, err)
 		}
 		counted := true

@@ -8,14 +8,12 @@ import (
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
-	"github.com/creel-run/creel/policy/glob"
 	"github.com/creel-run/creel/policy/target"
 )
 
 // side is one policy, or one assertion, in the form that is compared: what the
 // engine makes of a document, written a second time.
 type side struct {
-	networks  []*network
 	endpoints []*endpoint // of all networks, in the engine's order
 	unknown   []Unknown   // of the document as a whole
 }
@@ -34,9 +32,8 @@ type program struct {
 }
 
 type network struct {
-	key   string
-	order int
-	who   *condition
+	key string
+	who *condition
 }
 
 // endpoint is one endpoint, or a stand-in for an assertion.
@@ -56,10 +53,9 @@ type endpoint struct {
 	deny     []rule
 	dest     netname.Destination
 	unknown  []Unknown
+	content  string // all but who may use it and where
 	print    string // equal prints are treated alike by the engine
-	protocol policy.Protocol
-	access   string
-	side, id int // set by partition: equal prints have equal ids
+	side, id int    // set by partition: equal prints have equal ids
 }
 
 // hostPattern is a name or address, a pattern over names, or everything.
@@ -88,15 +84,14 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 	slices.SortFunc(list, func(x, y policy.Network) int { return cmp.Compare(x.Key, y.Key) })
 	for i := range list {
 		spec := &list[i]
-		n := &network{key: spec.Key, order: i, who: lowerCondition(spec, doc.Version)}
-		s.networks = append(s.networks, n)
+		n := &network{key: spec.Key, who: lowerCondition(spec, doc.Version)}
 		var unknown []Unknown
 		for _, f := range unknownFields(spec, networkFields) {
-			unknown = append(unknown, Unknown{spec.At, "the key " + f + " of network policy " + spec.Key})
+			unknown = append(unknown, Unknown{At: spec.At, What: "the key " + f + " of network policy " + spec.Key})
 		}
 		for _, b := range spec.Binaries {
 			for _, f := range unknownFields(&b, binaryFields) {
-				unknown = append(unknown, Unknown{b.At, "the key " + f + " of a binary"})
+				unknown = append(unknown, Unknown{At: b.At, What: "the key " + f + " of a binary"})
 			}
 			if b.SHA256 != "" && doc.Version == 1 {
 				return nil, fmt.Errorf("analyse policy: %s: sha256 in version 1", spec.Key)
@@ -143,7 +138,6 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	ep := &endpoint{
 		net: n, at: spec.At, ports: sortedPorts(spec.Ports), tlsSkip: spec.TLS == policy.TLSSkip,
 		inspect: spec.Protocol == policy.REST, slash: spec.AllowEncodedSlash, enforce: spec.Enforcement == policy.Enforce,
-		protocol: spec.Protocol, access: spec.Access,
 	}
 	if ep.ports == nil {
 		ep.ports = []uint16{} // no port, where nil would be every port
@@ -161,7 +155,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 		ep.dest.Mode = netname.DeclaredHost
 	}
 	for _, f := range unknownFields(spec, endpointFields) {
-		ep.unknown = append(ep.unknown, Unknown{spec.At, "the key " + f + " of an endpoint"})
+		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "the key " + f + " of an endpoint"})
 	}
 	switch spec.Protocol {
 	case policy.L4, policy.TCP:
@@ -170,19 +164,20 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 			return nil, err
 		}
 	default:
-		ep.unknown = append(ep.unknown, Unknown{spec.At, "requests under protocol " + string(spec.Protocol)})
+		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "requests under protocol " + string(spec.Protocol), requests: true})
 	}
 	if spec.Enforcement != policy.Enforce && spec.Enforcement != policy.Audit {
-		ep.unknown = append(ep.unknown, Unknown{spec.At, "enforcement " + spec.Enforcement.String()})
+		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "enforcement " + spec.Enforcement.String(), requests: true})
 	}
 	// The print leaves out where the endpoint stands and whom it names: that is
 	// what cells of the comparison are made of.
 	c := *spec
 	c.Host, c.Ports, c.Pattern = "", nil, netname.Pattern{}
-	ep.print = fmt.Sprintf("%s|%s|%s", n.who.print, destPrint(ep.dest), fingerprint(c))
+	ep.content = destPrint(ep.dest) + "|" + fingerprint(c)
 	if len(ep.unknown) > 0 {
-		ep.print = fmt.Sprintf("version %d|", version) + ep.print
+		ep.content += fmt.Sprintf("|version %d", version)
 	}
+	ep.print = n.who.print + "|" + ep.content
 	return ep, nil
 }
 
@@ -197,17 +192,12 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 	}
 	lowerRule := func(r policy.RequestRule) (rule, bool, error) {
 		for _, f := range unknownFields(&r, ruleFields) {
-			ep.unknown = append(ep.unknown, Unknown{r.At, "the key " + f + " of a rule"})
+			ep.unknown = append(ep.unknown, Unknown{At: r.At, What: "the key " + f + " of a rule", requests: true})
 		}
 		if r.Method == "" || r.Path == "" {
 			return rule{}, false, nil
 		}
 		out := rule{method: strings.ToUpper(r.Method), path: r.Path}
-		if r.Path != "**" {
-			if _, err := glob.Compile(r.Path, '/'); err != nil {
-				return rule{}, false, err
-			}
-		}
 		for _, q := range r.Query {
 			name, err := a.matcher(q.Any)
 			if err != nil {
@@ -217,9 +207,7 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 		}
 		return out, true, nil
 	}
-	for _, r := range presetRules(spec) {
-		ep.allow = append(ep.allow, r)
-	}
+	ep.allow = append(ep.allow, presetRules(spec)...)
 	for _, list := range []struct {
 		from []policy.RequestRule
 		to   *[]rule

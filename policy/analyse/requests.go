@@ -16,16 +16,18 @@ import (
 // GraphQL, calls of JSON-RPC) is one more field here and in request, one more
 // loop in each, and one more condition in rule.takes.
 type requests struct {
-	paths   []string // patterns: selectors and rules
-	slash   int      // index in paths of the paths with an encoded slash; -1: none is let through
-	classes *automaton.Classes
-	methods []methodClass
-	list    []request
-	byPlace map[[2]int]requestGroup // path class and method class
+	paths     []string // patterns: selectors and rules
+	slash     int      // index in paths of the paths with an encoded slash; -1: none is let through
+	slashOpen bool     // some endpoint lets it through
+	classes   *automaton.Classes
+	methods   []methodClass
+	list      []request
+	byPlace   map[[2]int]requestGroup // path class and method class
+	indexOf   map[string]int          // of paths
 }
 
 type methodClass struct {
-	names []string // of those that have a name here, sorted
+	names []string // of those that have a name here
 	rest  bool     // and all others
 }
 
@@ -47,21 +49,21 @@ const maxRequests = 1 << 14 // in one cell
 // selectorName keeps selectors apart from globs of rules of the same text.
 const selectorName = "selector "
 
-// standardMethods have a name of their own in reports (RFC 9110 §9, RFC 5789).
-var standardMethods = [...]string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+// standardMethods have a name of their own in reports (RFC 9110 §9, RFC 5789),
+// the usual ones first, which examples are taken from.
+var standardMethods = [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"}
 
 func (a *analysis) requestsOf(c *cell) (*requests, error) {
-	r := &requests{slash: -1, byPlace: map[[2]int]requestGroup{}}
+	r := &requests{slash: -1, byPlace: map[[2]int]requestGroup{}, indexOf: map[string]int{}}
 	inspected := false
 	var words []string
 	var sets []*automaton.Automaton
-	known := map[string]bool{}
 	addPath := func(name string) error {
-		if known[name] {
+		if _, known := r.indexOf[name]; known {
 			return nil
 		}
-		known[name] = true
-		set, err := pathSet(name)
+		r.indexOf[name] = len(r.paths)
+		set, err := a.pathSet(name)
 		if err != nil {
 			return err
 		}
@@ -101,15 +103,16 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	if !inspected {
 		return r, nil
 	}
+	r.slashOpen = slash
 	within := automaton.Paths()
 	var err error
 	if slash || opaque {
 		r.slash = len(sets)
 		sets = append(sets, automaton.EncodedSlash())
-	} else if within, err = automaton.Minus(within, automaton.EncodedSlash()); err != nil {
-		return nil, err
+	} else {
+		within = automaton.PlainPaths()
 	}
-	if r.classes, err = automaton.Classify(within, sets); err != nil {
+	if r.classes, err = a.classify(within, sets); err != nil {
 		return nil, fmt.Errorf("path patterns: %w", err)
 	}
 	r.methods = methodClasses(words)
@@ -129,7 +132,20 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	return r, nil
 }
 
-func pathSet(name string) (*automaton.Automaton, error) {
+// pathSet is the set of a pattern; most rules of a policy end in the same few.
+func (a *analysis) pathSet(name string) (*automaton.Automaton, error) {
+	if set := a.pathBy[name]; set != nil {
+		return set, nil
+	}
+	set, err := newPathSet(name)
+	if err != nil {
+		return nil, err
+	}
+	a.pathBy[name] = set
+	return set, a.spend(set.Work() / stepsOfAutomata)
+}
+
+func newPathSet(name string) (*automaton.Automaton, error) {
 	if text, ok := strings.CutPrefix(name, selectorName); ok {
 		s, err := target.ParseSelector(text)
 		if err != nil {
@@ -152,7 +168,7 @@ func methodClasses(words []string) []methodClass {
 			names = append(names, w)
 		}
 	}
-	slices.Sort(names)
+	slices.Sort(names[len(standardMethods):])
 	byTaken := map[string]int{}
 	var list []methodClass
 	add := func(name string, rest bool) {
@@ -189,11 +205,6 @@ func takesMethod(word, method string) bool {
 // example is a method of the class.
 func (m methodClass) example(all []methodClass) string {
 	if len(m.names) > 0 {
-		for _, n := range []string{"GET", "POST"} {
-			if slices.Contains(m.names, n) {
-				return n
-			}
-		}
 		return m.names[0]
 	}
 	name := "OTHER"
@@ -223,7 +234,7 @@ func (r *requests) takesPath(pattern string, class int) bool {
 	if pattern == "**" {
 		return true
 	}
-	return r.classes.List[class].In(slices.Index(r.paths, pattern))
+	return r.classes.List[class].In(r.indexOf[pattern])
 }
 
 func (r *requests) selects(ep *endpoint, class int) bool {

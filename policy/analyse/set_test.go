@@ -106,9 +106,7 @@ func drawRequest(t *rapid.T) analyse.Witness {
 		SHA256:  rapid.SampledFrom([]string{"", digest1, digest2, strings.Repeat("3", 64)}).Draw(t, "sha256"),
 	}
 	w.Known = w.Binary != ""
-	for _, a := range rapid.SliceOfN(rapid.SampledFrom(someCallers[:len(someCallers)-1]), 0, 2).Draw(t, "ancestors") {
-		w.Ancestors = append(w.Ancestors, a)
-	}
+	w.Ancestors = rapid.SliceOfN(rapid.SampledFrom(someCallers[:len(someCallers)-1]), 0, 2).Draw(t, "ancestors")
 	if w.Traffic != analyse.HTTP {
 		return w
 	}

@@ -16,6 +16,8 @@ import (
 type Unknown struct {
 	At   policy.Position `json:"at"`
 	What string          `json:"what"`
+
+	requests bool // of requests alone: whether a connection is opened is known
 }
 
 func (u Unknown) Error() string {

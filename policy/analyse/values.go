@@ -56,10 +56,13 @@ func (a *analysis) valuesOf(key string, matchers []string) (*values, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := a.spend(set.Work() / stepsOfAutomata); err != nil {
+			return nil, err
+		}
 		v.sets = append(v.sets, set)
 		v.shows = append(v.shows, a.matchers[m].show)
 	}
-	classes, err := automaton.Classify(automaton.Values(), append(slices.Clone(v.sets), automaton.HoldsNUL()))
+	classes, err := a.classify(automaton.Values(), append(slices.Clone(v.sets), automaton.HoldsNUL()))
 	if err != nil {
 		return nil, fmt.Errorf("query values: %w", err)
 	}

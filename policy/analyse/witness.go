@@ -109,7 +109,7 @@ func Judge(e *policy.Engine, w Witness) (Grant, error) {
 func (c *cell) witness(at place, who *caller, t Traffic, q *request) Witness {
 	w := Witness{Traffic: t, Host: at.host.witness.String(), Port: at.ports[0], Known: who.known}
 	if w.Port == anyPort {
-		w.Port = freePort(c, at)
+		w.Port = freePort(at)
 	}
 	if who.known {
 		w.Binary = c.who.classes.List[who.program].Witness
@@ -136,7 +136,7 @@ func (c *cell) witness(at place, who *caller, t Traffic, q *request) Witness {
 }
 
 // freePort is a port that no endpoint of the host names.
-func freePort(_ *cell, at place) uint16 {
+func freePort(at place) uint16 {
 	for p := uint16(9999); p > 0; p-- {
 		if !slices.ContainsFunc(at.host.endpoints, func(ep *endpoint) bool { return slices.Contains(ep.ports, p) }) {
 			return p

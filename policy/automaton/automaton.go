@@ -7,11 +7,18 @@ import "fmt"
 // some thousands.
 const MaxStates = 1 << 16
 
-// TooLargeError says that a construction would pass MaxStates.
+// maxSteps bounds the work of one construction, some nanoseconds each, and
+// maxTuples the numbers that a product keeps: states may be few and wide.
+const (
+	maxSteps  = 1 << 28
+	maxTuples = 1 << 24
+)
+
+// TooLargeError says that a construction would pass a bound.
 type TooLargeError struct{ What string }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("build automaton of %s: more than %d states", e.What, MaxStates)
+	return fmt.Sprintf("build automaton of %s: more than %d states, or as much work", e.What, MaxStates)
 }
 
 // Automaton is a set of texts. Its zero value and nil are the empty set.
@@ -20,7 +27,11 @@ type Automaton struct {
 	width  int        // number of classes
 	next   []int32    // state × width; state 0 is the start
 	accept []bool
+	work   int
 }
+
+// Work is what the construction took, in steps of some nanoseconds.
+func (a *Automaton) Work() int { return a.whole().work }
 
 // states is the number of states; the empty set has one.
 func (a *Automaton) states() int { return len(a.accept) }
@@ -66,18 +77,18 @@ func Not(a *Automaton) *Automaton {
 
 // And is the intersection, Or the union, Minus the difference.
 func And(a, b *Automaton) (*Automaton, error) {
-	return product(a, b, func(x, y bool) bool { return x && y })
+	return combine(a, b, func(x, y bool) bool { return x && y })
 }
 
 func Or(a, b *Automaton) (*Automaton, error) {
-	return product(a, b, func(x, y bool) bool { return x || y })
+	return combine(a, b, func(x, y bool) bool { return x || y })
 }
 
 func Minus(a, b *Automaton) (*Automaton, error) {
-	return product(a, b, func(x, y bool) bool { return x && !y })
+	return combine(a, b, func(x, y bool) bool { return x && !y })
 }
 
-func product(a, b *Automaton, keep func(x, y bool) bool) (*Automaton, error) {
+func combine(a, b *Automaton, keep func(x, y bool) bool) (*Automaton, error) {
 	c, err := Classify(nil, []*Automaton{a, b})
 	if err != nil {
 		return nil, err
@@ -144,7 +155,7 @@ func Includes(a, b *Automaton) (bool, string, error) {
 // Equal reports whether two sets are the same; if not, it gives a text that is
 // in one of them alone.
 func Equal(a, b *Automaton) (bool, string, error) {
-	d, err := product(a, b, func(x, y bool) bool { return x != y })
+	d, err := combine(a, b, func(x, y bool) bool { return x != y })
 	if err != nil {
 		return false, "", err
 	}

@@ -12,6 +12,7 @@ type Classes struct {
 	width int
 	next  []int32
 	of    []int32 // the class of a text that ends in a state; -1: none
+	work  int
 }
 
 // Class is one combination: the texts that are in exactly these sets.
@@ -42,6 +43,9 @@ func (c Class) Count() int {
 	return n
 }
 
+// Work is what the construction took, in steps of some nanoseconds.
+func (c *Classes) Work() int { return c.work }
+
 // Of is the index of the class of a text, or false for a text that is not
 // within what was classified.
 func (c *Classes) Of(s string) (int, bool) {
@@ -68,63 +72,112 @@ func Classify(within *Automaton, sets []*Automaton) (*Classes, error) {
 	c.class, c.width = jointClasses(parts)
 	order := readable(&c.class, c.width)
 
-	b := &productBuilder{parts: parts, out: c, index: map[string]int32{}, classes: map[string]int32{}}
-	b.tuple = make([]int32, len(parts))
-	b.live = parts[0].live()
+	b := newProduct(parts, c)
 	b.state(-1, 0)
 	// Breadth first, so that the first state of a class has a shortest text.
-	for state := 0; state < len(b.tuples); state++ {
-		if state > MaxStates {
+	n := len(parts)
+	for state := 0; state < len(c.of); state++ {
+		if c.work += c.width * n; state > MaxStates || c.work > maxSteps || len(b.tuples) > maxTuples {
 			return nil, &TooLargeError{"patterns that overlap"}
 		}
+		at := len(c.next)
 		c.next = append(c.next, make([]int32, c.width)...)
-		for _, ch := range order {
-			from := b.tuples[state]
-			for i, p := range parts {
-				b.tuple[i] = p.step(from[i], ch)
+		if !b.live[b.tuples[state*n]] {
+			for k := range c.width {
+				c.next[at+k] = int32(state) // nothing comes of it
 			}
-			c.next[state*c.width+int(c.class[ch])] = b.state(int32(state), ch)
+			continue
+		}
+		to := int32(-1)
+		for _, ch := range order {
+			from := b.tuples[state*n : state*n+n]
+			same := to >= 0 // most bytes lead where the one before led
+			for i, p := range parts {
+				if next := p.step(from[i], ch); next != b.tuple[i] {
+					b.tuple[i] = next
+					same = false
+				}
+			}
+			if !same {
+				to = b.state(int32(state), ch)
+			}
+			c.next[at+int(c.class[ch])] = to
 		}
 	}
 	return c, nil
 }
 
-type productBuilder struct {
+// product numbers the combinations of states of some automata.
+type product struct {
 	parts   []*Automaton
 	out     *Classes
 	tuple   []int32 // the one to look up
-	tuples  [][]int32
+	tuples  []int32 // of all states, one after the other
 	parent  []int32
 	by      []byte
-	index   map[string]int32
+	live    []bool // states of parts[0] from which a text can still come within
+	small   map[uint64]int32
+	large   map[string]int32 // where the combinations do not fit 64 bits
 	classes map[string]int32
 	key     []byte
-	live    []bool // states of parts[0] from which a text can still come within
 }
 
-// state is the number of the product state b.tuple, which was reached from a
-// parent by a byte.
-func (b *productBuilder) state(parent int32, by byte) int32 {
-	if !b.live[b.tuple[0]] {
-		clear(b.tuple[1:]) // whatever the rest says, no text comes of it
+func newProduct(parts []*Automaton, out *Classes) *product {
+	b := &product{parts: parts, out: out, tuple: make([]int32, len(parts)), live: parts[0].live(), classes: map[string]int32{}}
+	width := 0
+	for _, p := range parts {
+		width += bits.Len(uint(p.states()))
+	}
+	if width <= 64 {
+		b.small = make(map[uint64]int32, 64)
+	} else {
+		b.large = make(map[string]int32, 64)
+	}
+	return b
+}
+
+// find is the number of the combination b.tuple, which becomes next if it is new.
+func (b *product) find(next int32) int32 {
+	if b.small != nil {
+		key := uint64(0)
+		for i, s := range b.tuple {
+			key = key<<bits.Len(uint(b.parts[i].states())) | uint64(s)
+		}
+		if i, ok := b.small[key]; ok {
+			return i
+		}
+		b.small[key] = next
+		return next
 	}
 	b.key = b.key[:0]
 	for _, s := range b.tuple {
 		b.key = binary.AppendUvarint(b.key, uint64(s))
 	}
-	if i, ok := b.index[string(b.key)]; ok {
+	if i, ok := b.large[string(b.key)]; ok {
 		return i
 	}
-	i := int32(len(b.tuples))
-	b.index[string(b.key)] = i
-	b.tuples = append(b.tuples, append([]int32(nil), b.tuple...))
-	b.parent = append(b.parent, parent)
-	b.by = append(b.by, by)
-	b.out.of = append(b.out.of, b.classOf(i))
-	return i
+	b.large[string(b.key)] = next
+	return next
 }
 
-func (b *productBuilder) classOf(state int32) int32 {
+// state is the number of the product state b.tuple, which was reached from a
+// parent by a byte.
+func (b *product) state(parent int32, by byte) int32 {
+	if !b.live[b.tuple[0]] {
+		clear(b.tuple[1:]) // whatever the rest says, no text comes of it
+	}
+	next := int32(len(b.out.of))
+	if i := b.find(next); i != next {
+		return i
+	}
+	b.tuples = append(b.tuples, b.tuple...)
+	b.parent = append(b.parent, parent)
+	b.by = append(b.by, by)
+	b.out.of = append(b.out.of, b.classOf(next))
+	return next
+}
+
+func (b *product) classOf(state int32) int32 {
 	if !b.parts[0].accept[b.tuple[0]] {
 		return -1
 	}
@@ -155,21 +208,26 @@ func (b *productBuilder) classOf(state int32) int32 {
 // jointClasses puts bytes that no part tells apart into one class.
 func jointClasses(parts []*Automaton) (class [256]uint8, width int) {
 	width = 1
+	var known [256]struct{ from, own uint8 }
 	for _, p := range parts {
 		if p.width == 1 {
 			continue
 		}
-		ids := make(map[[2]uint8]uint8, width)
+		n := 0
+	next:
 		for c := range 256 {
-			pair := [2]uint8{class[c], p.class[c]}
-			id, ok := ids[pair]
-			if !ok {
-				id = uint8(len(ids))
-				ids[pair] = id
+			from, own := class[c], p.class[c]
+			for i := n - 1; i >= 0; i-- {
+				if known[i].from == from && known[i].own == own {
+					class[c] = uint8(i)
+					continue next
+				}
 			}
-			class[c] = id
+			known[n].from, known[n].own = from, own
+			class[c] = uint8(n)
+			n++
 		}
-		width = len(ids)
+		width = n
 	}
 	return class, width
 }

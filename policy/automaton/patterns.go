@@ -20,11 +20,7 @@ func Globs(list []glob.Glob) (*Automaton, error) {
 		p.add(g.Nodes())
 		what = "the glob " + clip(g.String())
 	}
-	a, err := p.determine(what)
-	if err != nil {
-		return nil, err
-	}
-	return a.Minimal(), nil
+	return p.determine(what)
 }
 
 // Selector is the set of paths that an endpoint's selector takes.

@@ -132,13 +132,14 @@ func (p *positions) determine(what string) (*Automaton, error) {
 	turn := int32(0)
 	var subset []int32
 	for state := 0; state < len(subsets); state++ {
-		if len(subsets) > MaxStates {
+		if len(subsets) > MaxStates || a.work > maxSteps/16 {
 			return nil, &TooLargeError{what}
 		}
 		for _, c := range bytes {
 			subset = subset[:0]
 			turn++
 			for _, from := range subsets[state] {
+				a.work += 1 + len(p.follow[from])
 				for _, to := range p.follow[from] {
 					if mark[to] != turn && p.sets[to].Has(c) {
 						mark[to] = turn

@@ -97,6 +97,15 @@ var Paths = sync.OnceValue(func() *Automaton {
 	}, func(s pathState) bool { return s.phase == 1 && !s.dots.hidden() })
 })
 
+// PlainPaths are those without an encoded slash.
+var PlainPaths = sync.OnceValue(func() *Automaton {
+	a, err := Minus(Paths(), EncodedSlash())
+	if err != nil {
+		return Nothing() // cannot be: the two have some tens of states
+	}
+	return a
+})
+
 // EncodedSlash are the paths that hold an encoded slash.
 var EncodedSlash = sync.OnceValue(func() *Automaton {
 	return machine(0, func(s int, c byte) int {

@@ -1,0 +1,56 @@
+package analyse_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/analyse"
+)
+
+// Whatever document was parsed: no panic, no witness that an engine does not
+// confirm, no difference from itself, and bounds end in an error.
+func FuzzAnalyse(f *testing.F) {
+	other := parse(f, provedPolicy)
+	f.Add([]byte(provedPolicy))
+	f.Add([]byte(rest("access: read-only, enforcement: audit, path: /v1/**")))
+	f.Add([]byte(rest("allow_encoded_slash: true, rules: [{allow: {method: GET, path: '/[!a]{b,*}/**', query: {k: {any: ['a*', '?']}}}}]")))
+	files, err := filepath.Glob("../testdata/corpus/openshell/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		if text, err := os.ReadFile(name); err == nil {
+			f.Add(text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 4096 {
+			return
+		}
+		doc, _, err := policy.Parse("fuzz.yaml", data)
+		if err != nil {
+			return
+		}
+		var unconfirmed *analyse.UnconfirmedError
+		r, err := analyse.ReachOf(doc)
+		if errors.As(err, &unconfirmed) {
+			t.Fatal(err)
+		}
+		if err == nil && len(r.Unknown) == 0 && len(r.Network) > 0 && len(doc.Networks) == 0 {
+			t.Fatal("no rule, and something is reached")
+		}
+		if d, err := analyse.Diff(doc, doc); err == nil && !d.Equal() {
+			t.Fatalf("differs from itself: %+v", d)
+		}
+		if _, err := analyse.Diff(doc, other); errors.As(err, &unconfirmed) {
+			t.Fatal(err)
+		}
+		list := []analyse.Assertion{{Word: analyse.Only, Host: "**.test", Method: "GET"}, {Word: analyse.Never, Host: "**"}, {Word: analyse.Always, Host: "api.test", Path: "/v1/**"}}
+		if _, err := analyse.Prove(doc, list); errors.As(err, &unconfirmed) {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,196 @@
+package analyse
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+)
+
+// Proof is the answer to one assertion.
+type Proof struct {
+	Assertion Assertion `json:"assertion"`
+	Holds     bool      `json:"holds"`
+	// Counterexample is a request that the assertion is wrong about, and Grant
+	// what the engine does with it.
+	Counterexample *Witness `json:"counterexample,omitempty"`
+	Grant          Grant    `json:"grant"`
+	// Unknown is what could not be looked at exactly: then nothing is proved.
+	Unknown []Unknown `json:"unknown,omitempty"`
+}
+
+// Prove decides assertions about a document: each holds for every request, or
+// has a counterexample that the engine confirms, or cannot be told.
+func Prove(doc *policy.Document, list []Assertion) ([]Proof, error) {
+	engine, err := policy.Compile(doc)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Proof, 0, len(list))
+	for _, one := range list {
+		p, err := prove(doc, one)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", one, err)
+		}
+		if p.Counterexample != nil {
+			if err := confirm(engine, *p.Counterexample, p.Grant); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// The sides of a proof.
+const (
+	theDocument = iota
+	theInside   // what the assertion describes
+	theScope    // of only: where nothing else may be
+)
+
+func prove(doc *policy.Document, one Assertion) (Proof, error) {
+	p := Proof{Assertion: one}
+	a := newAnalysis()
+	s, err := a.lower(doc)
+	if err != nil {
+		return p, err
+	}
+	inside, err := one.side(doc.Version)
+	if err != nil {
+		return p, err
+	}
+	a.sides = []*side{s, inside}
+	if one.Word == Only {
+		scope := Assertion{}
+		if one.Binary != "" || one.requests() {
+			scope.Host, scope.Port = one.Host, one.Port
+		}
+		outside, err := scope.side(doc.Version)
+		if err != nil {
+			return p, err
+		}
+		a.sides = append(a.sides, outside)
+	}
+	if err := a.partition(); err != nil {
+		return p, err
+	}
+	p.Unknown = append(p.Unknown, s.unknown...)
+	for _, c := range a.cells {
+		if len(c.sides[len(c.sides)-1]) == 0 || one.Word != Always && len(c.sides[theDocument]) == 0 {
+			continue // the assertion says nothing here, or the document allows nothing
+		}
+		if unknown := c.unknown(); len(unknown) > 0 {
+			p.Unknown = append(p.Unknown, unknown...)
+			continue
+		}
+		if err := a.prepare(c); err != nil {
+			return p, err
+		}
+		if w, g, found := c.violation(one); found {
+			p.Counterexample, p.Grant = &w, g
+			return p, nil
+		}
+	}
+	p.Unknown = dedupe(p.Unknown)
+	p.Holds = len(p.Unknown) == 0
+	return p, nil
+}
+
+// requests reports whether the assertion is about requests, not connections.
+func (one Assertion) requests() bool { return one.Method != "" || one.Path != "" }
+
+// side is an assertion in the form of a policy with one endpoint.
+func (one Assertion) side(version int) (*side, error) {
+	who := &condition{any: one.Binary == "", ancestors: version == 1 && one.Binary != ""}
+	if one.Binary != "" {
+		who.programs = []program{{text: one.Binary, glob: strings.Contains(one.Binary, "*")}}
+	}
+	who.print = fmt.Sprintf("%v %v %s", who.any, who.ancestors, fingerprint(who.programs))
+	ep := &endpoint{net: &network{key: "assertion", who: who}, content: fmt.Sprint("assertion ", one.Method, " ", one.Path), enforce: true}
+	ep.print = who.print + "|" + ep.content
+	switch h, err := netname.ParseHost(one.Host); {
+	case one.Host == "" || one.Host == "**":
+		ep.host.every = true
+	case err == nil:
+		ep.host.literal = h
+	case !strings.Contains(one.Host, "*"):
+		return nil, errors.New("not a host")
+	default:
+		ep.host.text = one.Host
+	}
+	if one.Port != 0 {
+		ep.ports = []uint16{one.Port}
+	}
+	if one.requests() {
+		r := rule{method: one.Method, path: one.Path}
+		if r.method == "" {
+			r.method = "*"
+		}
+		if r.path == "" {
+			r.path = "**"
+		}
+		ep.inspect, ep.allow = true, []rule{r}
+	}
+	return &side{endpoints: []*endpoint{ep}}, nil
+}
+
+// violation looks for a connection or request of a cell that the assertion is
+// wrong about.
+func (c *cell) violation(one Assertion) (Witness, Grant, bool) {
+	at := c.places[0]
+	for i := range c.who.list {
+		who := &c.who.list[i]
+		inside := c.gather(theInside, who, nil)
+		doc := c.gather(theDocument, who, nil)
+		switch one.Word {
+		case Never, Always:
+			if !inside.hit {
+				continue
+			}
+		case Only:
+			if !doc.hit {
+				continue
+			}
+		}
+		if !one.requests() || one.Word == Only && !inside.hit {
+			g := doc.grant(Connection, false)
+			bad := g != Denied
+			switch one.Word {
+			case Always:
+				bad = !bad
+			case Only:
+				bad = bad && !inside.hit
+			}
+			if bad {
+				return c.witness(at, who, Connection, nil), g, true
+			}
+			continue
+		}
+		if one.Word == Only && doc.grant(Bytes, false) != Denied {
+			return c.witness(at, who, Bytes, nil), Allowed, true
+		}
+		for k := range c.requests.list {
+			q := &c.requests.list[k]
+			described := false
+			for _, ep := range c.sides[theInside] {
+				described = described || c.who.takes(who, ep.net.who) && c.requests.holds(&ep.allow[0], q, false)
+			}
+			s := c.gather(theDocument, who, q)
+			g := s.grant(HTTP, c.requests.hasSlash(q.path))
+			bad := described && g != Denied
+			switch one.Word {
+			case Always:
+				bad = described && g == Denied
+			case Only:
+				bad = !described && g != Denied
+			}
+			if bad {
+				return c.witness(at, who, HTTP, q), g, true
+			}
+		}
+	}
+	return Witness{}, Denied, false
+}
