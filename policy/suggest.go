@@ -17,11 +17,18 @@ func (e *Engine) Suggest(c Connection, method, path string) string {
 	if method != "" {
 		allow = []Permit{{method, LiteralPath(path)}}
 	}
+	return "network_policies:\n" + e.SuggestRule(c, allow).YAML("  ")
+}
+
+// SuggestRule is the rule behind Suggest, for what is permitted on a connection;
+// without anything it allows the connection alone. Whoever calls it has asked
+// Refusal.
+func (e *Engine) SuggestRule(c Connection, allow []Permit) Draft {
 	d := Draft{Key: e.FreeKey(nil, "allow", c.Host.String(), strconv.Itoa(int(c.Port))), Host: c.Host, Endpoints: []DraftEndpoint{e.DraftFor(c, allow)}}
 	if c.KnownCaller {
 		d.Binary = c.Binary
 	}
-	return "network_policies:\n" + d.YAML("  ")
+	return d
 }
 
 // like is an endpoint that already names the host and port, for any program.
