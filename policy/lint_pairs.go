@@ -99,7 +99,7 @@ func (l *linter) endpointWithin(outer, inner site) bool {
 	switch {
 	case !hostWithin(x, y), !portsWithin(x, y), !sameAllowed(x, y), x.TLS != y.TLS, x.Protocol != y.Protocol,
 		x.Enforcement != y.Enforcement, y.AllowEncodedSlash && !x.AllowEncodedSlash, len(y.Deny) > 0,
-		!programsWithin(outer.n, inner.n), !sameUnknown(*x, *y), !sameUnknownNetwork(*outer.n, *inner.n):
+		!programsWithin(outer.n, inner.n), !l.pay(x.Path, y.Path), !sameUnknown(*x, *y), !sameUnknownNetwork(*outer.n, *inner.n):
 		return false
 	case l.doc.Version == 1 && x.Host != "" && x.Pattern.Literal() != y.Pattern.Literal():
 		return false // a host by name may be internal in version 1, one by pattern may not

@@ -54,7 +54,7 @@ func Lint(doc *Document, parsed Warnings, o LintOptions) Warnings {
 }
 
 // maxLintWork bounds the comparisons of Lint, in steps of some globs' lengths.
-const maxLintWork = 1 << 21
+const maxLintWork = 1 << 20
 
 type linter struct {
 	*decoder
