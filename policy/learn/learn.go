@@ -2,6 +2,7 @@ package learn
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -275,8 +276,7 @@ func (l *learner) finish() error {
 		var kept []Rule
 		for _, r := range l.out.Rules {
 			if _, _, one := l.write([]Rule{r}); one != nil {
-				first, _, _ := strings.Cut(one.Error(), "\n")
-				l.leave(r.calls, "no rule for it fits into the policy: "+first)
+				l.leave(r.calls, "no rule for it fits into the policy: "+plain(one))
 				continue
 			}
 			kept = append(kept, r)
@@ -312,6 +312,25 @@ func (l *learner) finish() error {
 	}
 	l.out.Policy = text
 	return nil
+}
+
+// plain is a fault without its places: they are in a text that nobody sees.
+func plain(err error) string {
+	var faults policy.Faults
+	if !errors.As(err, &faults) || len(faults) == 0 {
+		return err.Error()
+	}
+	f := faults[0]
+	f.At, f.Path = policy.Position{}, ""
+	text := f.Error()
+	if before, rest, ok := strings.Cut(text, " (line "); ok {
+		_, after, _ := strings.Cut(rest, ")")
+		text = before + after
+	}
+	if f.Hint != "" {
+		text += "; " + f.Hint
+	}
+	return text
 }
 
 func (c Call) verdict(e *policy.Engine) policy.Decision {

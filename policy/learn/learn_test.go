@@ -208,7 +208,7 @@ func TestRisk(t *testing.T) {
 		{"after a read", get(t, "a.test", "/x"), learn.Host{Calls: 5, AfterRead: host(t, "web.test")}, learn.Medium, "could be read from web.test"},
 		{"after a read, writes", with(get(t, "a.test", "/x"), "POST"), learn.Host{Calls: 5, AfterRead: host(t, "web.test")}, learn.High, "could be read from web.test"},
 		{"uninspected", connection(t, "a.test", 5432), learn.Host{Calls: 5}, learn.High, "not inspected"},
-		{"web, no request read", connection(t, "a.test", 443), learn.Host{Calls: 5}, learn.Low, ""},
+		{"web, no request read", connection(t, "a.test", 443), learn.Host{Calls: 5}, learn.Low, "reading everything"},
 		{"unknown caller", unknown, learn.Host{Calls: 5}, learn.High, "any program"},
 		{"interpreter", python, learn.Host{Calls: 1}, learn.Medium, "runs any code"},
 		{"echo", get(t, "x.webhook.site", "/x"), learn.Host{Calls: 5}, learn.Medium, "hands on"},

@@ -46,8 +46,9 @@ func (r *Rule) assess(h Host) {
 		r.Reasons = append(r.Reasons, fmt.Sprintf(format, args...))
 	}
 	var methods []string
-	secret, opaque := false, false
+	secret, opaque, guessed := false, false, false
 	for _, e := range r.Endpoints {
+		guessed = guessed || e.Guessed
 		opaque = opaque || e.Protocol != policy.REST
 		for _, p := range e.Allow {
 			if writes(p.Method) && !slices.Contains(methods, p.Method) {
@@ -60,6 +61,9 @@ func (r *Rule) assess(h Host) {
 	}
 	if opaque {
 		because(4, "requests on it are not inspected: the program can send and read anything there")
+	}
+	if guessed {
+		because(1, "no request was read, so it allows reading everything there")
 	}
 	if len(methods) > 0 {
 		slices.Sort(methods)
