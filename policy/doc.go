@@ -12,9 +12,7 @@
 // warnings; ambiguity.go: endpoints that contradict each other) → Document →
 // Compile → Engine. A word that is part of the language and not built is a
 // fault of its own kind, NotYet. Messages repeat foreign values escaped and
-// shortened, and never what could be a secret. Lint (lint_*.go) looks for more in
-// a document that is valid; Draft and Splice write rules; Strict lends the decoder
-// to documents that stand beside a policy.
+// shortened, and never what could be a secret.
 //
 // Where version 2 differs from version 1:
 //
