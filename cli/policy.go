@@ -11,8 +11,7 @@ import (
 )
 
 func newPolicy(streams IO) *cobra.Command {
-	return group("policy", "Check and explain policies",
-		newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
+	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
 		newPolicyTest(streams), newPolicyReplay(streams), newPolicyLearn(streams), newPolicyLint(streams),
 	)
 }

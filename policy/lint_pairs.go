@@ -83,7 +83,8 @@ func sharesProgram(a, b *Network) bool {
 // shadowed: another endpoint allows all that this one does, to all its programs.
 func (l *linter) shadowed(s site, near []site) {
 	for _, o := range near {
-		if !l.endpointWithin(o, s) || l.endpointWithin(s, o) && later(o, s) {
+		// Of two that are the same the later one is too much.
+		if !l.endpointWithin(o, s) || l.endpointWithin(s, o) && o.order > s.order {
 			continue
 		}
 		l.find(Unused, s.e.At, s.path, NoOperation, fmt.Sprintf("%s (line %d) allows all that this endpoint does, to all its programs: it makes no difference", o.path, o.e.At.Line),

@@ -284,6 +284,3 @@ func (l *linter) pay(a, b string) bool {
 	l.left -= 1 + len(a)*len(b)/256
 	return l.left > 0
 }
-
-// later of two that are the same is the one that is said to be too much.
-func later(a, b site) bool { return a.order > b.order }
