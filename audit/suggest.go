@@ -17,41 +17,63 @@ type Suggestion struct {
 	Lines string `json:"lines"`
 }
 
-// Suggest returns the policy lines that would allow a denied entry, or a
-// comment that says why none would; "" when there is nothing to say.
-type Suggest func(Entry) string
+// Proposal is what would allow a denied entry: a rule, or a comment line that
+// says why none would. The zero Proposal has nothing to say.
+type Proposal struct {
+	Rule *policy.Draft
+	Note string // "# …"
+}
 
-// SuggestFor gives the lines that a policy lacks to allow what was denied. What it
+// Suggest returns what would allow a denied entry.
+type Suggest func(Entry) Proposal
+
+// Lines are the lines to add to a policy, or the comment.
+func (p Proposal) Lines() string {
+	if p.Rule == nil {
+		return strings.TrimRight(p.Note, "\n")
+	}
+	return policyHeader + "\n" + strings.TrimRight(p.Rule.YAML("  "), "\n")
+}
+
+// SuggestFor gives the rules that a policy lacks to allow what was denied. What it
 // allows by now, because it was reloaded meanwhile, needs none. A nil engine is a
 // policy that allows nothing.
 func SuggestFor(engine *policy.Engine) Suggest {
-	return func(e Entry) string {
+	return func(e Entry) Proposal {
 		if e.Protocol != "" {
-			return "" // no policy lets such packets out
+			return Proposal{} // no policy lets such packets out
 		}
 		switch e.Layer {
 		case "address":
 			if e.Addr == "" {
-				return ""
+				return Proposal{}
 			}
-			return fmt.Sprintf("# rule %s (%s) allows %s; its address needs, on that endpoint:  allowed_ips: [%q]", e.Rule, e.RuleAt, e.Host, e.Addr)
+			return Proposal{Note: fmt.Sprintf("# rule %s (%s) allows %s; its address needs, on that endpoint:  allowed_ips: [%q]", e.Rule, e.RuleAt, e.Host, e.Addr)}
 		case "", "connection", "request":
 		default:
-			return "" // no policy line changes it
+			return Proposal{} // no policy line changes it
 		}
 		h, err := netname.ParseHost(e.Host)
 		if err != nil || e.Port == 0 {
-			return ""
+			return Proposal{}
 		}
 		c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != "" && !e.Unverified}
 		if allows(engine, c, e.Method, e.Path) {
-			return ""
+			return Proposal{}
 		}
-		if e.Method == "" && (e.Port == 80 || e.Port == 443) {
+		if why := engine.Refusal(c, e.Method, e.Path); why != "" {
+			return Proposal{Note: why}
+		}
+		var allow []policy.Permit
+		switch {
+		case e.Method != "":
+			allow = []policy.Permit{{Method: e.Method, Path: policy.LiteralPath(e.Path)}}
+		case e.Port == 80 || e.Port == 443:
 			// Most likely HTTP, of which no request was read: propose to read, not everything.
-			return strings.Replace(engine.Suggest(c, "GET", "/"), "path: /}", `path: "/**"}`, 1)
+			allow = []policy.Permit{{Method: "GET", Path: "/**"}}
 		}
-		return engine.Suggest(c, e.Method, e.Path)
+		rule := engine.SuggestRule(c, allow)
+		return Proposal{Rule: &rule}
 	}
 }
 
@@ -70,19 +92,26 @@ func allows(engine *policy.Engine, c policy.Connection, method, path string) boo
 // maxSuggestions bounds what is suggested: nobody pastes more.
 const maxSuggestions = 20
 
+// suggestion is a Suggestion with the rule behind it.
+type suggestion struct {
+	Suggestion
+	rule *policy.Draft
+}
+
 // suggestions asks once per entry and keeps each answer once.
-func suggestions(denied []Entry, suggest Suggest) []Suggestion {
-	var list []Suggestion
+func suggestions(denied []Entry, suggest Suggest) []suggestion {
+	var list []suggestion
 	seen := map[Suggestion]bool{}
 	for _, e := range denied {
 		if strings.HasSuffix(e.Host, ellipsis) || strings.HasSuffix(e.Path, ellipsis) || strings.HasSuffix(e.Binary, ellipsis) {
 			continue // lines made of a shortened string would allow something else
 		}
-		sg := Suggestion{Host: e.Host, Port: e.Port, Lines: strings.TrimRight(suggest(e), "\n")}
-		if sg.Lines == "" || seen[sg] {
+		p := suggest(e)
+		sg := suggestion{Suggestion{Host: e.Host, Port: e.Port, Lines: p.Lines()}, p.Rule}
+		if sg.Lines == "" || seen[sg.Suggestion] {
 			continue
 		}
-		seen[sg] = true
+		seen[sg.Suggestion] = true
 		if list = append(list, sg); len(list) == maxSuggestions {
 			break
 		}
@@ -90,67 +119,49 @@ func suggestions(denied []Entry, suggest Suggest) []Suggestion {
 	return list
 }
 
-// policyHeader begins the lines of a suggestion; the key of the rule follows,
-// indented by two.
 const policyHeader = "network_policies:"
 
 // merge makes one piece of policy out of suggestions: one header, one rule for
 // what differs in nothing but the requests that it allows, and no key twice,
 // though each was made without knowing of the others. notes are the suggestions
 // that allow nothing.
-func merge(list []Suggestion) (policy, notes []string) {
-	var rules [][]string // their lines
+func merge(list []suggestion) (lines, notes []string) {
+	var rules []policy.Draft
 	for _, sg := range list {
-		lines := strings.Split(sg.Lines, "\n")
-		if strings.HasPrefix(lines[0], "#") {
-			notes = append(notes, fmt.Sprintf("# %s:%d: %s", sg.Host, sg.Port, strings.TrimSpace(strings.TrimLeft(lines[0], "#"))))
+		if sg.rule == nil {
+			first, _, _ := strings.Cut(sg.Lines, "\n")
+			notes = append(notes, fmt.Sprintf("# %s:%d: %s", sg.Host, sg.Port, strings.TrimSpace(strings.TrimLeft(first, "#"))))
 			continue
 		}
-		if lines[0] == policyHeader {
-			lines = lines[1:]
-		}
-		bare := withoutRequests(lines)
-		i := slices.IndexFunc(rules, func(r []string) bool {
-			return len(bare) < len(lines) && slices.Equal(withoutRequests(r), bare)
-		})
-		if i < 0 {
-			rules = append(rules, lines)
-			continue
-		}
-		at := slices.IndexFunc(rules[i], allowsRequest)
-		for _, l := range lines {
-			if allowsRequest(l) && !slices.Contains(rules[i], l) {
-				for at < len(rules[i]) && allowsRequest(rules[i][at]) {
-					at++
+		if i := slices.IndexFunc(rules, func(r policy.Draft) bool { return sameButRequests(r, *sg.rule) }); i >= 0 {
+			// Endpoints and permits are shared with the suggestion: copied before they grow.
+			end := rules[i].Endpoints[0]
+			end.Allow = slices.Clone(end.Allow)
+			for _, p := range sg.rule.Endpoints[0].Allow {
+				if !slices.Contains(end.Allow, p) {
+					end.Allow = append(end.Allow, p)
 				}
-				rules[i] = slices.Insert(rules[i], at, l)
 			}
+			rules[i].Endpoints = []policy.DraftEndpoint{end}
+			continue
 		}
+		rules = append(rules, *sg.rule)
 	}
 	keys := map[string]int{}
-	for _, lines := range rules {
-		if len(policy) == 0 {
-			policy = append(policy, policyHeader)
+	for _, r := range rules {
+		if len(lines) == 0 {
+			lines = append(lines, policyHeader)
 		}
-		if len(lines) > 0 {
-			if key, ok := strings.CutSuffix(lines[0], ":"); ok {
-				if keys[key]++; keys[key] > 1 {
-					lines[0] = fmt.Sprintf("%s_%d:", key, keys[key])
-				}
-			}
+		if keys[r.Key]++; keys[r.Key] > 1 {
+			r.Key = fmt.Sprintf("%s_%d", r.Key, keys[r.Key])
 		}
-		policy = append(policy, lines...)
+		lines = append(lines, strings.Split(strings.TrimRight(r.YAML("  "), "\n"), "\n")...)
 	}
-	return policy, notes
+	return lines, notes
 }
 
-// allowsRequest reports whether a line of a rule allows one kind of request.
-func allowsRequest(line string) bool {
-	return strings.HasPrefix(strings.TrimLeft(line, " "), "- allow:")
-}
-
-// withoutRequests is a rule but for the requests that it allows: its host, port
-// and programs.
-func withoutRequests(lines []string) []string {
-	return slices.DeleteFunc(slices.Clone(lines), allowsRequest)
+// sameButRequests: two rules for one program and one inspected endpoint.
+func sameButRequests(a, b policy.Draft) bool {
+	one := func(d policy.Draft) bool { return len(d.Endpoints) == 1 && len(d.Endpoints[0].Allow) > 0 }
+	return one(a) && one(b) && a.Host == b.Host && a.Binary == b.Binary && a.Endpoints[0].Port == b.Endpoints[0].Port
 }

@@ -226,8 +226,11 @@ func (s *Summary) Data(suggest Suggest) SummaryData {
 		}
 	}
 	if suggest != nil {
-		d.Suggest = suggestions(d.Denied, suggest)
-		lines, notes := merge(d.Suggest)
+		list := suggestions(d.Denied, suggest)
+		for _, sg := range list {
+			d.Suggest = append(d.Suggest, sg.Suggestion)
+		}
+		lines, notes := merge(list)
 		d.Policy = strings.Join(append(lines, notes...), "\n")
 	}
 	return d

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/creel-run/creel/policy"
 )
 
 var start = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
@@ -42,11 +44,11 @@ func TestSummary(t *testing.T) {
 		s.Add(e)
 	}
 	var b strings.Builder
-	suggest := func(e Entry) string {
+	suggest := func(e Entry) Proposal {
 		if e.Host == "" || e.Protocol != "" {
-			return ""
+			return Proposal{}
 		}
-		return "network_policies:\n  key:\n    host: " + e.Host + "\n"
+		return Proposal{Rule: &policy.Draft{Key: "key", Binary: "/b", Remarks: []string{e.Host}}}
 	}
 	if err := s.Render(&b, SummaryOptions{Suggest: suggest, Audit: "/var/log/a\x1b.jsonl"}); err != nil {
 		t.Fatal(err)
@@ -62,10 +64,16 @@ denied
       1× udp 192.0.2.1:123 — only TCP and DNS leave
 to allow what was denied, add what you agree with to the policy:
   network_policies:
+    # api.test
     key:
-      host: api.test
+      endpoints:
+      binaries:
+        - {path: /b}
+    # evil.test
     key_2:
-      host: evil.test
+      endpoints:
+      binaries:
+        - {path: /b}
 audit: /var/log/a\x1b.jsonl
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
@@ -115,7 +123,7 @@ func TestSummaryIsBoundedAndEscaped(t *testing.T) {
 		s.Add(Event{Kind: Connect, Verdict: "deny", Host: fmt.Sprintf("h%d.test", i)})
 	}
 	s.Add(Event{Kind: Connect, Verdict: "allow", Host: "\x1b[2Jgood.test" + strings.Repeat("ü", maxShown)})
-	d := s.Data(func(e Entry) string { return e.Host })
+	d := s.Data(func(e Entry) Proposal { return Proposal{Note: e.Host} })
 	if len(d.Denied) != maxEntries || d.More != 50 || d.Totals.Denied != maxEntries+50 || len(d.Allowed) != 1 || len(d.Suggest) != 20 {
 		t.Errorf("denied %d, more %d, allowed %d, suggestions %d", len(d.Denied), d.More, len(d.Allowed), len(d.Suggest))
 	}
@@ -123,7 +131,7 @@ func TestSummaryIsBoundedAndEscaped(t *testing.T) {
 		t.Errorf("host of %d bytes", n)
 	}
 	var b strings.Builder
-	if err := s.Render(&b, SummaryOptions{Suggest: func(Entry) string { return "\x1b[31m" }}); err != nil {
+	if err := s.Render(&b, SummaryOptions{Suggest: func(Entry) Proposal { return Proposal{Note: "\x1b[31m"} }}); err != nil {
 		t.Fatal(err)
 	}
 	if out := b.String(); strings.Contains(out, "\x1b") || !strings.Contains(out, "and 980 more\n") || !strings.Contains(out, "and 50 more decisions") {
@@ -131,18 +139,46 @@ func TestSummaryIsBoundedAndEscaped(t *testing.T) {
 	}
 }
 
-// Requests to one host by one program are one rule.
+// Requests to one host by one program are one rule, and no suggestion changes
+// because another one was merged with it.
 func TestMergeOfRequests(t *testing.T) {
-	rule := func(bin, path string) string {
-		return "network_policies:\n  k:\n    endpoints:\n      - host: a.test\n        rules:\n          - allow: {path: " + path + "}\n    binaries:\n      - {path: " + bin + "}\n"
+	entry := func(bin, method, path string) Entry {
+		return Entry{Host: "a.test", Port: 443, Binary: bin, Method: method, Path: path}
 	}
-	policy, _ := merge([]Suggestion{{Lines: strings.TrimSpace(rule("/c", "/x"))}, {Lines: strings.TrimSpace(rule("/w", "/x"))}, {Lines: strings.TrimSpace(rule("/c", "/y"))},
-		{Lines: strings.TrimSpace(rule("/c", "/x"))}, {Lines: strings.TrimSpace(rule("/c", "/z"))}})
-	want := strings.TrimSpace(rule("/c", "/x}\n          - allow: {path: /y}\n          - allow: {path: /z")) + "\n" +
-		strings.TrimSpace(strings.ReplaceAll(strings.TrimPrefix(rule("/w", "/x"), "network_policies:\n"), "  k:", "  k_2:"))
-	want = strings.Replace(want, "\nk_2:", "\n  k_2:", 1)
-	if d := cmp.Diff(want, strings.Join(policy, "\n")); d != "" {
-		t.Error(d)
+	list := suggestions([]Entry{entry("/c", "GET", "/x"), entry("/w", "GET", "/x"), entry("/c", "GET", "/y"), entry("/c", "GET", "/x"), entry("/c", "PUT", "/z"), entry("/c", "", "")}, SuggestFor(nil))
+	lines, notes := merge(list)
+	want := `network_policies:
+  allow_a_test_443:
+    endpoints:
+      - host: a.test
+        port: 443
+        protocol: rest
+        enforcement: enforce
+        rules:
+          - allow: {method: GET, path: /x}
+          - allow: {method: GET, path: /y}
+          - allow: {method: PUT, path: /z}
+          - allow: {method: GET, path: "/**"}
+    binaries:
+      - {path: /c}
+  allow_a_test_443_2:
+    endpoints:
+      - host: a.test
+        port: 443
+        protocol: rest
+        enforcement: enforce
+        rules:
+          - allow: {method: GET, path: /x}
+    binaries:
+      - {path: /w}`
+	if d := cmp.Diff(want, strings.Join(lines, "\n")); d != "" || len(notes) != 0 {
+		t.Error(d, notes)
+	}
+	if _, _, err := policy.Parse("p", []byte("version: 2\n"+want)); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(list[0].rule.YAML(""), "/y") {
+		t.Error("merging has changed a suggestion")
 	}
 }
 
@@ -164,18 +200,18 @@ func TestMergeOfSuggestions(t *testing.T) {
 		{Host: "a.test", Port: 443, Path: "/x"}, {Host: "a.test", Port: 443, Path: "/y"}, {Host: "127.0.0.1", Port: 80},
 		{Host: "a.test", Port: 443, Path: shorten("/" + strings.Repeat("z", maxShown))}, {Host: "quiet.test", Port: 1},
 	}
-	list := suggestions(denied, func(e Entry) string {
+	list := suggestions(denied, func(e Entry) Proposal {
 		switch {
 		case e.Host == "quiet.test":
-			return ""
+			return Proposal{}
 		case e.Port == 80:
-			return "# never dialled\n"
+			return Proposal{Note: "# never dialled\n"}
 		}
-		return "network_policies:\n  a:\n    path: " + e.Path + "\n"
+		return Proposal{Rule: &policy.Draft{Key: "a", Remarks: []string{e.Path}}}
 	})
-	policy, notes := merge(list)
-	want := []string{"network_policies:", "  a:", "    path: /x", "  a_2:", "    path: /y"}
-	if d := cmp.Diff(want, policy); d != "" {
+	lines, notes := merge(list)
+	want := []string{"network_policies:", "  # /x", "  a:", "    endpoints:", "    binaries: any", "  # /y", "  a_2:", "    endpoints:", "    binaries: any"}
+	if d := cmp.Diff(want, lines); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]string{"# 127.0.0.1:80: never dialled"}, notes); d != "" {

@@ -19,6 +19,8 @@ func newPolicy(streams IO) *cobra.Command {
 		newPolicyReach(streams),
 		newPolicyDiff(streams),
 		newPolicyProve(streams),
+	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
+		newPolicyTest(streams), newPolicyReplay(streams), newPolicyLearn(streams), newPolicyLint(streams),
 	)
 }
 

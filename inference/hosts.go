@@ -77,3 +77,6 @@ func ModelHosts(d *policy.Inference) []string {
 	}
 	return out
 }
+
+// DefaultHosts is the built-in list of model hosts.
+func DefaultHosts() []string { return append([]string{}, builtinHosts...) }

@@ -27,15 +27,9 @@ type decoder struct {
 	file    string
 	version int
 	left    int // values that may still be decoded
-	kind    document
 	faults  Faults
 	warns   Warnings
 }
-
-// document is what a file is to hold, for messages about one that is empty.
-type document struct{ what, begin string }
-
-var policyDocument = document{"a policy", "start with: version: 2"}
 
 // value is a node, its alias followed, with its path in the document.
 type value struct {
@@ -87,7 +81,7 @@ func (d *decoder) read(data []byte) (value, bool) {
 	doc, err := nextDocument(dec)
 	switch {
 	case errors.Is(err, io.EOF):
-		d.fault(value{}, Missing, "", d.kind.what+"; the file is empty", d.kind.begin)
+		d.fault(value{}, Missing, "", "a policy; the file is empty", "start with: version: 2")
 		return value{}, false
 	case err != nil:
 		d.syntax(err)
@@ -101,7 +95,7 @@ func (d *decoder) read(data []byte) (value, bool) {
 		return value{}, false
 	}
 	if len(doc.Content) != 1 {
-		d.fault(value{}, Missing, "", d.kind.what+"; the file is empty", d.kind.begin)
+		d.fault(value{}, Missing, "", "a policy; the file is empty", "start with: version: 2")
 		return value{}, false
 	}
 	root := doc.Content[0]

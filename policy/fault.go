@@ -83,8 +83,10 @@ type Warning struct {
 	At   Position `json:"at"`
 	Path string   `json:"path,omitempty"`
 	Kind Kind     `json:"kind"`
-	Text string   `json:"text"`
-	Hint string   `json:"hint,omitempty"`
+	// Check is what of Lint found it; empty for what the decoder warns about.
+	Check Check  `json:"check,omitempty"`
+	Text  string `json:"text"`
+	Hint  string `json:"hint,omitempty"`
 }
 
 func (w Warning) String() string {

@@ -43,11 +43,45 @@ var broadWritable = []string{
 	"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/usr/local", "/var", "/mnt", "/media",
 }
 
+// Check names one thing that Lint looks for.
+type Check string
+
+const (
+	AuditOnly    Check = "audit-only"     // requests that no rule allows are forwarded
+	RentedHosts  Check = "shared-hosting" // a wildcard over hosts that anybody can rent
+	Uninspected  Check = "uninspected"    // a way past the inspection of the same host and port
+	DirectModel  Check = "model-host"     // a model service outside of the inference route
+	EchoHost     Check = "echo-host"      // reading is enough to carry data out
+	Unused       Check = "unused"         // it never decides
+	Shadowed     Check = "shadowed"       // another rule says the same and more
+	IdleDeny     Check = "idle-deny"      // it denies what nothing allows
+	AnyWrites    Check = "any-writes"     // every program may write
+	RunsAnything Check = "interpreter"    // the rule is for whatever the agent writes
+	Opaque       Check = "tls-skip"
+	Hostless     Check = "no-host"
+	InternalHost Check = "internal-host"
+	BroadWrite   Check = "broad-write"
+)
+
+// Checks are all of them.
+func Checks() []Check {
+	return []Check{AuditOnly, RentedHosts, Uninspected, DirectModel, EchoHost, Unused, Shadowed, IdleDeny, AnyWrites, RunsAnything, Opaque, Hostless, InternalHost, BroadWrite}
+}
+
+// find is warnAt of a check.
+func (d *decoder) find(c Check, at Position, path string, kind Kind, text, hint string) {
+	before := len(d.warns)
+	d.warnAt(at, path, kind, text, hint)
+	if len(d.warns) > before {
+		d.warns[before].Check = c
+	}
+}
+
 // lint warns about what is defined and allowed, and wider than it looks.
 func (d *decoder) lint(doc *Document) {
 	for _, p := range doc.Filesystem.ReadWrite {
 		if slices.Contains(broadWritable, p.Path) {
-			d.warnAt(p.At, "filesystem_policy.read_write", Weak, show(p.Path)+" is writable as a whole", "name the folder below it that the agent has to write to")
+			d.find(BroadWrite, p.At, "filesystem_policy.read_write", Weak, show(p.Path)+" is writable as a whole", "name the folder below it that the agent has to write to")
 		}
 		for _, r := range doc.Filesystem.ReadOnly {
 			if r.Path == p.Path {
@@ -67,32 +101,32 @@ func (d *decoder) lint(doc *Document) {
 func (d *decoder) lintEndpoint(doc *Document, e *Endpoint, path string) {
 	path += ".host"
 	if e.TLS == TLSSkip {
-		d.warnAt(e.At, path, Weak, "tls: skip passes opaque bytes: neither the server's name nor a request is checked", "leave tls out unless the protocol is not TLS from its first byte")
+		d.find(Opaque, e.At, path, Weak, "tls: skip passes opaque bytes: neither the server's name nor a request is checked", "leave tls out unless the protocol is not TLS from its first byte")
 	}
 	if e.Host == "" {
-		d.warnAt(e.At, path, Weak, "without a host every name whose addresses are in allowed_ips is allowed on port "+portList(e.Ports), "name the hosts")
+		d.find(Hostless, e.At, path, Weak, "without a host every name whose addresses are in allowed_ips is allowed on port "+portList(e.Ports), "name the hosts")
 		return
 	}
 	for _, m := range modelHosts {
 		h, err := netname.ParseHost(m)
 		if err == nil && e.Pattern.Match(h) && !claimed(doc.Inference, m) {
-			d.warnAt(e.At, path, Weak, fmt.Sprintf("%s is a model host: this rule lets the agent use it with a key of its own, outside the inference route", m),
+			d.find(DirectModel, e.At, path, Weak, fmt.Sprintf("%s is a model host: this rule lets the agent use it with a key of its own, outside the inference route", m),
 				"configure inference instead; while a route claims this host, the rule is not used for it")
 			break
 		}
 	}
 	if e.Host == inferenceHost {
-		d.warnAt(e.At, path, NoOperation, inferenceHost+" is answered by the inference route, with or without a rule", "remove it")
+		d.find(Unused, e.At, path, NoOperation, inferenceHost+" is answered by the inference route, with or without a rule", "remove it")
 	}
 	if !e.Pattern.Literal() {
 		suffix := literalSuffix(e.Pattern.String())
 		if slices.Contains(sharedSuffixes, suffix) {
-			d.warnAt(e.At, path, Weak, fmt.Sprintf("%s covers hosts that anybody can rent below %s", show(e.Host), suffix), "name the hosts")
+			d.find(RentedHosts, e.At, path, Weak, fmt.Sprintf("%s covers hosts that anybody can rent below %s", show(e.Host), suffix), "name the hosts")
 		}
 		return
 	}
 	if h := e.Pattern.Host(); !h.IsAddr() && doc.Version == 1 && e.AllowedIPs == nil && e.Host != inferenceHost {
-		d.warnAt(e.At, path, Weak, "an exact host in version 1 may resolve to internal addresses", "add allowed_ips, or move to version: 2, where it has to be public")
+		d.find(InternalHost, e.At, path, Weak, "an exact host in version 1 may resolve to internal addresses", "add allowed_ips, or move to version: 2, where it has to be public")
 	}
 }
 

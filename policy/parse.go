@@ -14,7 +14,7 @@ import (
 // error is nil or a Faults with everything that is wrong; the Document is nil
 // then. Warnings are given in both cases.
 func Parse(name string, data []byte) (*Document, Warnings, error) {
-	d := &decoder{file: name, version: 1, kind: policyDocument}
+	d := &decoder{file: name, version: 1}
 	doc := &Document{File: name}
 	if root, ok := d.read(data); ok {
 		d.document(root, doc)

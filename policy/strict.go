@@ -14,8 +14,12 @@ type Value struct{ v value }
 // is the hint for an empty one. ok is false if there is nothing to decode:
 // Err says why.
 func ReadStrict(name string, data []byte, what, begin string) (s *Strict, root Value, ok bool) {
-	s = &Strict{&decoder{file: name, version: 1, kind: document{what, begin}}}
+	s = &Strict{&decoder{file: name, version: 1}}
 	v, ok := s.d.read(data)
+	if !ok && len(s.d.faults) == 1 && s.d.faults[0].Kind == Missing {
+		// What is missing is the document; the decoder takes it for a policy.
+		s.d.faults[0].Want, s.d.faults[0].Hint = what+"; the file is empty", begin
+	}
 	return s, Value{v}, ok
 }
 

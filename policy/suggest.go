@@ -2,12 +2,7 @@ package policy
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"strconv"
-	"strings"
-
-	"github.com/creel-run/creel/netname"
 )
 
 // Suggest gives the policy lines that would allow a connection, or with a
@@ -29,59 +24,25 @@ func (e *Engine) suggestRequest(r *Request) string {
 			return e.suggestMessage(g, r)
 		}
 	}
-	switch {
-	case c.Host.IsZero() || c.Port == 0:
-		return "# nothing to allow: the connection has no valid host and port\n"
-	case c.Host.IsAddr() && netname.Synthetic(c.Host.Addr()):
-		return "# nothing to allow: the address stands for a name, and for none that is known\n"
-	case neverDialled(c.Host):
-		return "# no policy can allow this: loopback, link-local and metadata services are never dialled\n"
+	if why := e.Refusal(c, method, path); why != "" {
+		return why
 	}
-	version := 2
-	if e != nil && e.version != 0 {
-		version = e.version
-	}
-	binaries := "      - {path: " + scalar(literalGlob(c.Binary, true)) + "}\n"
-	if !c.KnownCaller || c.Binary == "" {
-		if version < 2 {
-			return "# no version 1 policy can allow this: the calling program is not known\n"
-		}
-		binaries = ""
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "network_policies:\n  %s:\n    endpoints:\n      - host: %s\n        port: %d\n", e.freeKey(c), scalar(c.Host.String()), c.Port)
-	like := e.like(c)
-	if method == "" {
-		if like != nil && like.spec.Protocol == TCP {
-			b.WriteString("        protocol: tcp\n")
-		}
-	} else {
-		if deny := e.denied(c, method, path); deny != "" {
-			return deny
-		}
-		b.WriteString("        protocol: rest\n        enforcement: enforce\n")
-	}
-	if like != nil {
-		// Endpoints that overlap have to agree on how they are treated.
-		if like.spec.TLS == TLSSkip && method == "" {
-			b.WriteString("        tls: skip\n")
-		}
-		if like.spec.AllowedIPs != nil {
-			b.WriteString("        allowed_ips: [" + prefixes(like.spec.AllowedIPs) + "]\n")
-		}
-		if like.spec.AllowEncodedSlash && method != "" {
-			b.WriteString("        allow_encoded_slash: true\n")
-		}
-	}
+	var allow []Permit
 	if method != "" {
-		fmt.Fprintf(&b, "        rules:\n          - allow: {method: %s, path: %s}\n", scalar(strings.ToUpper(method)), scalar(literalGlob(path, false)))
+		allow = []Permit{{method, LiteralPath(path)}}
 	}
-	if binaries == "" {
-		b.WriteString("    binaries: any\n")
-	} else {
-		b.WriteString("    binaries:\n" + binaries)
+	return "network_policies:\n" + e.SuggestRule(c, allow).YAML("  ")
+}
+
+// SuggestRule is the rule behind Suggest, for what is permitted on a connection;
+// without anything it allows the connection alone. Whoever calls it has asked
+// Refusal.
+func (e *Engine) SuggestRule(c Connection, allow []Permit) Draft {
+	d := Draft{Key: e.FreeKey(nil, "allow", c.Host.String(), strconv.Itoa(int(c.Port))), Host: c.Host, Endpoints: []DraftEndpoint{e.DraftFor(c, allow)}}
+	if c.KnownCaller {
+		d.Binary = c.Binary
 	}
-	return b.String()
+	return d
 }
 
 // like is an endpoint that already names the host and port, for any program.
@@ -118,67 +79,4 @@ func (e *Engine) denied(c Connection, method, path string) string {
 		}
 	})
 	return text
-}
-
-// freeKey is a name for a rule that the policy does not hold yet.
-func (e *Engine) freeKey(c Connection) string {
-	base := []byte("allow_")
-	for _, ch := range []byte(c.Host.String()) {
-		if !isWord(ch) {
-			ch = '_'
-		}
-		base = append(base, ch)
-	}
-	base = append(base, '_')
-	base = strconv.AppendUint(base, uint64(c.Port), 10)
-	key := string(base)
-	for i := 2; e != nil && e.hasKey(key); i++ {
-		key = string(base) + "_" + strconv.Itoa(i)
-	}
-	return key
-}
-
-func (e *Engine) hasKey(key string) bool {
-	_, ok := slices.BinarySearchFunc(e.networks, key, func(n *network, k string) int { return strings.Compare(n.spec.Key, k) })
-	return ok
-}
-
-// literalGlob is the glob that matches exactly s. Binaries are globs only if
-// they hold a star.
-func literalGlob(s string, binary bool) string {
-	if binary && !strings.Contains(s, "*") {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if strings.IndexByte(`*?[]{}\!,`, s[i]) >= 0 && (s[i] != ',' && s[i] != '!') {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-// scalar writes a text so that YAML reads the same text again.
-func scalar(s string) string {
-	plain := s != "" && (s[0] == '/' || lower(s[0]) >= 'a' && lower(s[0]) <= 'z') && !yaml11Bool(s)
-	for i := 0; plain && i < len(s); i++ {
-		plain = isWord(s[i]) || strings.IndexByte("/.-~@+", s[i]) >= 0
-	}
-	switch s {
-	case "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE":
-		plain = false
-	}
-	if plain {
-		return s
-	}
-	return strconv.QuoteToASCII(s)
-}
-
-func prefixes(list []netip.Prefix) string {
-	text := make([]string, len(list))
-	for i, p := range list {
-		text[i] = scalar(p.String())
-	}
-	return strings.Join(text, ", ")
 }

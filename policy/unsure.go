@@ -1,9 +1,11 @@
 package policy
 
+import "cmp"
+
 // Unsure says what of a call could change its verdict if it was known, or "":
 // nothing could. It is for calls out of a record that keeps less than was known
 // when they were made: an audit log has neither the query of a request nor the
-// parents of a program nor its digest. r.Target.Query and what is empty in
+// parents of a program nor its digest, and no body. r.Target.Query and what is empty in
 // r.Connection count as not known. Without a method the connection is judged.
 func (e *Engine) Unsure(r Request) string {
 	if e == nil || r.Host.IsZero() {
@@ -23,15 +25,19 @@ func (e *Engine) Unsure(r Request) string {
 				return
 			}
 		}
-		if why == "" && ep.decides(&r, passes, missing != "") {
-			why = missing
-			if why == "" {
-				why = "the query of the request"
-			}
+		switch {
+		case why != "":
+		case ep.readsBodies() && r.Method != "" && ep.takesPath(r.Target.Path):
+			why = "the body of the request"
+		case ep.decides(&r, passes, missing != ""):
+			why = cmp.Or(missing, "the query of the request")
 		}
 	})
 	return why
 }
+
+// readsBodies: it judges more of a request than its method, path and query.
+func (ep *endpoint) readsBodies() bool { return ep.inspect && ep.spec.Protocol != REST }
 
 // unknown is what of a caller that n does not take might make n take it.
 func (n *network) unknown(c *Connection) string {

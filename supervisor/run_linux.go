@@ -402,11 +402,11 @@ func (s *supervisor) recordExit(code int, reason string) error {
 
 // suggest gives the policy lines that would have allowed what was denied. What a
 // known agent calls by itself gets a remark: it works without.
-func (s *supervisor) suggest(e audit.Entry) string {
+func (s *supervisor) suggest(e audit.Entry) audit.Proposal {
 	if a := s.o.Agent; a != nil {
 		for _, c := range a.Contacts {
 			if c.Host == e.Host {
-				return fmt.Sprintf("# %s: %s calls it by itself for %s, and works without", c.Host, a.Title, c.Why)
+				return audit.Proposal{Note: fmt.Sprintf("# %s: %s calls it by itself for %s, and works without", c.Host, a.Title, c.Why)}
 			}
 		}
 	}

@@ -356,7 +356,7 @@ network_policies:
 		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "POST", Path: "/a/b"}, "method: POST"},
 		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "GET", Path: "/b"}, "path: /b"},
 	} {
-		got := s.suggest(tt.e)
+		got := s.suggest(tt.e).Lines()
 		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 			t.Errorf("%+v: %q", tt.e, got)
 		}

@@ -3,6 +3,7 @@ package traffic
 import (
 	"io"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/netname"
@@ -13,6 +14,7 @@ import (
 // Call is one verdict of a log that a policy, or the route beside it, gave.
 type Call struct {
 	Line    uint64 // in the log
+	Time    time.Time
 	Sandbox string
 	Host    netname.Host
 	Port    uint16
@@ -121,7 +123,7 @@ const cut = " bytes left out]"
 
 func call(line uint64, e audit.Event) (Call, bool) {
 	c := Call{
-		Line: line, Sandbox: e.Sandbox, Port: e.Port, Binary: e.Binary, Known: e.Binary != "" && !e.Unverified,
+		Line: line, Time: e.Time, Sandbox: e.Sandbox, Port: e.Port, Binary: e.Binary, Known: e.Binary != "" && !e.Unverified,
 		Method: e.Method, Path: e.Path, Verdict: verdict(e.Verdict), Audited: e.Audited, Inspected: e.Inspected, Rule: e.Rule, RuleAt: e.RuleAt,
 	}
 	host, err := netname.ParseHost(e.Host)

@@ -259,3 +259,47 @@ func FuzzCall(f *testing.F) {
 		r.Result()
 	})
 }
+
+// What is known about a host: how often it was asked for, and what could be
+// read before in the same sandbox.
+func TestHistory(t *testing.T) {
+	other := connect(9, "deny", "late.test", false)
+	h := traffic.NewHistory()
+	_, err := traffic.Read(strings.NewReader(log(t,
+		connect(1, "deny", "early.test", false),
+		request(2, "allow", "web.test", "GET", "/page"),
+		request(2, "allow", "web.test", "GET", "/more"),
+		request(3, "deny", "web.test", "POST", "/"),
+		request(3, "deny", "late.test", "GET", "/x"),
+		request(3, "deny", "late.test", "GET", "/x"),
+		request(4, "ask", "early.test", "GET", "/x"),
+		request(5, "allow", "post.test", "POST", "/x"),
+		connect(6, "reroute", "model.test", false),
+		request(7, "deny", "later.test", "GET", "/x"),
+		connect(8, "allow", "raw.test", false),
+		other,
+		request(7, "deny", "last.test", "GET", "/x"),
+	)), h.Add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for name, host := range h.Hosts() {
+		got[name.String()] = fmt.Sprintf("%d %s", host.Calls, host.AfterRead)
+	}
+	want := map[string]string{
+		"early.test": "2 ", "web.test": "3 ", "late.test": "3 web.test", "post.test": "1 web.test", "model.test": "1 web.test",
+		"later.test": "1 web.test", "raw.test": "1 web.test", "last.test": "1 raw.test",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	calls, total, more := h.Denied()
+	var denied []string
+	for _, c := range calls {
+		denied = append(denied, fmt.Sprintf("%d %s %s%s", c.Count, c.Method, c.Host, c.Path))
+	}
+	if d := cmp.Diff([]string{"1  early.test", "1 POST web.test/", "2 GET late.test/x", "1 GET early.test/x", "1 GET later.test/x", "1  late.test", "1 GET last.test/x"}, denied); d != "" || total != 8 || more != 0 {
+		t.Errorf("%d, %d more: %s", total, more, d)
+	}
+}
