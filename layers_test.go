@@ -81,7 +81,6 @@ var layers = []layer{
 		"netname", "policy", "policy/...", "sandbox", "sandbox/...", "secret", "credential", "egress", "inference"},
 		"the only package that knows all parts; nothing of the command line"},
 	{[]string{"cli"}, []string{"agents", "api", "audit", "audit/traffic", "cow", "fault", "inference", "kernel", "netname", "policy", "policy/...", "secret"},
-	{[]string{"cli"}, []string{"agents", "api", "audit", "audit/traffic", "cow", "fault", "inference", "kernel", "netname", "policy", "policy/expect", "policy/learn", "policy/target", "secret"},
 		"builds on every system: it gets the supervisor as a function; of the parts it may ask inference which hosts are models'"},
 	{[]string{"selftest/probe"}, nil,
 		"attempts that run inside a sandbox, as a hostile program would make them: they know nothing of Creel"},
