@@ -24,7 +24,7 @@ func main() {
 	creel := flag.String("creel", "bin/creel", "the program to measure")
 	tools := flag.String("tools", ".tools", "folder with the peers from npm")
 	out := flag.String("out", "docs/BENCHMARKS.md", "file to write")
-	only := flag.String("only", "", "one figure (B1, B2, B8, B12, B15), printed and not written to a file")
+	only := flag.String("only", "", "one figure (B1, B2, B6, B8, B12, B14, B15), printed and not written to a file")
 	rounds := flag.Int("rounds", 60, "rounds of the short figures")
 	flag.Parse()
 	if err := run(*creel, *tools, *out, *only, *rounds); err != nil {
@@ -56,6 +56,13 @@ func run(creel, tools, out, only string, rounds int) error {
 	stop()
 	c.print(os.Stdout)
 	done = append(done, c)
+
+	for _, d := range []*comparison{b.decisions(), b.differences()} {
+		fmt.Printf("%s decisions …\n", d.id)
+		d.run(4, 2*time.Minute)
+		d.print(os.Stdout)
+		done = append(done, d)
+	}
 
 	fmt.Println("B8 names …")
 	c = b.names()
@@ -103,15 +110,24 @@ func run(creel, tools, out, only string, rounds int) error {
 // one measures a single figure.
 func (b *bench) one(id string) error {
 	people := b.users()
+	if id == "B6" || id == "B14" { // the same for every user
+		people = people[:1]
+	}
 	for _, w := range people {
 		var c *comparison
 		switch id {
 		case "B1":
 			c = b.start(w)
 			c.run(60, 2*time.Minute)
+		case "B6":
+			c = b.decisions()
+			c.run(4, 2*time.Minute)
 		case "B8":
 			c = b.names()
 			c.run(9, 2*time.Minute)
+		case "B14":
+			c = b.differences()
+			c.run(4, 2*time.Minute)
 		case "B12":
 			c = b.caller()
 			c.run(9, 2*time.Minute)
@@ -121,7 +137,7 @@ func (b *bench) one(id string) error {
 			c = b.small(w)
 			c.run(4, time.Minute)
 		default:
-			return fmt.Errorf("-only %s: want B1, B2, B8, B12 or B15", id)
+			return fmt.Errorf("-only %s: want B1, B2, B6, B8, B12, B14 or B15", id)
 		}
 		c.print(os.Stdout)
 	}

@@ -26,6 +26,13 @@ func (c *comparison) print(out io.Writer) {
 		}
 		fmt.Fprintf(out, "| %s | %.2f | %.2f to %.2f | %s | %d |\n", x.name, x.values.median(), x.values.quantile(0.1), x.values.quantile(0.9), ratio, len(x.values))
 	}
+	if len(c.allocations) > 0 {
+		var each []string
+		for _, x := range c.list {
+			each = append(each, fmt.Sprintf("%s %.0f", x.name, c.allocations[x.name]))
+		}
+		fmt.Fprintf(out, "\nAllocations of one operation: %s.\n", strings.Join(each, "; "))
+	}
 	if len(c.skipped) > 0 {
 		fmt.Fprintf(out, "\nSkipped: %s.\n", strings.Join(c.skipped, "; "))
 	}
@@ -48,6 +55,7 @@ func (b *bench) machine() []string {
 	lines := []string{
 		"Date: " + time.Now().UTC().Format("2006-01-02"),
 		fmt.Sprintf("Machine: %s, %d processors, %s of memory, %s", match("/proc/cpuinfo", `(?m)^model name\s*: (.*)$`), runtime.NumCPU(), match("/proc/meminfo", `(?m)^MemTotal:\s*(.*)$`), runtime.GOARCH),
+		"Load when it began: " + match("/proc/loadavg", `^(\S+ \S+ \S+)`) + " (when it is above the number of processors, they were shared with others)",
 		"Kernel: " + firstLine("uname", "-sr"),
 		"creel: " + b.creelVersion + ", built by " + runtime.Version(),
 	}
@@ -67,6 +75,9 @@ func (b *bench) machine() []string {
 		if _, err := exec.LookPath(p.args[0]); err == nil {
 			lines = append(lines, p.name+": "+firstLine(p.args...))
 		}
+	}
+	if opa := b.opa(); opa != "" {
+		lines = append(lines, "OPA: "+firstLine(opa, "-version"))
 	}
 	if node, cli := b.srt(); node != "" {
 		lines = append(lines, "srt: "+firstLine(node, cli, "--version")+", with Node "+firstLine(node, "--version"))

@@ -21,6 +21,7 @@ const patience = 30 * time.Second
 type bench struct {
 	dir          string // readable by every user: creel's copy, policies, folders of the users
 	creel, self  string
+	built        string // this program where it was built, others beside it
 	creelVersion string
 	tools        string // absolute
 	size         int64
@@ -47,6 +48,7 @@ func prepare(creel, tools string) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.built = self
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}

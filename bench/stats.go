@@ -44,6 +44,7 @@ type comparison struct {
 	conditions      string
 	list            []*contender
 	skipped         []string
+	allocations     map[string]float64 // of one operation, by contender; nil: not counted
 }
 
 // run takes turns: every round measures each contender once, the order moving
