@@ -13,7 +13,7 @@ import (
 func newPolicy(streams IO) *cobra.Command {
 	return group("policy", "Check and explain policies",
 		newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
-		newPolicySchema(streams), newPolicyFmt(streams),
+		newPolicySchema(streams), newPolicyFmt(streams), newPolicyPreset(streams),
 	)
 }
 
