@@ -67,9 +67,8 @@ deps: ## write cmd/creel/deps.txt, the list of modules in the binary
 	@./tools/deps > cmd/creel/deps.txt
 
 .PHONY: docs
-docs: ## write docs/policy/reference.md from the table of the language
-	@$(GO) run ./internal/policydoc > docs/policy/reference.md.new
-	@mv docs/policy/reference.md.new docs/policy/reference.md
+docs: ## write the generated pages of docs/policy: the reference, the presets
+	@$(GO) run ./internal/policydoc docs/policy
 
 .PHONY: attacks
 attacks: ## try every line of the attack catalogue and print the results (ARGS=-json)

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -120,6 +122,9 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 	if err != nil {
 		if _, ok := asFaults(err); ok {
 			return nil, nil, warnings, err
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, nil, fault.Wrap(err, "", fault.Usage, "creel policy default > "+quote(file))
 		}
 		return nil, nil, nil, fault.Wrap(err, "", fault.Usage)
 	}
