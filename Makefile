@@ -10,7 +10,7 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -bu
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # The packages that must also build where no sandbox can run.
-PORTABLE := ./api ./audit ./cli ./credential ./egress/... ./fault ./inference ./kernel ./netname ./policy/... ./secret ./sandbox/seccomp ./cmd/creel
+PORTABLE := ./api ./audit ./cli ./credential ./egress/... ./fault ./inference ./kernel ./netname ./policy/... ./presets ./secret ./sandbox/seccomp ./cmd/creel
 FOREIGN := darwin/arm64 linux/arm64 windows/amd64
 
 .PHONY: help

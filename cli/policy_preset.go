@@ -294,14 +294,14 @@ func runPresetAdd(name string, f presetFlags, streams IO) error {
 	if err != nil {
 		return err
 	}
-	out, err := presets.Merge(file, data, rules)
+	out, err := presets.Merge(file, data, rules, parserOf(file))
 	if err != nil {
 		return err
 	}
 	if bytes.Equal(out, data) {
 		return fault.Errorf("add preset", "%s would not change", file)
 	}
-	if err := replaceFile(file, out); err != nil {
+	if err := replaceFile(file, data, out); err != nil {
 		return err
 	}
 	line(streams.Out, "%s: added %s", file, strings.Join(rules.Keys, ", "))

@@ -25,7 +25,13 @@ var (
 	paths   = Shape{Form: List, Of: []Shape{aPath}}
 	aPort   = Shape{Form: Number, Low: 1, High: 65535}
 	aCompat = Shape{Form: OneOf, Words: []string{"hard_requirement", "best_effort"}}
-	later   = Shape{Form: Anything} // of a word whose values are not decided
+	aCount  = Shape{Form: Number, Low: 1, High: 1 << 30}
+	aBody   = Shape{Form: Number, Low: 1, High: 1<<31 - 1, Empty: true}
+	anAsk   = Shape{Form: OneOf, Words: []string{"deny", "ask"}}
+	aVolume = Shape{Form: AnyOf, Of: []Shape{aSize, {Form: Mapping, Section: "volume"}}}
+	aLimit  = Shape{Form: Mapping, Section: "limits"}
+	anOp    = Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}, Empty: true}
+	later   = Shape{Form: Undecided}
 )
 
 // sections is the whole language; a Shape of Form Mapping names one of them.
@@ -47,6 +53,16 @@ var sections = []struct {
 	{"rule", "An entry of `rules`.", &ruleWords},
 	{"request", "What an allow or deny rule says of a request.", &requestWords},
 	{"matcher", "Alternatives for one value; a text alone is one glob.", &matcherWords},
+	{"params", "Parameters of a call that a rule looks at.", &paramWords},
+	{"persisted query", "What a registered hash or id of a GraphQL query stands for.", &persistedWords},
+	{"json_rpc", "Settings of protocol json-rpc.", &bodyWords},
+	{"mcp", "Settings of protocol mcp.", &mcpWords},
+	{"credential_binding", "Whose credential an endpoint is given.", &bindingWords},
+	{"limits", "Upper bounds of what rules let through.", &limitWords},
+	{"rate", "A number in a time.", &rateWords},
+	{"volume", "A size in a time; a size alone counts as long as the sandbox lives.", &volumeWords},
+	{"middleware", "An entry of `network_middlewares`.", &middlewareWords},
+	{"middleware endpoints", "The hosts that a middleware is applied to.", &selectionWords},
 	{"inference", "Where model requests go.", &inferenceWords},
 }
 
@@ -55,8 +71,10 @@ var (
 	documentWords = []word{
 		{"version", 1, true, Shape{Form: Number, Low: 1, High: 2, Required: 1},
 			"1 is the OpenShell schema, 2 the language with safe defaults and more words."},
-		{"extends", 2, false, later,
-			"The policy that this one is built on."},
+		{"extends", 2, false, texts,
+			"Policy files that this one stands on, the top one first. It may tighten freely, and loosen what they open."},
+		{"open", 2, false, texts,
+			"Sections, or keys in one (network_policies.team_*), that the policies below may loosen."},
 		{"filesystem_policy", 1, true, Shape{Form: Mapping, Section: "filesystem_policy"},
 			"Which paths of the host exist inside, and which of them can be written."},
 		{"landlock", 1, true, Shape{Form: Mapping, Section: "landlock"},
@@ -69,13 +87,13 @@ var (
 			"Memory, processors, processes and files of the sandbox."},
 		{"dns", 2, false, later,
 			"How names are answered inside."},
-		{"unmatched", 2, false, later,
-			"What a connection gets that no rule names."},
-		{"limits", 2, false, later,
-			"Upper bounds of requests and bytes."},
+		{"unmatched", 2, false, anAsk,
+			"What a connection gets that no rule names: deny, or ask an operator. Default: deny."},
+		{"limits", 2, false, aLimit,
+			"Upper bounds of all connections together."},
 		{"network_policies", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "network rule"}}},
 			"Named rules. What no rule allows is denied; the name stands in decisions and in the log."},
-		{"network_middlewares", 1, false, later,
+		{"network_middlewares", 1, false, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "middleware"}}},
 			"Named programs that look at allowed requests before they are sent."},
 		{"inference", 2, true, Shape{Form: Mapping, Section: "inference"},
 			"Model requests go to this backend, with a key that the agent never holds."},
@@ -145,14 +163,16 @@ var (
 			{Form: List, Of: []Shape{{Form: AnyOf, Of: []Shape{{Form: Text, Since: 2}, {Form: Mapping, Section: "binary"}}}}},
 		}},
 			"The programs that may use the rule. Version 2 wants the word: any takes every program, a path alone is an entry."},
-		{"expires_at", 2, false, later,
-			"When the rule ends."},
-		{"max_uses", 2, false, later,
-			"How often the rule may be used."},
-		{"limits", 2, false, later,
-			"Upper bounds of requests and bytes under the rule."},
-		{"unmatched", 2, false, later,
-			"What a request gets that no rule allows."},
+		{"ancestors", 2, false, aFlag,
+			"Whether a program counts as well that was started by one of binaries, as in version 1."},
+		{"expires_at", 2, false, aText,
+			"The time from which on the rule grants nothing, like 2026-12-31T18:00:00Z."},
+		{"max_uses", 2, false, aCount,
+			"How often the rule may be used; all of its endpoints together."},
+		{"limits", 2, false, aLimit,
+			"Upper bounds of what goes through the rule."},
+		{"unmatched", 2, false, anAsk,
+			"What programs get that the rule does not name."},
 	}
 	endpointWords = []word{
 		{"host", 1, true, aText,
@@ -161,14 +181,14 @@ var (
 			"The port; ports for several."},
 		{"ports", 1, true, Shape{Form: List, Of: []Shape{aPort}},
 			"Several ports, instead of port."},
-		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp"}, Empty: true, Fold: true},
-			"rest judges every HTTP request, tcp the connection alone; so does an endpoint without the word."},
+		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp", "websocket", "graphql", "mcp", "json-rpc", "sql"}, Empty: true, Fold: true},
+			"How far traffic is judged: rest every HTTP request, websocket the client's text messages too, graphql operations, mcp and json-rpc calls; tcp, sql and no protocol the connection alone."},
 		{"path", 1, true, aText,
 			"A path glob: the endpoint answers for requests to these paths alone."},
 		{"tls", 1, true, Shape{Form: OneOf, Words: []string{"auto", "skip", "terminate", "passthrough"}, Empty: true},
 			"auto opens TLS where requests are judged, skip passes opaque bytes; terminate and passthrough are old words for auto."},
-		{"enforcement", 1, true, Shape{Form: OneOf, Words: []string{"enforce", "audit"}, Empty: true},
-			"What a request gets that no rule allows: enforce denies it, audit forwards and records it. Default: audit in version 1, enforce in version 2."},
+		{"enforcement", 1, true, Shape{Form: AnyOf, Of: []Shape{{Form: OneOf, Words: []string{"enforce", "audit"}, Empty: true}, {Form: OneOf, Words: []string{"ask"}, Since: 2}}},
+			"What a request gets that no rule allows: enforce denies it, audit forwards and records it, ask asks an operator. Default: audit in version 1, enforce in version 2."},
 		{"access", 1, true, Shape{Form: OneOf, Words: []string{"read-only", "read-write", "full"}, Empty: true},
 			"Instead of rules: read-only is GET, HEAD and OPTIONS, read-write adds POST, PUT and PATCH, full is everything."},
 		{"rules", 1, true, Shape{Form: List, Of: []Shape{{Form: Mapping, Section: "rule"}}},
@@ -179,6 +199,8 @@ var (
 			"Addresses and CIDR ranges that the host has to resolve to; the only way to an internal address. Without host: any name that resolves there."},
 		{"allow_encoded_slash", 1, true, aFlag,
 			"Whether %2F may stand inside of a path segment."},
+		{"internal_addresses", 2, false, aFlag,
+			"Whether the host may resolve to internal addresses, as version 1 allows for a host that is written out; allowed_ips names them instead."},
 		{"websocket_credential_rewrite", 1, false, aFlag,
 			"Whether placeholders in messages of a WebSocket become credentials."},
 		{"request_body_credential_rewrite", 1, false, aFlag,
@@ -187,30 +209,30 @@ var (
 			"Whether credentials may go over a connection that is not judged."},
 		{"persisted_queries", 1, false, Shape{Form: OneOf, Words: []string{"deny", "allow_registered"}, Empty: true},
 			"Whether GraphQL queries that are sent as a hash or id may be used."},
-		{"graphql_persisted_queries", 1, false, later,
+		{"graphql_persisted_queries", 1, false, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "persisted query"}}},
 			"What a registered hash or id stands for."},
-		{"graphql_max_body_bytes", 1, false, Shape{Form: Number, Low: 0, High: 1 << 30},
-			"Most bytes of a GraphQL request."},
+		{"graphql_max_body_bytes", 1, false, aBody,
+			"Most bytes of a GraphQL request that are read to judge it. Default: 65536."},
 		{"credential_signing", 1, false, Shape{Form: OneOf, Words: []string{"sigv4", "sigv4:body", "sigv4:no_body"}, Empty: true},
 			"How requests are signed outside."},
-		{"signing_service", 1, false, aText,
+		{"signing_service", 1, false, Shape{Form: Text, Empty: true},
 			"The service that a signature is for."},
-		{"signing_region", 1, false, aText,
+		{"signing_region", 1, false, Shape{Form: Text, Empty: true},
 			"The region that a signature is for."},
-		{"credential_binding", 1, false, later,
+		{"credential_binding", 1, false, Shape{Form: Mapping, Section: "credential_binding"},
 			"The provider whose credential is used."},
-		{"json_rpc", 1, false, later,
+		{"json_rpc", 1, false, Shape{Form: Mapping, Section: "json_rpc"},
 			"Settings of protocol json-rpc."},
-		{"mcp", 1, false, later,
+		{"mcp", 1, false, Shape{Form: Mapping, Section: "mcp"},
 			"Settings of protocol mcp."},
-		{"expires_at", 2, false, later,
-			"When the endpoint ends."},
-		{"max_uses", 2, false, later,
-			"How often the endpoint may be used."},
-		{"limits", 2, false, later,
-			"Upper bounds of requests and bytes at the endpoint."},
-		{"unmatched", 2, false, later,
-			"What a request gets that no rule allows."},
+		{"expires_at", 2, false, aText,
+			"The time from which on the endpoint grants nothing."},
+		{"max_uses", 2, false, aCount,
+			"How often the endpoint may be used: requests where they are judged, connections elsewhere."},
+		{"limits", 2, false, aLimit,
+			"Upper bounds of what goes through the endpoint."},
+		{"unmatched", 2, false, anAsk,
+			"What programs get that the rule does not name, and requests that no rule allows."},
 	}
 	binaryWords = []word{
 		{"path", 1, true, Shape{Form: Text, Required: 1},
@@ -225,28 +247,100 @@ var (
 			"The requests that the rule allows."},
 	}
 	requestWords = []word{
-		{"method", 1, true, Shape{Form: Text, Words: knownMethods},
-			"An HTTP method, or * for all; GET stands for HEAD as well."},
-		{"path", 1, true, aText,
+		{"method", 1, true, Shape{Form: Text, Words: knownMethods, Empty: true},
+			"An HTTP method, or * for all; GET stands for HEAD as well. WEBSOCKET_TEXT is a text message of the client; for json-rpc and mcp the method of the call."},
+		{"path", 1, true, Shape{Form: Text, Empty: true},
 			"A glob over the path: * does not cross /, ** as a whole component does, ** alone is every path."},
 		{"query", 1, true, Shape{Form: Map, Of: []Shape{aGlob}},
 			"Globs for values of query keys. Allow: every key has to be there and all its values match. Deny: one value of each is enough."},
-		{"command", 1, false, aText,
+		{"command", 1, false, Shape{Form: Text, Empty: true},
 			"A command of protocol sql."},
-		{"operation_type", 1, false, Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}},
-			"Type of a GraphQL operation."},
-		{"operation_name", 1, false, aText,
+		{"operation_type", 1, false, anOp,
+			"Type of a GraphQL operation; * is taken for websocket alone."},
+		{"operation_name", 1, false, Shape{Form: Text, Empty: true},
 			"A glob over the name of a GraphQL operation."},
 		{"fields", 1, false, texts,
-			"Globs over the root fields of a GraphQL operation."},
+			"Globs over the root fields of a GraphQL operation. Allow: every field has to match. Deny: one is enough."},
 		{"tool", 1, false, aGlob,
 			"A glob over the name of an MCP tool."},
-		{"params", 1, false, later,
-			"Parameters of a call."},
+		{"params", 1, false, Shape{Form: Mapping, Section: "params"},
+			"Another way to write tool."},
 	}
 	matcherWords = []word{
 		{"any", 1, true, texts,
 			"Globs, one of which has to match."},
+	}
+	paramWords = []word{
+		{"name", 1, false, aGlob,
+			"A glob over the name of an MCP tool."},
+	}
+	persistedWords = []word{
+		{"operation_type", 1, false, Shape{Form: OneOf, Words: anOp.Words[:3], Required: 1},
+			"query, mutation or subscription."},
+		{"operation_name", 1, false, Shape{Form: Text, Empty: true},
+			"The operation's name."},
+		{"fields", 1, false, texts,
+			"Its root fields, by their names."},
+	}
+	bodyWords = []word{
+		{"max_body_bytes", 1, false, aBody,
+			"Most bytes of a request that are read to judge it. Default: 65536."},
+	}
+	mcpWords = []word{
+		{"max_body_bytes", 1, false, aBody,
+			"Most bytes of a request that are read to judge it. Default: 65536."},
+		{"strict_tool_names", 1, false, aFlag,
+			"Whether names of tools have to be 1 to 128 letters, digits, and the signs _ - and dot. Default: true."},
+		{"allow_all_known_mcp_methods", 1, false, aFlag,
+			"Whether rules may leave the method out, and no rules at all allow every method."},
+	}
+	bindingWords = []word{
+		{"provider", 1, false, Shape{Form: Text, Required: 1},
+			"The name of a provider."},
+	}
+	limitWords = []word{
+		{"connections", 2, false, Shape{Form: Number, Low: 1, High: 1 << 20},
+			"Connections at once; the next one is denied."},
+		{"requests", 2, false, Shape{Form: Mapping, Section: "rate"},
+			"Requests that are judged and allowed, in a time."},
+		{"bytes_out", 2, false, aVolume,
+			"Bytes from the agent; the connection is cut before one more."},
+		{"bytes_in", 2, false, aVolume,
+			"Bytes to the agent; the connection is cut before one more."},
+		{"response_types", 2, false, texts,
+			"Media types that responses may have, like application/json or text/*."},
+	}
+	rateWords = []word{
+		{"count", 2, false, Shape{Form: Number, Low: 1, High: 1 << 30, Required: 2},
+			"The number."},
+		{"per", 2, false, Shape{Form: Text, Required: 2},
+			"The time: 30s, 1m, 12h, 7d."},
+	}
+	volumeWords = []word{
+		{"size", 2, false, Shape{Form: Size, Required: 2},
+			"The size, like 10M."},
+		{"per", 2, false, Shape{Form: Text, Required: 2},
+			"The time: 30s, 1m, 12h, 7d."},
+	}
+	middlewareWords = []word{
+		{"name", 1, false, Shape{Form: Text, Empty: true},
+			"A name for people; the key if absent."},
+		{"middleware", 1, false, Shape{Form: Text, Required: 1},
+			"The implementation: openshell/regex, or a registered name."},
+		{"order", 1, false, Shape{Form: Number, Low: -1 << 31, High: 1<<31 - 1},
+			"Its place among the others; no two have the same. Default: 0."},
+		{"config", 1, false, Shape{Form: Map, Of: []Shape{{Form: Anything}}},
+			"Settings of the implementation."},
+		{"on_error", 1, false, Shape{Form: OneOf, Words: []string{"fail_closed", "fail_open"}, Empty: true},
+			"Whether traffic passes that it could not look at. Default: fail_closed."},
+		{"endpoints", 1, false, Shape{Form: Mapping, Section: "middleware endpoints", Required: 1},
+			"The hosts that it is applied to."},
+	}
+	selectionWords = []word{
+		{"include", 1, false, texts,
+			"Host names and patterns, at least one."},
+		{"exclude", 1, false, texts,
+			"Those of them that it is not applied to."},
 	}
 	inferenceWords = []word{
 		{"backend", 2, true, aText,

@@ -16,10 +16,11 @@ import (
 const section = "network_policies"
 
 // Merge adds rules to a policy and changes nothing else of its text. The error
-// for a policy that is none, before or after, is policy.Faults.
-func Merge(name string, data []byte, r *Rules) ([]byte, error) {
+// for a policy that is none, before or after, is policy.Faults. parse says what
+// the text means.
+func Merge(name string, data []byte, r *Rules, parse format.Parser) ([]byte, error) {
 	const op = "add preset"
-	before, _, err := policy.Parse(name, data)
+	before, _, err := parse(name, data)
 	if err != nil {
 		return nil, err
 	}
@@ -36,15 +37,17 @@ func Merge(name string, data []byte, r *Rules) ([]byte, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, op+": "+name, fault.Usage, "write every rule of network_policies on lines of its own; creel policy fmt "+name+" shows the form")
 	}
-	after, _, err := policy.Parse(name, out)
+	after, _, err := parse(name, out)
 	if err != nil {
 		return nil, fmt.Errorf("%s: the policy would be faulty with it: %w", op, err)
 	}
-	// What was there means what it meant, and what is new is the preset.
-	want := *before
-	want.Networks = append(slices.Clone(before.Networks), r.doc.Networks...)
-	slices.SortFunc(want.Networks, func(a, b policy.Network) int { return strings.Compare(a.Key, b.Key) })
-	if !format.Same(&want, after) {
+	// What was there means what it meant, and the new names are there.
+	rest := *after
+	rest.Networks = slices.DeleteFunc(slices.Clone(after.Networks), func(n policy.Network) bool { return slices.Contains(r.Keys, n.Key) })
+	if len(rest.Networks) == 0 {
+		rest.Networks = before.Networks // nil or empty
+	}
+	if len(rest.Networks)+len(r.Keys) != len(after.Networks) || !format.Same(before, &rest) {
 		return nil, fault.Errorf(op, "%s is written in a way that new lines do not fit into; add them by hand: creel policy preset show", name)
 	}
 	return out, nil

@@ -26,7 +26,7 @@ func TestMerge(t *testing.T) {
 		{"an indented document", "  version: 2\n  process: {}\n", "  version: 2\n  process: {}\n\n  network_policies:\nNEW4\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := Merge("p.yaml", []byte(c.in), rules)
+			got, err := Merge("p.yaml", []byte(c.in), rules, policy.Parse)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,7 +56,7 @@ func TestMergeRefuses(t *testing.T) {
 		{"rules that disagree", "version: 2\nnetwork_policies:\n  a: {binaries: any, endpoints: [{host: api.telegram.org, port: 443, tls: skip}]}\n", "would be faulty"},
 		{"an alias", "version: 2\nnetwork_policies: &a\n  x: {binaries: any}\n", ""},
 	} {
-		out, err := Merge("p.yaml", []byte(c.in), rules)
+		out, err := Merge("p.yaml", []byte(c.in), rules, policy.Parse)
 		if c.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
@@ -67,7 +67,7 @@ func TestMergeRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
 	}
-	_, err := Merge("p.yaml", []byte("version: 2\nnetwork_policies:\n  a: {binaries: any, endpoints: [{host: api.telegram.org, port: 443, tls: skip}]}\n"), rules)
+	_, err := Merge("p.yaml", []byte("version: 2\nnetwork_policies:\n  a: {binaries: any, endpoints: [{host: api.telegram.org, port: 443, tls: skip}]}\n"), rules, policy.Parse)
 	var faults policy.Faults
 	if !errors.As(err, &faults) {
 		t.Errorf("the faults are lost: %v", err)
@@ -88,7 +88,7 @@ func FuzzMerge(f *testing.F) {
 	f.Add("network_policies: &x {}\nversion: 2\n")
 	f.Add("? network_policies\n: {}\n? version\n: 2\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		out, err := Merge("p.yaml", []byte(text), rules)
+		out, err := Merge("p.yaml", []byte(text), rules, policy.Parse)
 		if err != nil {
 			return
 		}

@@ -84,7 +84,7 @@ func TestAllPresetsTogether(t *testing.T) {
 		if p.Registry != "" {
 			url = "https://packages.example/" + name
 		}
-		if text, err = Merge("all.yaml", text, usedAt(t, name, url)); err != nil {
+		if text, err = Merge("all.yaml", text, usedAt(t, name, url), policy.Parse); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}

@@ -107,7 +107,7 @@ func render(name string, networks *yaml.Node) (*Rules, error) {
 	if err := enc.Encode(root); err != nil {
 		return nil, fault.Wrap(err, op, fault.General)
 	}
-	out, err := format.File("preset "+name, text.Bytes())
+	out, err := format.File("preset "+name, text.Bytes(), policy.Parse)
 	if err != nil {
 		return nil, fault.Wrap(err, op+" "+name, fault.Usage)
 	}

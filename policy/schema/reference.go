@@ -87,6 +87,8 @@ func inWords(v policy.Shape) string {
 		}
 		text = strings.Join(list, ", or ")
 	case policy.Anything:
+		text = "anything"
+	case policy.Undecided:
 		text = "not decided"
 	}
 	if v.Since > 1 {
