@@ -51,7 +51,7 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 		if file == "-" && f.write {
 			return fault.UsageError(op, "standard input cannot be written to", "creel policy fmt - < FILE")
 		}
-		data, err := readPolicy(file, streams)
+		data, err := policyText(file, streams)
 		if err != nil {
 			return err
 		}
@@ -106,8 +106,8 @@ func formatError(err error) error {
 	return err
 }
 
-// readPolicy reads the text of a policy; - is standard input.
-func readPolicy(file string, streams IO) ([]byte, error) {
+// policyText reads the text of a policy; - is standard input.
+func policyText(file string, streams IO) ([]byte, error) {
 	const op = "read policy"
 	in := streams.In
 	if file != "-" {

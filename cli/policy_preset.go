@@ -287,7 +287,7 @@ func runPresetAdd(name string, f presetFlags, streams IO) error {
 		return fault.UsageError("read flags", "--policy wants a file that can be written")
 	}
 	file := filepath.Clean(f.policy)
-	data, err := readPolicy(file, streams)
+	data, err := policyText(file, streams)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.Wrap(err, "", fault.Usage, "creel policy default > "+quote(file), "creel policy preset add "+name+" --policy FILE")
 	}

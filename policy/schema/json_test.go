@@ -153,7 +153,9 @@ func misspell(v any, path []string, f func([]string)) (n int) {
 			n += misspell(c, append(slices.Clone(path), fmt.Sprint(i)), f)
 		}
 	case map[string]any:
-		free := len(path) > 0 && slices.Contains([]string{"network_policies", "query", "models"}, path[len(path)-1])
+		// Keys that are the writer's.
+		free := len(path) > 0 && slices.Contains([]string{"network_policies", "query", "models", "network_middlewares", "graphql_persisted_queries"}, path[len(path)-1]) ||
+			slices.Contains(path, "config")
 		keys := make([]string, 0, len(v))
 		for k := range v {
 			keys = append(keys, k)
