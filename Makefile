@@ -10,7 +10,7 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -bu
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # The packages that must also build where no sandbox can run.
-PORTABLE := ./api ./audit ./cli ./credential ./egress/... ./fault ./inference ./kernel ./netname ./policy/... ./secret ./sandbox/seccomp ./cmd/creel
+PORTABLE := ./api ./audit ./cli ./credential ./egress/... ./fault ./inference ./kernel ./netname ./policy/... ./presets ./secret ./sandbox/seccomp ./cmd/creel
 FOREIGN := darwin/arm64 linux/arm64 windows/amd64
 
 .PHONY: help
@@ -67,9 +67,8 @@ deps: ## write cmd/creel/deps.txt, the list of modules in the binary
 	@./tools/deps > cmd/creel/deps.txt
 
 .PHONY: docs
-docs: ## write docs/policy/reference.md from the table of the language
-	@$(GO) run ./internal/policydoc > docs/policy/reference.md.new
-	@mv docs/policy/reference.md.new docs/policy/reference.md
+docs: ## write the generated pages of docs/policy: the reference, the presets
+	@$(GO) run ./internal/policydoc docs/policy
 
 .PHONY: attacks
 attacks: ## try every line of the attack catalogue and print the results (ARGS=-json)

@@ -243,6 +243,10 @@ type SummaryOptions struct {
 	Rows int
 	// Audit is the path of the log, named as the place of the rest; "" : not.
 	Audit string
+	// Where names what suggested lines are added to; "": the policy.
+	Where string
+	// Next is printed below suggested lines: what to type then.
+	Next string
 }
 
 // Render writes the Summary for people. All strings are escaped.
@@ -264,9 +268,12 @@ func (s *Summary) Render(w io.Writer, o SummaryOptions) error {
 		fmt.Fprintf(&b, "  and %d more decisions of other kinds\n", d.More)
 	}
 	if d.Policy != "" {
-		b.WriteString("to allow what was denied, add what you agree with to the policy:\n")
+		b.WriteString("to allow what was denied, add what you agree with to " + Printable(cmp.Or(o.Where, "the policy")) + ":\n")
 		for l := range strings.SplitSeq(d.Policy, "\n") {
 			b.WriteString("  " + Printable(l) + "\n")
+		}
+		if o.Next != "" {
+			b.WriteString(Printable(o.Next) + "\n")
 		}
 	}
 	if o.Audit != "" {

@@ -3,6 +3,9 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,7 +83,10 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	}
 	host, err := netname.ParseHost(f.host)
 	if err != nil {
-		return fault.Wrap(err, "read --host", fault.Usage)
+		return fault.Wrap(err, "read --host", fault.Usage, hostHint(f.host)...)
+	}
+	if f.binary != "" && !filepath.IsAbs(f.binary) {
+		return fault.UsageError("read --binary", quote(f.binary)+" is no absolute path", binaryHint(f.binary, streams)...)
 	}
 	doc, engine, warnings, err := loadPolicy(file, streams)
 	if err != nil {
@@ -99,7 +105,11 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		if f.inspects() {
 			t, err := target.Parse(f.path, engine.Connect(conn).AllowEncodedSlash)
 			if err != nil {
-				return fault.Wrap(err, "read --path", fault.Usage)
+				var hints []string
+				if !strings.HasPrefix(f.path, "/") {
+					hints = append(hints, "--path "+quote("/"+f.path))
+				}
+				return fault.Wrap(err, "read --path", fault.Usage, hints...)
 			}
 			req = &policy.Request{Method: body.Method, Target: t, Text: f.text, GraphQL: body.GraphQL, RPC: body.RPC}
 			f.remark(streams.Err, engine.Governing(conn, t.Path))
@@ -112,7 +122,38 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	if f.json {
 		return writeJSON(streams.Out, x)
 	}
-	return printExplanation(streams.Out, f, x)
+	return printExplanation(streams.Out, file, f, x)
+}
+
+// hostHint takes a URL apart for whoever has copied one.
+func hostHint(text string) []string {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	hint := "--host " + quote(u.Hostname())
+	switch {
+	case u.Port() != "":
+		hint += " --port " + quote(u.Port())
+	case u.Scheme == "http":
+		hint += " --port 80"
+	}
+	if path := u.EscapedPath(); path != "" {
+		hint += " --method GET --path " + quote(path)
+	}
+	return []string{hint}
+}
+
+// binaryHint finds a program by its name.
+func binaryHint(name string, streams IO) []string {
+	path, _ := streams.Getenv("PATH")
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && filepath.IsAbs(file) {
+			return []string{"--binary " + quote(realOf(file))}
+		}
+	}
+	return []string{"--binary /usr/bin/" + quote(filepath.Base(name))}
 }
 
 // claimed reports whether the inference route would take the host.
@@ -139,7 +180,7 @@ func claimedHosts(on bool, doc *policy.Document) (*inference.Route, error) {
 	return route, nil
 }
 
-func printExplanation(w io.Writer, f explainFlags, x policy.Explanation) error {
+func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explanation) error {
 	rows := [][]string{{"verdict", x.Verdict.String()}, {"rule", ruleText(x.Rule)}, {"reason", x.Reason}}
 	switch {
 	case x.Audited:
@@ -161,11 +202,24 @@ func printExplanation(w io.Writer, f explainFlags, x policy.Explanation) error {
 	if x.Suggestion == "" {
 		return nil
 	}
-	if !strings.HasPrefix(x.Suggestion, "#") {
+	lines := !strings.HasPrefix(x.Suggestion, "#")
+	if lines {
 		line(w, "these lines would allow it:")
 	}
 	for l := range strings.SplitSeq(strings.TrimRight(x.Suggestion, "\n"), "\n") {
 		fmt.Fprintln(w, "  "+audit.Printable(l))
+	}
+	if !lines {
+		return nil
+	}
+	if f.binary == "" {
+		line(w, "they are for every program: --binary PATH narrows them")
+	}
+	if f.method == "" {
+		line(w, "they allow the connection and all that is said on it: --method GET --path /… narrows them")
+	}
+	if file != "-" {
+		line(w, "next: put them into %s, then: creel policy check %s", file, quote(file))
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -13,13 +15,8 @@ import (
 func newPolicy(streams IO) *cobra.Command {
 	return group("policy", "Check and explain policies",
 		newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
-		newPolicySchema(streams), newPolicyFmt(streams),
-		newPolicyTest(streams), newPolicyReplay(streams),
-	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
-		newPolicyReach(streams),
-		newPolicyDiff(streams),
-		newPolicyProve(streams),
-	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
+		newPolicySchema(streams), newPolicyFmt(streams), newPolicyPreset(streams),
+		newPolicyReach(streams), newPolicyDiff(streams), newPolicyProve(streams),
 		newPolicyTest(streams), newPolicyReplay(streams), newPolicyLearn(streams), newPolicyLint(streams),
 	)
 }
@@ -142,6 +139,9 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 	if err != nil {
 		if _, ok := asFaults(err); ok {
 			return nil, nil, warnings, err
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, nil, fault.Wrap(err, "", fault.Usage, "creel policy default > "+quote(file))
 		}
 		return nil, nil, nil, fault.Wrap(err, "", fault.Usage)
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -52,7 +51,7 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 		if file == "-" && f.write {
 			return fault.UsageError(op, "standard input cannot be written to", "creel policy fmt - < FILE")
 		}
-		data, err := readPolicy(file, streams)
+		data, err := policyText(file, streams)
 		if err != nil {
 			return err
 		}
@@ -60,7 +59,7 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 		if file == "-" {
 			name = "stdin"
 		}
-		out, err := format.File(name, data)
+		out, err := format.File(name, data, parserOf(file))
 		if faults, ok := asFaults(err); ok && (f.write || f.check) {
 			// The other files are looked at all the same.
 			printFaults(streams.Err, faults)
@@ -81,7 +80,7 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 		case same:
 			continue
 		case f.write:
-			if err := replaceFile(file, out); err != nil {
+			if err := replaceFile(file, data, out); err != nil {
 				return err
 			}
 		}
@@ -97,6 +96,9 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 	return nil
 }
 
+// parserOf is how the text of a policy file is read.
+func parserOf(string) format.Parser { return policy.Parse }
+
 func formatError(err error) error {
 	if errors.Is(err, format.ErrComments) || errors.Is(err, format.ErrMeaning) {
 		return fault.Wrap(err, "", fault.General, "nothing was written; move comments out of [ ] and { }, and replace aliases, if there are any")
@@ -104,8 +106,8 @@ func formatError(err error) error {
 	return err
 }
 
-// readPolicy reads the text of a policy; - is standard input.
-func readPolicy(file string, streams IO) ([]byte, error) {
+// policyText reads the text of a policy; - is standard input.
+func policyText(file string, streams IO) ([]byte, error) {
 	const op = "read policy"
 	in := streams.In
 	if file != "-" {
@@ -123,30 +125,17 @@ func readPolicy(file string, streams IO) ([]byte, error) {
 	return data, nil
 }
 
-// replaceFile puts new content into a file in one step, so that a sandbox that
-// watches it never sees a half. A link stays a link.
-func replaceFile(file string, data []byte) error {
-	const op = "write policy"
-	real, err := filepath.EvalSymlinks(file)
-	if err != nil {
-		return fault.Wrap(err, op, fault.General)
-	}
-	info, err := os.Stat(real)
-	if err != nil {
-		return fault.Wrap(err, op, fault.General)
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(real), ".creel-*")
-	if err != nil {
-		return fault.Wrap(err, op, fault.General)
-	}
-	defer os.Remove(tmp.Name()) // gone already when all went well
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Chmod(info.Mode().Perm()), tmp.Sync(), tmp.Close())
+// replaceFile puts new content into a file that holds old. It writes in place:
+// owner, mode and links stay, and a sandbox whose policy lies in its workspace
+// takes no other file under that name. What a watching sandbox sees of a half is
+// a faulty policy, which changes nothing.
+func replaceFile(file string, old, data []byte) error {
+	err := os.WriteFile(file, data, 0o644)
 	if err == nil {
-		err = os.Rename(tmp.Name(), real)
+		return nil
 	}
-	if err != nil {
-		return fault.Wrap(fmt.Errorf("%s: %w", file, err), op, fault.General)
+	if _, serr := os.Stat(file); serr == nil {
+		err = errors.Join(err, os.WriteFile(file, old, 0o644))
 	}
-	return nil
+	return fault.Wrap(err, "write policy", fault.General)
 }

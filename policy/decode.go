@@ -250,8 +250,11 @@ func (d *decoder) mapping(v value, what string, f func(key *yaml.Node, val value
 		path := pathKey(v.path, key.Value)
 		if first, dup := seen[key.Value]; dup {
 			hint := "keep one of them"
-			if n := v.n.Content[first+1]; n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+			switch n := v.n.Content[first+1]; {
+			case n.Kind == yaml.MappingNode && len(n.Content) == 0:
 				hint = fmt.Sprintf("remove line %d, which is empty", v.n.Content[first].Line)
+			case n.Kind == yaml.MappingNode && v.n.Content[i+1].Kind == yaml.MappingNode:
+				hint = fmt.Sprintf("put what is below it under line %d, and remove this line", v.n.Content[first].Line)
 			}
 			d.fault(value{key, path}, Duplicate, fmt.Sprintf("key %s, first on line %d", show(key.Value), v.n.Content[first].Line), "", hint)
 			continue

@@ -21,18 +21,18 @@ type Word struct {
 type Form uint8
 
 const (
-	_        Form = iota
-	Flag          // true or false
-	Number        // of Low..High
-	Size          // a number, or a text like 512M
-	Text          // Words are usual ones
-	OneOf         // one of Words
-	List          // of Of[0]; nothing stands for an empty one
-	Map           // keys are the writer's, values are Of[0]
-	Mapping       // keys are those of Section
-	AnyOf         // what one of Of takes
-	Free          // any value: what it means is another's to say
-	Anything      // the values of a word that is not built are not decided
+	_         Form = iota
+	Flag           // true or false
+	Number         // of Low..High
+	Size           // a number, or a text like 512M
+	Text           // Words are usual ones
+	OneOf          // one of Words
+	List           // of Of[0]; nothing stands for an empty one
+	Map            // keys are the writer's, values are Of[0]
+	Mapping        // keys are those of Section
+	AnyOf          // what one of Of takes
+	Anything       // whatever it is
+	Undecided      // nothing yet: the word is not built
 )
 
 // Shape says what a word takes. The decoder may want more of a value (that a
@@ -46,7 +46,7 @@ type Shape struct {
 	Section   string
 	Since     int  // of an alternative: the version that brought it
 	Required  int  // the first version that wants the word; 0: none does
-	Empty     bool // the empty text means that the word is not written
+	Empty     bool // the empty text, or nothing, means that the word is not written
 	Fold      bool // version 1 takes the words in any case
 }
 

@@ -239,6 +239,7 @@ func sameUnknown(x, y Endpoint) bool {
 	for _, e := range []*Endpoint{&x, &y} {
 		e.Host, e.Pattern, e.Ports, e.Path, e.Access, e.Allow, e.Deny, e.At = "", Endpoint{}.Pattern, nil, "", "", nil, nil, Position{}
 		e.AllowedIPs, e.TLSWritten, e.AllowEncodedSlash = nil, false, false
+		e.KeyAt = nil
 	}
 	return reflect.DeepEqual(x, y)
 }

@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"math"
-	"strings"
-)
+import "strings"
 
 // word is one key of the language: what the decoder knows, and what the schema
 // and the reference say of it (Language). since is the version that brought
@@ -19,17 +16,22 @@ type word struct {
 
 // Values that many words take.
 var (
-	aFlag     = Shape{Form: Flag}
-	aText     = Shape{Form: Text}
-	aSize     = Shape{Form: Size}
-	texts     = Shape{Form: List, Of: []Shape{aText}}
-	aGlob     = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "matcher"}}}
-	aPath     = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "path", Since: 2}}}
-	paths     = Shape{Form: List, Of: []Shape{aPath}}
-	aPort     = Shape{Form: Number, Low: 1, High: 65535}
-	aBodySize = Shape{Form: Number, Low: 0, High: math.MaxUint32}
-	aCompat   = Shape{Form: OneOf, Words: []string{"hard_requirement", "best_effort"}}
-	later     = Shape{Form: Anything} // of a word whose values are not decided
+	aFlag   = Shape{Form: Flag}
+	aText   = Shape{Form: Text}
+	aSize   = Shape{Form: Size}
+	texts   = Shape{Form: List, Of: []Shape{aText}}
+	aGlob   = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "matcher"}}}
+	aPath   = Shape{Form: AnyOf, Of: []Shape{aText, {Form: Mapping, Section: "path", Since: 2}}}
+	paths   = Shape{Form: List, Of: []Shape{aPath}}
+	aPort   = Shape{Form: Number, Low: 1, High: 65535}
+	aCompat = Shape{Form: OneOf, Words: []string{"hard_requirement", "best_effort"}}
+	aCount  = Shape{Form: Number, Low: 1, High: 1 << 30}
+	aBody   = Shape{Form: Number, Low: 1, High: 1<<31 - 1, Empty: true}
+	anAsk   = Shape{Form: OneOf, Words: []string{"deny", "ask"}}
+	aVolume = Shape{Form: AnyOf, Of: []Shape{aSize, {Form: Mapping, Section: "volume"}}}
+	aLimit  = Shape{Form: Mapping, Section: "limits"}
+	anOp    = Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}, Empty: true}
+	later   = Shape{Form: Undecided}
 )
 
 // sections is the whole language; a Shape of Form Mapping names one of them.
@@ -50,14 +52,17 @@ var sections = []struct {
 	{"binary", "A program that may use the rule.", &binaryWords},
 	{"rule", "An entry of `rules`.", &ruleWords},
 	{"request", "What an allow or deny rule says of a request.", &requestWords},
-	{"parameters", "Parameters of a call that are looked at.", &paramWords},
-	{"persisted query", "What a registered hash or id stands for.", &persistedWords},
+	{"matcher", "Alternatives for one value; a text alone is one glob.", &matcherWords},
+	{"params", "Parameters of a call that a rule looks at.", &paramWords},
+	{"persisted query", "What a registered hash or id of a GraphQL query stands for.", &persistedWords},
 	{"json_rpc", "Settings of protocol json-rpc.", &bodyWords},
 	{"mcp", "Settings of protocol mcp.", &mcpWords},
-	{"credential_binding", "The provider whose credential is used.", &bindingWords},
+	{"credential_binding", "Whose credential an endpoint is given.", &bindingWords},
+	{"limits", "Upper bounds of what rules let through.", &limitWords},
+	{"rate", "A number in a time.", &rateWords},
+	{"volume", "A size in a time; a size alone counts as long as the sandbox lives.", &volumeWords},
 	{"middleware", "An entry of `network_middlewares`.", &middlewareWords},
 	{"middleware endpoints", "The hosts that a middleware is applied to.", &selectionWords},
-	{"matcher", "Alternatives for one value; a text alone is one glob.", &matcherWords},
 	{"inference", "Where model requests go.", &inferenceWords},
 }
 
@@ -66,8 +71,10 @@ var (
 	documentWords = []word{
 		{"version", 1, true, Shape{Form: Number, Low: 1, High: 2, Required: 1},
 			"1 is the OpenShell schema, 2 the language with safe defaults and more words."},
-		{"extends", 2, false, later,
-			"The policy that this one is built on."},
+		{"extends", 2, false, texts,
+			"Policy files that this one stands on, the top one first. It may tighten freely, and loosen what they open."},
+		{"open", 2, false, texts,
+			"Sections, or keys in one (network_policies.team_*), that the policies below may loosen."},
 		{"filesystem_policy", 1, true, Shape{Form: Mapping, Section: "filesystem_policy"},
 			"Which paths of the host exist inside, and which of them can be written."},
 		{"landlock", 1, true, Shape{Form: Mapping, Section: "landlock"},
@@ -80,10 +87,10 @@ var (
 			"Memory, processors, processes and files of the sandbox."},
 		{"dns", 2, false, later,
 			"How names are answered inside."},
-		{"unmatched", 2, false, later,
-			"What a connection gets that no rule names."},
-		{"limits", 2, false, later,
-			"Upper bounds of requests and bytes."},
+		{"unmatched", 2, false, anAsk,
+			"What a connection gets that no rule names: deny, or ask an operator. Default: deny."},
+		{"limits", 2, false, aLimit,
+			"Upper bounds of all connections together."},
 		{"network_policies", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "network rule"}}},
 			"Named rules. What no rule allows is denied; the name stands in decisions and in the log."},
 		{"network_middlewares", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "middleware"}}},
@@ -156,14 +163,16 @@ var (
 			{Form: List, Of: []Shape{{Form: AnyOf, Of: []Shape{{Form: Text, Since: 2}, {Form: Mapping, Section: "binary"}}}}},
 		}},
 			"The programs that may use the rule. Version 2 wants the word: any takes every program, a path alone is an entry."},
-		{"expires_at", 2, false, later,
-			"When the rule ends."},
-		{"max_uses", 2, false, later,
-			"How often the rule may be used."},
-		{"limits", 2, false, later,
-			"Upper bounds of requests and bytes under the rule."},
-		{"unmatched", 2, false, later,
-			"What a request gets that no rule allows."},
+		{"ancestors", 2, false, aFlag,
+			"Whether a program counts as well that was started by one of binaries, as in version 1."},
+		{"expires_at", 2, false, aText,
+			"The time from which on the rule grants nothing, like 2026-12-31T18:00:00Z."},
+		{"max_uses", 2, false, aCount,
+			"How often the rule may be used; all of its endpoints together."},
+		{"limits", 2, false, aLimit,
+			"Upper bounds of what goes through the rule."},
+		{"unmatched", 2, false, anAsk,
+			"What programs get that the rule does not name."},
 	}
 	endpointWords = []word{
 		{"host", 1, true, aText,
@@ -172,14 +181,14 @@ var (
 			"The port; ports for several."},
 		{"ports", 1, true, Shape{Form: List, Of: []Shape{aPort}},
 			"Several ports, instead of port."},
-		{"protocol", 1, true, Shape{Form: OneOf, Words: protocolWords, Empty: true, Fold: true},
-			"rest judges every HTTP request; websocket, graphql, json-rpc and mcp what is in it as well; tcp and sql the connection alone, and so does an endpoint without the word."},
+		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp", "websocket", "graphql", "mcp", "json-rpc", "sql"}, Empty: true, Fold: true},
+			"How far traffic is judged: rest every HTTP request, websocket the client's text messages too, graphql operations, mcp and json-rpc calls; tcp, sql and no protocol the connection alone."},
 		{"path", 1, true, aText,
 			"A path glob: the endpoint answers for requests to these paths alone."},
 		{"tls", 1, true, Shape{Form: OneOf, Words: []string{"auto", "skip", "terminate", "passthrough"}, Empty: true},
 			"auto opens TLS where requests are judged, skip passes opaque bytes; terminate and passthrough are old words for auto."},
-		{"enforcement", 1, true, Shape{Form: OneOf, Words: []string{"enforce", "audit"}, Empty: true},
-			"What a request gets that no rule allows: enforce denies it, audit forwards and records it. Default: audit in version 1, enforce in version 2."},
+		{"enforcement", 1, true, Shape{Form: AnyOf, Of: []Shape{{Form: OneOf, Words: []string{"enforce", "audit"}, Empty: true}, {Form: OneOf, Words: []string{"ask"}, Since: 2}}},
+			"What a request gets that no rule allows: enforce denies it, audit forwards and records it, ask asks an operator. Default: audit in version 1, enforce in version 2."},
 		{"access", 1, true, Shape{Form: OneOf, Words: []string{"read-only", "read-write", "full"}, Empty: true},
 			"Instead of rules: read-only is GET, HEAD and OPTIONS, read-write adds POST, PUT and PATCH, full is everything."},
 		{"rules", 1, true, Shape{Form: List, Of: []Shape{{Form: Mapping, Section: "rule"}}},
@@ -190,6 +199,8 @@ var (
 			"Addresses and CIDR ranges that the host has to resolve to; the only way to an internal address. Without host: any name that resolves there."},
 		{"allow_encoded_slash", 1, true, aFlag,
 			"Whether %2F may stand inside of a path segment."},
+		{"internal_addresses", 2, false, aFlag,
+			"Whether the host may resolve to internal addresses, as version 1 allows for a host that is written out; allowed_ips names them instead."},
 		{"websocket_credential_rewrite", 1, true, aFlag,
 			"Whether placeholders in messages of a WebSocket become credentials."},
 		{"request_body_credential_rewrite", 1, true, aFlag,
@@ -200,13 +211,13 @@ var (
 			"Whether GraphQL queries that are sent as a hash or id may be used."},
 		{"graphql_persisted_queries", 1, true, Shape{Form: Map, Of: []Shape{{Form: Mapping, Section: "persisted query"}}},
 			"What a registered hash or id stands for."},
-		{"graphql_max_body_bytes", 1, true, Shape{Form: Number, Low: 0, High: 1 << 30},
-			"Most bytes of a GraphQL request."},
+		{"graphql_max_body_bytes", 1, true, aBody,
+			"Most bytes of a GraphQL request that are read to judge it. Default: 65536."},
 		{"credential_signing", 1, true, Shape{Form: OneOf, Words: []string{"sigv4", "sigv4:body", "sigv4:no_body"}, Empty: true},
 			"How requests are signed outside."},
-		{"signing_service", 1, true, aText,
+		{"signing_service", 1, true, Shape{Form: Text, Empty: true},
 			"The service that a signature is for."},
-		{"signing_region", 1, true, aText,
+		{"signing_region", 1, true, Shape{Form: Text, Empty: true},
 			"The region that a signature is for."},
 		{"credential_binding", 1, true, Shape{Form: Mapping, Section: "credential_binding"},
 			"The provider whose credential is used."},
@@ -214,14 +225,14 @@ var (
 			"Settings of protocol json-rpc."},
 		{"mcp", 1, true, Shape{Form: Mapping, Section: "mcp"},
 			"Settings of protocol mcp."},
-		{"expires_at", 2, false, later,
-			"When the endpoint ends."},
-		{"max_uses", 2, false, later,
-			"How often the endpoint may be used."},
-		{"limits", 2, false, later,
-			"Upper bounds of requests and bytes at the endpoint."},
-		{"unmatched", 2, false, later,
-			"What a request gets that no rule allows."},
+		{"expires_at", 2, false, aText,
+			"The time from which on the endpoint grants nothing."},
+		{"max_uses", 2, false, aCount,
+			"How often the endpoint may be used: requests where they are judged, connections elsewhere."},
+		{"limits", 2, false, aLimit,
+			"Upper bounds of what goes through the endpoint."},
+		{"unmatched", 2, false, anAsk,
+			"What programs get that the rule does not name, and requests that no rule allows."},
 	}
 	binaryWords = []word{
 		{"path", 1, true, Shape{Form: Text, Required: 1},
@@ -236,24 +247,24 @@ var (
 			"The requests that the rule allows."},
 	}
 	requestWords = []word{
-		{"method", 1, true, Shape{Form: Text, Words: knownMethods},
-			"An HTTP method, or * for all; GET stands for HEAD as well."},
-		{"path", 1, true, aText,
+		{"method", 1, true, Shape{Form: Text, Words: knownMethods, Empty: true},
+			"An HTTP method, or * for all; GET stands for HEAD as well. WEBSOCKET_TEXT is a text message of the client; for json-rpc and mcp the method of the call."},
+		{"path", 1, true, Shape{Form: Text, Empty: true},
 			"A glob over the path: * does not cross /, ** as a whole component does, ** alone is every path."},
 		{"query", 1, true, Shape{Form: Map, Of: []Shape{aGlob}},
 			"Globs for values of query keys. Allow: every key has to be there and all its values match. Deny: one value of each is enough."},
-		{"command", 1, true, aText,
+		{"command", 1, true, Shape{Form: Text, Empty: true},
 			"A command of protocol sql."},
-		{"operation_type", 1, true, Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}, Empty: true},
-			"Type of a GraphQL operation."},
-		{"operation_name", 1, true, aText,
+		{"operation_type", 1, true, anOp,
+			"Type of a GraphQL operation; * is taken for websocket alone."},
+		{"operation_name", 1, true, Shape{Form: Text, Empty: true},
 			"A glob over the name of a GraphQL operation."},
 		{"fields", 1, true, texts,
-			"Globs over the root fields of a GraphQL operation."},
+			"Globs over the root fields of a GraphQL operation. Allow: every field has to match. Deny: one is enough."},
 		{"tool", 1, true, aGlob,
 			"A glob over the name of an MCP tool."},
-		{"params", 1, true, Shape{Form: Mapping, Section: "parameters"},
-			"Parameters of a call."},
+		{"params", 1, true, Shape{Form: Mapping, Section: "params"},
+			"Another way to write tool."},
 	}
 	matcherWords = []word{
 		{"any", 1, true, texts,
@@ -261,51 +272,75 @@ var (
 	}
 	paramWords = []word{
 		{"name", 1, true, aGlob,
-			"A glob over the name of the tool that is called."},
+			"A glob over the name of an MCP tool."},
 	}
 	persistedWords = []word{
-		{"operation_type", 1, true, Shape{Form: OneOf, Words: operationTypes, Empty: true},
-			"Type of the operation."},
-		{"operation_name", 1, true, aText,
-			"Name of the operation."},
+		{"operation_type", 1, true, Shape{Form: OneOf, Words: anOp.Words[:3], Required: 1, Empty: true},
+			"query, mutation or subscription."},
+		{"operation_name", 1, true, Shape{Form: Text, Empty: true},
+			"The operation's name."},
 		{"fields", 1, true, texts,
-			"Root fields of the operation."},
+			"Its root fields, by their names."},
 	}
 	bodyWords = []word{
-		{"max_body_bytes", 1, true, aBodySize,
-			"Most bytes of a request's body."},
+		{"max_body_bytes", 1, true, aBody,
+			"Most bytes of a request that are read to judge it. Default: 65536."},
 	}
 	mcpWords = []word{
-		{"max_body_bytes", 1, true, aBodySize,
-			"Most bytes of a request's body."},
+		{"max_body_bytes", 1, true, aBody,
+			"Most bytes of a request that are read to judge it. Default: 65536."},
 		{"strict_tool_names", 1, true, aFlag,
-			"Whether names of tools have to be of the form that MCP recommends. Default: true."},
+			"Whether names of tools have to be 1 to 128 letters, digits, and the signs _ - and dot. Default: true."},
 		{"allow_all_known_mcp_methods", 1, true, aFlag,
-			"Whether every method of the protocol is allowed, besides those that rules name."},
+			"Whether rules may leave the method out, and no rules at all allow every method."},
 	}
 	bindingWords = []word{
 		{"provider", 1, true, Shape{Form: Text, Required: 1},
-			"The provider's name."},
+			"The name of a provider."},
+	}
+	limitWords = []word{
+		{"connections", 2, false, Shape{Form: Number, Low: 1, High: 1 << 20},
+			"Connections at once; the next one is denied."},
+		{"requests", 2, false, Shape{Form: Mapping, Section: "rate"},
+			"Requests that are judged and allowed, in a time."},
+		{"bytes_out", 2, false, aVolume,
+			"Bytes from the agent; the connection is cut before one more."},
+		{"bytes_in", 2, false, aVolume,
+			"Bytes to the agent; the connection is cut before one more."},
+		{"response_types", 2, false, texts,
+			"Media types that responses may have, like application/json or text/*."},
+	}
+	rateWords = []word{
+		{"count", 2, false, Shape{Form: Number, Low: 1, High: 1 << 30, Required: 2},
+			"The number."},
+		{"per", 2, false, Shape{Form: Text, Required: 2},
+			"The time: 30s, 1m, 12h, 7d."},
+	}
+	volumeWords = []word{
+		{"size", 2, false, Shape{Form: Size, Required: 2},
+			"The size, like 10M."},
+		{"per", 2, false, Shape{Form: Text, Required: 2},
+			"The time: 30s, 1m, 12h, 7d."},
 	}
 	middlewareWords = []word{
-		{"name", 1, true, aText,
+		{"name", 1, true, Shape{Form: Text, Empty: true},
 			"A name for people; the key if absent."},
 		{"middleware", 1, true, Shape{Form: Text, Required: 1},
-			"The implementation: built in under openshell/, or registered."},
-		{"order", 1, true, Shape{Form: Number, Low: math.MinInt32, High: math.MaxInt32},
-			"Its place among the others; no two have the same."},
-		{"config", 1, true, Shape{Form: Map, Of: []Shape{{Form: Free}}},
-			"What the implementation is told."},
+			"The implementation: openshell/regex, or a registered name."},
+		{"order", 1, true, Shape{Form: Number, Low: -1 << 31, High: 1<<31 - 1},
+			"Its place among the others; no two have the same. Default: 0."},
+		{"config", 1, true, Shape{Form: Map, Of: []Shape{{Form: Anything}}},
+			"Settings of the implementation."},
 		{"on_error", 1, true, Shape{Form: OneOf, Words: []string{"fail_closed", "fail_open"}, Empty: true},
-			"What a request gets that it could not look at. Default: fail_closed."},
+			"Whether traffic passes that it could not look at. Default: fail_closed."},
 		{"endpoints", 1, true, Shape{Form: Mapping, Section: "middleware endpoints", Required: 1},
 			"The hosts that it is applied to."},
 	}
 	selectionWords = []word{
-		{"include", 1, true, Shape{Form: List, Of: []Shape{aText}, Required: 1},
-			"Host patterns; one has to match."},
+		{"include", 1, true, texts,
+			"Host names and patterns, at least one."},
 		{"exclude", 1, true, texts,
-			"Host patterns that are left out."},
+			"Those of them that it is not applied to."},
 	}
 	inferenceWords = []word{
 		{"backend", 2, true, aText,
@@ -328,6 +363,9 @@ var (
 			"Whether inputs may be URLs, which the service fetches."},
 	}
 )
+
+// protocolsLater are protocols of the language that this build cannot inspect.
+var protocolsLater = []string{"websocket", "graphql", "sql", "mcp", "json-rpc"}
 
 // nearest is the candidate closest to s, or "" if none is close: few edits
 // away, or the one whose words contain s or are contained in it.

@@ -42,12 +42,27 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 	case o.JSON:
 		out.encode(map[string]any{"summary": summary.Data(result.Suggest), "sandbox": result.Name, "audit": result.AuditPath, "exit": result.Code, "changed": result.Changed})
 	case !o.Quiet:
-		_ = summary.Render(out, audit.SummaryOptions{Suggest: result.Suggest, Audit: result.AuditPath})
+		where, next := whereToAdd(o)
+		_ = summary.Render(out, audit.SummaryOptions{Suggest: result.Suggest, Audit: result.AuditPath, Where: where, Next: next})
 		if text := changed(result); text != "" {
 			fmt.Fprintln(out, text)
 		}
 	}
 	return result.Code, err
+}
+
+// whereToAdd names the policy file that suggested lines belong into, and what to
+// type when they are there. A policy that is no file has to become one first.
+func whereToAdd(o cli.RunOptions) (where, next string) {
+	if o.Policy != "" {
+		return o.Policy, "then: creel policy check " + o.Policy
+	}
+	file, show, again := "~/creel.yaml", "creel policy default", "creel run"
+	if o.Agent != nil {
+		file, show, again = "~/"+o.Agent.Name+".yaml", "creel agent policy "+o.Agent.Name, "creel run --agent "+o.Agent.Name
+	}
+	return "a policy of your own (" + show + " > " + file + ")",
+		"then: creel policy check " + file + " && " + again + " --policy " + file + " …"
 }
 
 // changed says what of a copy-on-write workspace waits for the operator.

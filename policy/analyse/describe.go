@@ -123,6 +123,7 @@ func (r *requests) describePaths(set []int) []string {
 		if bare, ok := strings.CutSuffix(text, "/**"); ok && selector {
 			text = "{" + bare + "," + text + "}" // the same set as the path of a rule
 		}
+		text = strings.TrimPrefix(text, grantName)
 		names = append(names, text)
 	}
 	if r.slash >= 0 {

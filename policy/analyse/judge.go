@@ -64,6 +64,9 @@ func (c *cell) gather(side int, who *caller, q *request) state {
 			s.deny = s.deny || c.requests.holds(&ep.deny[i], q, true)
 		}
 		for i := range ep.allow {
+			if !c.requests.grants(ep, q.path) {
+				break
+			}
 			s.allow = s.allow || c.requests.holds(&ep.allow[i], q, false)
 		}
 	}

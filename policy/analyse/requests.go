@@ -1,6 +1,7 @@
 package analyse
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,7 +48,12 @@ type requestGroup struct {
 const maxRequests = 1 << 14 // in one cell
 
 // selectorName keeps selectors apart from globs of rules of the same text.
-const selectorName = "selector "
+// grantName what they govern apart from what they let rules allow: not the bare
+// prefix of a final /**.
+const (
+	selectorName = "selector "
+	grantName    = "grants "
+)
 
 // standardMethods have a name of their own in reports (RFC 9110 §9, RFC 5789),
 // the usual ones first, which examples are taken from.
@@ -81,7 +87,7 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 			inspected = true
 			slash = slash || ep.slash
 			if ep.selector != "" {
-				if err := addPath(selectorName + ep.selector); err != nil {
+				if err := errors.Join(addPath(selectorName+ep.selector), addPath(grantName+ep.selector)); err != nil {
 					return nil, err
 				}
 			}
@@ -152,6 +158,13 @@ func newPathSet(name string) (*automaton.Automaton, error) {
 			return nil, err
 		}
 		return automaton.Selector(s)
+	}
+	if text, ok := strings.CutPrefix(name, grantName); ok {
+		s, err := target.ParseSelector(text)
+		if err != nil {
+			return nil, err
+		}
+		return automaton.Glob(s.Globs()[0]) // Selector.Grants: a selector that was lowered has one
 	}
 	g, err := glob.Compile(name, '/')
 	if err != nil {
@@ -235,6 +248,11 @@ func (r *requests) takesPath(pattern string, class int) bool {
 		return true
 	}
 	return r.classes.List[class].In(r.indexOf[pattern])
+}
+
+// grants: rules of an endpoint may allow a class of paths.
+func (r *requests) grants(ep *endpoint, class int) bool {
+	return ep.selector == "" || r.takesPath(grantName+ep.selector, class)
 }
 
 func (r *requests) selects(ep *endpoint, class int) bool {

@@ -34,7 +34,7 @@ const (
 	documentFields = "File Version Filesystem Landlock Process Syscalls Resources Networks Inference"
 	networkFields  = "Key Name Endpoints AnyBinary Binaries At"
 	binaryFields   = "Path At SHA256"
-	endpointFields = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash At keys"
+	endpointFields = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash At KeyAt"
 	ruleFields     = "Method Path Query At"
 )
 

@@ -18,10 +18,13 @@ var (
 	ErrComments = errors.New("the canonical form would lose a comment")
 )
 
+// Parser reads a policy, as policy.Parse does.
+type Parser func(name string, data []byte) (*policy.Document, policy.Warnings, error)
+
 // File gives the canonical form of a policy. name stands in the positions of
-// faults.
-func File(name string, data []byte) ([]byte, error) {
-	before, _, err := policy.Parse(name, data)
+// faults, parse says what the text means.
+func File(name string, data []byte, parse Parser) ([]byte, error) {
+	before, _, err := parse(name, data)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +39,7 @@ func File(name string, data []byte) ([]byte, error) {
 			break
 		}
 	}
-	after, _, err := policy.Parse(name, out)
+	after, _, err := parse(name, out)
 	if err != nil || !Same(before, after) {
 		return nil, fmt.Errorf("format %s: %w", name, ErrMeaning)
 	}

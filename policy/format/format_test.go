@@ -35,7 +35,7 @@ func TestGolden(t *testing.T) {
 			if out.Name != name+".out" {
 				t.Fatalf("%s: %s has no .out", file, in.Name)
 			}
-			got, err := format.File(in.Name, in.Data)
+			got, err := format.File(in.Name, in.Data, policy.Parse)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue
@@ -44,7 +44,7 @@ func TestGolden(t *testing.T) {
 				t.Errorf("%s: -want +got:\n%s", name, diff)
 			}
 			out.Data = got
-			if again, err := format.File(in.Name, got); err != nil || !bytes.Equal(got, again) {
+			if again, err := format.File(in.Name, got, policy.Parse); err != nil || !bytes.Equal(got, again) {
 				t.Errorf("%s: not settled: %v\n%s", name, err, cmp.Diff(string(got), string(again)))
 			}
 		}
@@ -120,7 +120,7 @@ func cutPreset(text []byte) []byte {
 
 func checkFormat(t *testing.T, name string, text []byte) {
 	t.Helper()
-	out, err := format.File(name, text)
+	out, err := format.File(name, text, policy.Parse)
 	if err != nil {
 		t.Errorf("%s: %v\n%s", name, err, text)
 		return
@@ -136,7 +136,7 @@ func checkFormat(t *testing.T, name string, text []byte) {
 	if !strings.HasPrefix(uncommented(out), "version:") {
 		t.Errorf("%s: the version is not first:\n%s", name, out)
 	}
-	again, err := format.File(name, out)
+	again, err := format.File(name, out, policy.Parse)
 	if err != nil || !bytes.Equal(out, again) {
 		t.Errorf("%s: not settled: %v\n%s", name, err, cmp.Diff(string(out), string(again)))
 	}
@@ -153,7 +153,7 @@ func uncommented(text []byte) string {
 }
 
 func TestFaultsAreGiven(t *testing.T) {
-	_, err := format.File("p.yaml", []byte("version: 2\nnonsense: 1\n"))
+	_, err := format.File("p.yaml", []byte("version: 2\nnonsense: 1\n"), policy.Parse)
 	var faults policy.Faults
 	if !errors.As(err, &faults) || len(faults) != 1 || faults[0].At.Line != 2 {
 		t.Errorf("got %v", err)
@@ -202,7 +202,7 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte("version: 1\nfilesystem_policy: {read_only: &a [/usr], read_write: *a}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before, _, err := policy.Parse("p.yaml", data)
-		out, ferr := format.File("p.yaml", data)
+		out, ferr := format.File("p.yaml", data, policy.Parse)
 		if err != nil {
 			if ferr == nil {
 				t.Fatal("formats what is no policy")

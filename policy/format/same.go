@@ -51,6 +51,16 @@ func same(a, b reflect.Value) bool {
 			}
 		}
 		return true
+	case a.Kind() == reflect.Map:
+		if a.Len() != b.Len() {
+			return false
+		}
+		for _, key := range a.MapKeys() {
+			if v := b.MapIndex(key); !v.IsValid() || !same(a.MapIndex(key), v) {
+				return false
+			}
+		}
+		return true
 	case a.Kind() == reflect.Pointer && !a.IsNil() && !b.IsNil():
 		return same(a.Elem(), b.Elem())
 	}

@@ -83,26 +83,34 @@ func value(v policy.Shape, version int) object {
 	case policy.Flag:
 		return object{"type": "boolean"}
 	case policy.Number:
-		return object{"type": "integer", "minimum": v.Low, "maximum": v.High}
+		one := object{"type": "integer", "minimum": v.Low, "maximum": v.High}
+		if v.Empty {
+			return object{"anyOf": []object{one, {"enum": []any{"", nil}}}}
+		}
+		return one
 	case policy.Size:
 		return object{"type": []string{"string", "number"}}
 	case policy.Text:
 		one := object{"type": "string"}
+		if v.Empty {
+			one["type"] = orNothing("string")
+		}
 		if len(v.Words) > 0 {
 			one["examples"] = v.Words
 		}
 		return one
 	case policy.OneOf:
-		words := v.Words
+		var words []any
+		for _, w := range v.Words {
+			words = append(words, w)
+		}
 		if v.Empty {
-			words = append(words[:len(words):len(words)], "")
+			words = append(words, "", nil)
 		}
 		if v.Fold && version == 1 {
 			return object{"anyOf": []object{{"enum": words}, {"type": "string", "pattern": folded(v.Words)}}}
 		}
 		return object{"enum": words}
-	case policy.Free:
-		return object{}
 	case policy.List:
 		return object{"type": orNothing("array"), "items": value(v.Of[0], version)}
 	case policy.Map:
@@ -120,6 +128,8 @@ func value(v policy.Shape, version int) object {
 			return list[0]
 		}
 		return object{"anyOf": list}
+	case policy.Anything:
+		return object{}
 	}
 	return object{"const": false}
 }

@@ -153,7 +153,9 @@ func misspell(v any, path []string, f func([]string)) (n int) {
 			n += misspell(c, append(slices.Clone(path), fmt.Sprint(i)), f)
 		}
 	case map[string]any:
-		free := len(path) > 0 && slices.Contains([]string{"network_policies", "network_middlewares", "graphql_persisted_queries", "query", "models"}, path[len(path)-1])
+		// Keys that are the writer's.
+		free := len(path) > 0 && slices.Contains([]string{"network_policies", "query", "models", "network_middlewares", "graphql_persisted_queries"}, path[len(path)-1]) ||
+			slices.Contains(path, "config")
 		keys := make([]string, 0, len(v))
 		for k := range v {
 			keys = append(keys, k)
@@ -161,9 +163,6 @@ func misspell(v any, path []string, f func([]string)) (n int) {
 		for _, k := range keys {
 			one := v[k]
 			at := append(slices.Clone(path), k)
-			if k == "config" { // what is in it is not of the language
-				continue
-			}
 			n += misspell(one, at, f)
 			if free {
 				continue

@@ -86,9 +86,9 @@ func inWords(v policy.Shape) string {
 			list = append(list, inWords(one))
 		}
 		text = strings.Join(list, ", or ")
-	case policy.Free:
-		text = "any value"
 	case policy.Anything:
+		text = "anything"
+	case policy.Undecided:
 		text = "not decided"
 	}
 	if v.Since > 1 {
