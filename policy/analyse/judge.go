@@ -44,34 +44,64 @@ type state struct {
 	deny     bool
 }
 
-// gather joins what one side's endpoints say of a caller's connection and, with
-// a request, of it.
-func (c *cell) gather(side int, who *caller, q *request) state {
-	var s state
-	for _, ep := range c.sides[side] {
-		if !c.who.takes(who, ep.net.who) {
+// view is one side of a cell as one set of callers meets it. It keeps what
+// requests of one path have in common: they come one after the other.
+type view struct {
+	c    *cell
+	side int
+	who  *caller
+	base state // of the connection
+	path int   // class of paths that at is for; -1: none yet
+	at   state
+}
+
+// view gathers what one side's endpoints say of a caller's connection.
+func (c *cell) view(side int, who *caller) view {
+	v := view{c: c, side: side, who: who, path: -1}
+	for i, ep := range c.sides[side] {
+		if c.masks[side][i]&who.taken != 0 {
+			v.base.connection(ep)
+		}
+	}
+	return v
+}
+
+// request adds what they say of a request.
+func (v *view) request(q *request) state {
+	if v.path != q.path {
+		v.path, v.at = q.path, v.base
+		for i, ep := range v.c.sides[v.side] {
+			if ep.inspect && v.c.masks[v.side][i]&v.who.taken != 0 && v.c.requests.selects(ep, q.path) {
+				v.at.govern(ep)
+			}
+		}
+	}
+	s := v.at
+	for i := range v.c.requests.rules[q.path] {
+		one := &v.c.requests.rules[q.path][i]
+		if one.side != v.side || one.mask&v.who.taken == 0 || one.deny && s.deny || !one.deny && s.allow {
 			continue
 		}
-		s.connection(ep)
-		if q == nil || !ep.inspect || !c.requests.selects(ep, q.path) {
-			continue
-		}
-		// The most specific selector governs; of equals the one that enforces.
-		if !s.selected || ep.specific > s.specific || ep.specific == s.specific && ep.enforce {
-			s.enforce = ep.enforce
-		}
-		if !s.selected || ep.specific > s.specific {
-			s.specific = ep.specific
-		}
-		s.selected = true
-		for i := range ep.deny {
-			s.deny = s.deny || c.requests.holds(&ep.deny[i], q, true)
-		}
-		for i := range ep.allow {
-			s.allow = s.allow || c.requests.holds(&ep.allow[i], q, false)
+		if v.c.requests.holds(one.rule, q, one.deny) {
+			if one.deny {
+				s.deny = true
+			} else {
+				s.allow = true
+			}
 		}
 	}
 	return s
+}
+
+// govern: the most specific selector governs; of equals the one that enforces.
+func (s *state) govern(ep *endpoint) {
+	if !s.selected || ep.specific > s.specific || ep.specific == s.specific && ep.enforce {
+		s.enforce = ep.enforce
+	}
+	if !s.selected || ep.specific > s.specific {
+		s.specific = ep.specific
+	}
+	s.selected = true
 }
 
 func (s *state) connection(ep *endpoint) {
