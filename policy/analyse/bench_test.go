@@ -34,6 +34,15 @@ func bigDocument(n int) *policy.Document {
 	return doc
 }
 
+// oneHost has n rules for paths of one host.
+func oneHost(n int) *policy.Document {
+	ep := policy.Endpoint{Host: "api.test", Ports: []uint16{443}, Protocol: policy.REST}
+	for i := range n {
+		ep.Allow = append(ep.Allow, policy.RequestRule{Method: "GET", Path: fmt.Sprintf("/repos/team%d/**", i)})
+	}
+	return &policy.Document{Version: 2, Networks: []policy.Network{{Key: "api", Binaries: []policy.Binary{{Path: "/usr/bin/curl"}}, Endpoints: []policy.Endpoint{ep}}}}
+}
+
 // changed is a copy in which every nth rule allows one method more.
 func changed(doc *policy.Document, every int) *policy.Document {
 	c := *doc
@@ -68,4 +77,17 @@ func BenchmarkDiff1000(b *testing.B) {
 			}
 		})
 	}
+	b.Run("one-host", func(b *testing.B) {
+		one := oneHost(1000)
+		more := changed(one, 1)
+		for b.Loop() {
+			d, err := analyse.Diff(one, more)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(d.Allowed) != 1 || len(d.Denied) != 0 {
+				b.Fatalf("%d classes newly allowed, %d denied", len(d.Allowed), len(d.Denied))
+			}
+		}
+	})
 }

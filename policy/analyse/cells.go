@@ -38,6 +38,7 @@ type cell struct {
 	places   []place
 	who      *callers
 	requests *requests
+	masks    [][]uint64 // of the endpoints in sides: the group of their condition
 }
 
 type place struct {
@@ -184,16 +185,23 @@ func (a *analysis) prepare(c *cell) error {
 	if c.who, err = a.callersOf(c); err != nil {
 		return err
 	}
+	endpoints := 0
+	for _, list := range c.sides {
+		masks := make([]uint64, len(list))
+		for i, ep := range list {
+			masks[i] = 1 << c.who.group[ep.net.who.print]
+		}
+		c.masks = append(c.masks, masks)
+		endpoints += len(list)
+	}
 	if c.requests, err = a.requestsOf(c); err != nil {
 		return err
 	}
-	rules := 1
-	for _, list := range c.sides {
-		for _, ep := range list {
-			rules += 1 + len(ep.allow) + len(ep.deny)
-		}
+	rules := 0
+	for i := range c.requests.list {
+		rules += 1 + len(c.requests.rules[c.requests.list[i].path])
 	}
-	return a.spend(len(c.who.list) * (1 + len(c.requests.list)) * rules)
+	return a.spend(len(c.who.list) * (rules + endpoints*(1+len(c.requests.rules))))
 }
 
 // maxWork bounds all cells of one comparison together, in steps of some tens

@@ -158,7 +158,8 @@ func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
 	known := len(c.unknown()) == 0
 	for i := range c.who.list {
 		who := &c.who.list[i]
-		x, y := c.gather(0, who, nil), c.gather(1, who, nil)
+		left, right := c.view(0, who), c.view(1, who)
+		x, y := &left.base, &right.base
 		if !known {
 			// What is certain all the same: whether the connection is opened.
 			if was, is := x.grant(Connection, false), y.grant(Connection, false); was != is {
@@ -166,9 +167,9 @@ func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
 			}
 			continue
 		}
-		items = append(items, a.compareCaller(c, i, &x, &y)...)
+		items = append(items, a.compareCaller(c, i, &left, &right)...)
 		if x.hit && y.hit && destPrint(x.dest) != destPrint(y.dest) {
-			more, inexact := a.addresses(c, who, i, &x, &y)
+			more, inexact := a.addresses(c, who, i, x, y)
 			classes = append(classes, more...)
 			unknown = append(unknown, inexact...)
 		}
@@ -176,8 +177,9 @@ func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
 	return append(a.boxes(c, c.minimal(items)), classes...), unknown
 }
 
-func (a *analysis) compareCaller(c *cell, caller int, x, y *state) []item {
+func (a *analysis) compareCaller(c *cell, caller int, left, right *view) []item {
 	var items []item
+	x, y := &left.base, &right.base
 	found := func(t Traffic) *item {
 		was, is := x.grant(t, false), y.grant(t, false)
 		if was == is {
@@ -193,10 +195,9 @@ func (a *analysis) compareCaller(c *cell, caller int, x, y *state) []item {
 		items = append(items, *opaque)
 	}
 	if x.inspect || y.inspect {
-		who := &c.who.list[caller]
 		for i := range c.requests.list {
 			q := &c.requests.list[i]
-			s, t := c.gather(0, who, q), c.gather(1, who, q)
+			s, t := left.request(q), right.request(q)
 			slash := c.requests.hasSlash(q.path)
 			was, is := s.grant(HTTP, slash), t.grant(HTTP, slash)
 			// What may send any bytes may send every request.

@@ -45,36 +45,63 @@ type state struct {
 	deny     bool
 }
 
-// gather joins what one side's endpoints say of a caller's connection and, with
-// a request, of it.
-func (c *cell) gather(side int, who *caller, q *request) state {
-	var s state
-	for _, ep := range c.sides[side] {
-		if !c.who.takes(who, ep.net.who) {
-			continue
+// view is one side of a cell as one set of callers meets it. It keeps what
+// requests of one path have in common: they come one after the other.
+type view struct {
+	c    *cell
+	side int
+	who  *caller
+	base state // of the connection
+	path int   // class of paths that at is for; -1: none yet
+	at   state
+}
+
+// view gathers what one side's endpoints say of a caller's connection.
+func (c *cell) view(side int, who *caller) view {
+	v := view{c: c, side: side, who: who, path: -1}
+	for i, ep := range c.sides[side] {
+		if c.masks[side][i]&who.taken != 0 {
+			v.base.connection(ep)
 		}
-		s.connection(ep)
-		if q == nil || !ep.inspect || !c.requests.selects(ep, q.path) {
-			continue
-		}
-		if !s.selected || s.governedBy(ep) {
-			s.selected, s.specific, s.enforce, s.permits = true, ep.specific, ep.enforce, ep.slash
-		}
-		for i := range ep.deny {
-			s.deny = s.deny || c.requests.holds(&ep.deny[i], q, true)
-		}
-		for i := range ep.allow {
-			if !c.requests.grants(ep, q.path) {
-				break
+	}
+	return v
+}
+
+// request adds what they say of a request.
+func (v *view) request(q *request) state {
+	if v.path != q.path {
+		v.path, v.at = q.path, v.base
+		for i, ep := range v.c.sides[v.side] {
+			if ep.inspect && v.c.masks[v.side][i]&v.who.taken != 0 && v.c.requests.selects(ep, q.path) {
+				v.at.govern(ep)
 			}
-			s.allow = s.allow || c.requests.holds(&ep.allow[i], q, false)
+		}
+	}
+	s := v.at
+	for i := range v.c.requests.rules[q.path] {
+		one := &v.c.requests.rules[q.path][i]
+		if one.side != v.side || one.mask&v.who.taken == 0 || one.deny && s.deny || !one.deny && s.allow {
+			continue
+		}
+		if v.c.requests.holds(one.rule, q, one.deny) {
+			if one.deny {
+				s.deny = true
+			} else {
+				s.allow = true
+			}
 		}
 	}
 	return s
 }
 
-// governedBy: the most specific selector governs, of equals the one that
-// enforces, and then the one that permits no encoded slash.
+// govern: the most specific selector governs, of equals the one that enforces,
+// and then the one that permits no encoded slash.
+func (s *state) govern(ep *endpoint) {
+	if !s.selected || s.governedBy(ep) {
+		s.selected, s.specific, s.enforce, s.permits = true, ep.specific, ep.enforce, ep.slash
+	}
+}
+
 func (s *state) governedBy(ep *endpoint) bool {
 	if ep.specific != s.specific {
 		return ep.specific > s.specific

@@ -143,8 +143,8 @@ func (c *cell) violation(one Assertion) (Witness, Grant, bool) {
 	at := c.places[0]
 	for i := range c.who.list {
 		who := &c.who.list[i]
-		inside := c.gather(theInside, who, nil)
-		doc := c.gather(theDocument, who, nil)
+		described, judged := c.view(theInside, who), c.view(theDocument, who)
+		inside, doc := &described.base, &judged.base
 		switch one.Word {
 		case Never, Always:
 			if !inside.hit {
@@ -174,18 +174,15 @@ func (c *cell) violation(one Assertion) (Witness, Grant, bool) {
 		}
 		for k := range c.requests.list {
 			q := &c.requests.list[k]
-			described := false
-			for _, ep := range c.sides[theInside] {
-				described = described || c.who.takes(who, ep.net.who) && c.requests.holds(&ep.allow[0], q, false)
-			}
-			s := c.gather(theDocument, who, q)
+			in := described.request(q).allow
+			s := judged.request(q)
 			g := s.grant(HTTP, c.requests.hasSlash(q.path))
-			bad := described && g != Denied
+			bad := in && g != Denied
 			switch one.Word {
 			case Always:
-				bad = described && g == Denied
+				bad = in && g == Denied
 			case Only:
-				bad = !described && g != Denied
+				bad = !in && g != Denied
 			}
 			if bad {
 				return c.witness(at, who, HTTP, q), g, true

@@ -25,6 +25,7 @@ type requests struct {
 	list      []request
 	byPlace   map[[2]int]requestGroup // path class and method class
 	indexOf   map[string]int          // of paths
+	rules     [][]ruleAt              // by path class: those whose paths and whose endpoint's hold
 }
 
 type methodClass struct {
@@ -45,7 +46,15 @@ type requestGroup struct {
 	count int
 }
 
-const maxRequests = 1 << 14 // in one cell
+// ruleAt is a rule with who may use it.
+type ruleAt struct {
+	side int
+	mask uint64
+	deny bool
+	rule *rule
+}
+
+const maxRequests = 1 << 15 // in one cell
 
 // selectorName keeps selectors apart from globs of rules of the same text.
 // grantName what they govern apart from what they let rules allow: not the bare
@@ -122,12 +131,15 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 		return nil, fmt.Errorf("path patterns: %w", err)
 	}
 	r.methods = methodClasses(words)
+	if err := a.rulesByPath(c, r); err != nil {
+		return nil, err
+	}
 	for p, class := range r.classes.List {
 		if len(class.Witness) > target.MaxPath {
 			continue // a shortest path that is too long: there is none
 		}
 		for m := range r.methods {
-			if err := a.queries(c, r, p, m); err != nil {
+			if err := a.queries(r, p, m); err != nil {
 				return nil, err
 			}
 			if len(r.list) > maxRequests {
@@ -264,36 +276,67 @@ func (r *requests) hasSlash(class int) bool {
 	return r.slash >= 0 && r.classes.List[class].In(r.slash)
 }
 
-// takesPlace: the rule holds but for its query.
-func (r *requests) takesPlace(one *rule, path, method int) bool {
-	m := r.methods[method]
+// rulesByPath finds the rules of every class of paths.
+func (a *analysis) rulesByPath(c *cell, r *requests) error {
+	type of struct {
+		ep *endpoint
+		ruleAt
+	}
+	byPattern := map[string][]of{}
+	add := func(ep *endpoint, rules []rule, one ruleAt) {
+		for k := range rules {
+			one.rule = &rules[k]
+			byPattern[rules[k].path] = append(byPattern[rules[k].path], of{ep, one})
+		}
+	}
+	for side, list := range c.sides {
+		for i, ep := range list {
+			add(ep, ep.allow, ruleAt{side: side, mask: c.masks[side][i]})
+			add(ep, ep.deny, ruleAt{side: side, mask: c.masks[side][i], deny: true})
+		}
+	}
+	r.rules = make([][]ruleAt, len(r.classes.List))
+	for p, class := range r.classes.List {
+		take := func(pattern string) {
+			for _, one := range byPattern[pattern] {
+				if r.selects(one.ep, p) && (one.deny || r.grants(one.ep, p)) {
+					r.rules[p] = append(r.rules[p], one.ruleAt)
+				}
+			}
+		}
+		take("**")
+		for i, pattern := range r.paths {
+			if class.In(i) {
+				take(pattern)
+			}
+		}
+		if err := a.spend(len(r.paths)/stepsOfAutomata + len(r.rules[p])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takesMethod reports whether a rule's method holds for a class of methods.
+func (r *requests) takesMethod(one *rule, method int) bool {
 	name := ""
-	if len(m.names) > 0 {
+	if m := r.methods[method]; len(m.names) > 0 {
 		name = m.names[0]
 	}
-	return takesMethod(one.method, name) && r.takesPath(one.path, path)
+	return takesMethod(one.method, name)
 }
 
 // queries adds the requests of one path and method, by what the rules that hold
 // there say of queries.
-func (a *analysis) queries(c *cell, r *requests, path, method int) error {
+func (a *analysis) queries(r *requests, path, method int) error {
 	byKey := map[string][]string{}
-	for _, list := range c.sides {
-		for _, ep := range list {
-			if !ep.inspect || !r.selects(ep, path) {
-				continue
-			}
-			for _, rules := range [][]rule{ep.allow, ep.deny} {
-				for i := range rules {
-					if !r.takesPlace(&rules[i], path, method) {
-						continue
-					}
-					for _, q := range rules[i].query {
-						if !slices.Contains(byKey[q.key], q.matcher) {
-							byKey[q.key] = append(byKey[q.key], q.matcher)
-						}
-					}
-				}
+	for _, one := range r.rules[path] {
+		if !r.takesMethod(one.rule, method) {
+			continue
+		}
+		for _, q := range one.rule.query {
+			if !slices.Contains(byKey[q.key], q.matcher) {
+				byKey[q.key] = append(byKey[q.key], q.matcher)
 			}
 		}
 	}
@@ -326,11 +369,14 @@ func (a *analysis) queries(c *cell, r *requests, path, method int) error {
 	return nil
 }
 
-// holds reports whether a rule takes a request: an allow rule wants every value
+// holds reports whether a rule of the request's path takes it: an allow rule wants every value
 // of its keys to match, a deny rule one, and both want the keys to be there.
 func (r *requests) holds(one *rule, q *request, deny bool) bool {
-	if !r.takesPlace(one, q.path, q.method) {
+	if !r.takesMethod(one, q.method) {
 		return false
+	}
+	if len(one.query) == 0 {
+		return true
 	}
 	keys := r.byPlace[[2]int{q.path, q.method}].keys
 	for _, want := range one.query {

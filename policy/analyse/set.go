@@ -55,8 +55,8 @@ func (s *Set) Connect(c policy.Connection, t Traffic) Grant {
 	if cell == nil {
 		return Denied
 	}
-	st := cell.gather(0, who, nil)
-	return st.grant(t, false)
+	v := cell.view(0, who)
+	return v.base.grant(t, false)
 }
 
 // Request is the grant of a request whose target is canonical.
@@ -65,9 +65,9 @@ func (s *Set) Request(r policy.Request) Grant {
 	if cell == nil {
 		return Denied
 	}
-	st := cell.gather(0, who, nil)
-	if !st.hit || !st.inspect {
-		return st.grant(Bytes, false)
+	v := cell.view(0, who)
+	if !v.base.hit || !v.base.inspect {
+		return v.base.grant(Bytes, false)
 	}
 	q := cell.requests
 	path, ok := q.classes.Of(r.Target.Path)
@@ -86,7 +86,7 @@ func (s *Set) Request(r policy.Request) Grant {
 		step *= len(v.list)
 	}
 	one := &q.list[g.first+n]
-	st = cell.gather(0, who, one)
+	st := v.request(one)
 	return st.grant(HTTP, q.hasSlash(path))
 }
 

@@ -277,3 +277,50 @@ func TestZero(t *testing.T) {
 		t.Error("nil is not the empty set")
 	}
 }
+
+// Products of few and of many sets are built in two ways; both know the sets of
+// every text.
+func TestClassifyIsTheSets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var sets []*automaton.Automaton
+		for range rapid.SampledFrom([]int{0, 1, 3, 30, 80}).Draw(t, "sets") {
+			g, err := glob.Compile("/"+patterns("a", "b", "/", "*", "/**", "ab", "?").Draw(t, "pattern"), '/')
+			if err != nil {
+				continue
+			}
+			a, err := automaton.Glob(g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sets = append(sets, a)
+		}
+		c, err := automaton.Classify(automaton.Paths(), sets)
+		var large *automaton.TooLargeError
+		if errors.As(err, &large) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(s string) {
+			i, ok := c.Of(s)
+			if ok != automaton.Paths().Match(s) {
+				t.Fatalf("%q: in a class: %v", s, ok)
+			}
+			for k, set := range sets {
+				if ok && c.List[i].In(k) != set.Match(s) {
+					t.Fatalf("%q: set %d: %v", s, k, set.Match(s))
+				}
+			}
+		}
+		for i, class := range c.List {
+			check(class.Witness)
+			if got, _ := c.Of(class.Witness); got != i {
+				t.Fatalf("%q is of class %d, not %d", class.Witness, got, i)
+			}
+		}
+		for range 20 {
+			check("/" + texts("a", "b", "/", "x").Draw(t, "text"))
+		}
+	})
+}

@@ -73,6 +73,9 @@ func Classify(within *Automaton, sets []*Automaton) (*Classes, error) {
 	order := readable(&c.class, c.width)
 
 	b := newProduct(parts, c)
+	if b.small == nil {
+		return c, b.sparse(order)
+	}
 	b.state(-1, 0)
 	// Breadth first, so that the first state of a class has a shortest text.
 	n := len(parts)
@@ -115,9 +118,8 @@ type product struct {
 	tuples  []int32 // of all states, one after the other
 	parent  []int32
 	by      []byte
-	live    []bool // states of parts[0] from which a text can still come within
-	small   map[uint64]int32
-	large   map[string]int32 // where the combinations do not fit 64 bits
+	live    []bool           // states of parts[0] from which a text can still come within
+	small   map[uint64]int32 // nil where the combinations do not fit 64 bits
 	classes map[string]int32
 	key     []byte
 }
@@ -130,33 +132,20 @@ func newProduct(parts []*Automaton, out *Classes) *product {
 	}
 	if width <= 64 {
 		b.small = make(map[uint64]int32, 64)
-	} else {
-		b.large = make(map[string]int32, 64)
 	}
 	return b
 }
 
 // find is the number of the combination b.tuple, which becomes next if it is new.
 func (b *product) find(next int32) int32 {
-	if b.small != nil {
-		key := uint64(0)
-		for i, s := range b.tuple {
-			key = key<<bits.Len(uint(b.parts[i].states())) | uint64(s)
-		}
-		if i, ok := b.small[key]; ok {
-			return i
-		}
-		b.small[key] = next
-		return next
+	key := uint64(0)
+	for i, s := range b.tuple {
+		key = key<<bits.Len(uint(b.parts[i].states())) | uint64(s)
 	}
-	b.key = b.key[:0]
-	for _, s := range b.tuple {
-		b.key = binary.AppendUvarint(b.key, uint64(s))
-	}
-	if i, ok := b.large[string(b.key)]; ok {
+	if i, ok := b.small[key]; ok {
 		return i
 	}
-	b.large[string(b.key)] = next
+	b.small[key] = next
 	return next
 }
 
@@ -171,15 +160,9 @@ func (b *product) state(parent int32, by byte) int32 {
 		return i
 	}
 	b.tuples = append(b.tuples, b.tuple...)
-	b.parent = append(b.parent, parent)
-	b.by = append(b.by, by)
-	b.out.of = append(b.out.of, b.classOf(next))
-	return next
-}
-
-func (b *product) classOf(state int32) int32 {
 	if !b.parts[0].accept[b.tuple[0]] {
-		return -1
+		b.add(parent, by, nil)
+		return next
 	}
 	sets := make([]uint64, (len(b.parts)+62)/64)
 	for i, p := range b.parts[1:] {
@@ -187,6 +170,23 @@ func (b *product) classOf(state int32) int32 {
 			sets[i/64] |= 1 << (i % 64)
 		}
 	}
+	b.add(parent, by, sets)
+	return next
+}
+
+// add numbers a new state. sets are those that a text which ends in it is in;
+// nil: it is not within what is classified.
+func (b *product) add(parent int32, by byte, sets []uint64) {
+	b.parent = append(b.parent, parent)
+	b.by = append(b.by, by)
+	class := int32(-1)
+	if sets != nil {
+		class = b.classOf(int32(len(b.out.of)), sets)
+	}
+	b.out.of = append(b.out.of, class)
+}
+
+func (b *product) classOf(state int32, sets []uint64) int32 {
 	b.key = b.key[:0]
 	for _, w := range sets {
 		b.key = binary.LittleEndian.AppendUint64(b.key, w)
