@@ -76,7 +76,9 @@ type site struct {
 func (e *Endpoint) inspects() bool { return e.Protocol == REST }
 
 // opaque: the connection alone is judged, so everything on it passes.
-func (e *Endpoint) opaque() bool { return e.Protocol == L4 || e.Protocol == TCP }
+func (e *Endpoint) opaque() bool {
+	return e.Protocol == L4 || e.Protocol == TCP || e.Protocol == "sql" // whose commands nothing reads
+}
 
 // all are the allow rules of an endpoint, those of its preset included.
 func (e *Endpoint) all() []RequestRule { return append(preset(e), e.Allow...) }
