@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -42,7 +43,7 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 	case o.JSON:
 		out.encode(map[string]any{"summary": summary.Data(result.Suggest), "sandbox": result.Name, "audit": result.AuditPath, "exit": result.Code, "changed": result.Changed})
 	case !o.Quiet:
-		where, next := whereToAdd(o)
+		where, next := whereToAdd(o, os.Getenv("HOME"))
 		_ = summary.Render(out, audit.SummaryOptions{Suggest: result.Suggest, Audit: result.AuditPath, Where: where, Next: next})
 		if text := changed(result); text != "" {
 			fmt.Fprintln(out, text)
@@ -52,17 +53,22 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 }
 
 // whereToAdd names the policy file that suggested lines belong into, and what to
-// type when they are there. A policy that is no file has to become one first.
-func whereToAdd(o cli.RunOptions) (where, next string) {
+// type when they are there. A policy that is no file has to become one first, and
+// none that is there already is written over.
+func whereToAdd(o cli.RunOptions, home string) (where, next string) {
 	if o.Policy != "" {
 		return o.Policy, "then: creel policy check " + o.Policy
 	}
-	file, show, again := "~/creel.yaml", "creel policy default", "creel run"
+	name, show, again := "creel.yaml", "creel policy default", "creel run"
 	if o.Agent != nil {
-		file, show, again = "~/"+o.Agent.Name+".yaml", "creel agent policy "+o.Agent.Name, "creel run --agent "+o.Agent.Name
+		name, show, again = o.Agent.Name+".yaml", "creel agent policy "+o.Agent.Name, "creel run --agent "+o.Agent.Name
 	}
-	return "a policy of your own (" + show + " > " + file + ")",
-		"then: creel policy check " + file + " && " + again + " --policy " + file + " …"
+	file := "~/" + name
+	where = "a policy of your own (" + show + " > " + file + ")"
+	if _, err := os.Lstat(filepath.Join(home, name)); home != "" && err == nil {
+		where = "a policy of your own (" + file + " is there already)"
+	}
+	return where, "then: creel policy check " + file + " && " + again + " --policy " + file + " …"
 }
 
 // changed says what of a copy-on-write workspace waits for the operator.
