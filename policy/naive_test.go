@@ -37,8 +37,7 @@ func TestEngineAgreesWithNaive(t *testing.T) {
 		}
 		plain := naive.FromDocument(doc)
 		for range 10 {
-			r := policygen.Question(t, doc)
-			counts[agree(t, engine, plain, r, text)]++
+			counts[agree(t, engine, doc, plain, policygen.Question(t, doc), text)]++
 		}
 	})
 	t.Log(counts)
@@ -69,7 +68,7 @@ func TestEngineAgreesWithNaiveOnWritten(t *testing.T) {
 		}
 		plain := naive.FromDocument(doc)
 		for range 20 {
-			counts[agree(t, engine, plain, policygen.Question(t, doc), name)]++
+			counts[agree(t, engine, doc, plain, policygen.Question(t, doc), name)]++
 		}
 	})
 	t.Log(len(documents), counts)
@@ -126,33 +125,64 @@ func written(t *testing.T) map[string]*policy.Document {
 	return documents
 }
 
-// agree compares the two and names the outcome.
-func agree(t *rapid.T, engine *policy.Engine, plain naive.Policy, r policy.Request, text string) string {
+// agree compares the two and names the outcome. What they disagree about is
+// shown with as little of the document as it takes.
+func agree(t *rapid.T, engine *policy.Engine, doc *policy.Document, plain naive.Policy, r policy.Request, text string) string {
+	outcome, fault := compare(engine, plain, r)
+	if fault == "" {
+		return outcome
+	}
+	least := policygen.Reduce(doc, func(d *policy.Document) bool {
+		e, err := policy.Compile(d)
+		if err != nil {
+			return false
+		}
+		_, fault := compare(e, naive.FromDocument(d), r)
+		return fault != ""
+	})
+	e, err := policy.Compile(least)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, fault = compare(e, naive.FromDocument(least), r)
+	t.Fatalf("%s\nof %+v\nof:\n%s", fault, naive.FromDocument(least), text)
+	return ""
+}
+
+// compare says where engine and evaluator differ, or names the outcome.
+func compare(engine *policy.Engine, plain naive.Policy, r policy.Request) (outcome, fault string) {
+	asked, err := json.Marshal(r)
+	if err != nil {
+		return "", err.Error()
+	}
 	c, want := engine.Connect(r.Connection), naive.Judge(plain, naive.FromConnection(r.Connection))
-	got := fmt.Sprintf("connection %+v of %+v\npolicy:\n%s\nengine %+v\nnaive %+v", r.Connection, r, text, c, want)
+	different := func(got any) (string, string) {
+		return "", fmt.Sprintf("%s %s\nengine %+v\nnaive  %+v", r.Host, asked, got, want)
+	}
 	if (c.Verdict == policy.Allow) != want.Allowed || c.Audited != want.Audited {
-		t.Fatalf("%s", got)
+		return different(c)
 	}
 	if !want.Allowed {
 		if d := engine.Request(r); d.Verdict != policy.Deny {
-			t.Fatalf("a request on a refused connection is allowed: %s", got)
+			return different(d)
 		}
-		return "refused connection"
+		return "refused connection", ""
 	}
 	if !slices.Contains(want.Policies, c.Rule.Policy) || c.Inspect != want.Inspect || c.SkipTLS != want.SkipTLS || c.AllowEncodedSlash != want.EncodedSlash {
-		t.Fatalf("%s", got)
+		return different(c)
 	}
-	d, want := engine.Request(r), naive.Judge(plain, naive.FromRequest(r))
+	d := engine.Request(r)
+	want = naive.Judge(plain, naive.FromRequest(r))
 	if (d.Verdict == policy.Allow) != want.Allowed || d.Audited != want.Audited {
-		t.Fatalf("request %+v\npolicy:\n%s\nengine %+v\nnaive %+v", r, text, d, want)
+		return different(d)
 	}
 	switch {
 	case !want.Inspect:
-		return "uninspected"
+		return "uninspected", ""
 	case want.Audited:
-		return "audited"
+		return "audited", ""
 	case want.Allowed:
-		return "allowed"
+		return "allowed", ""
 	}
-	return "denied"
+	return "denied", ""
 }

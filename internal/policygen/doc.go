@@ -1,7 +1,7 @@
 // Package policygen draws random policies and requests for property tests
 // (pgregory.net/rapid): Source draws the YAML of a policy, Draw parses it and
-// draws again until it is valid, Question draws a request that is likely to
-// touch what the policy says.
+// says if Parse refused it, Question draws a request that is likely to touch what
+// the policy says, and Reduce takes out of a document what a failure does not need.
 //
 // The words come from small pools, so that hosts, ports, paths, queries and
 // programs overlap: wildcards over literals, deny rules inside of allowed trees,
