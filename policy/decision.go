@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/target"
 )
 
@@ -68,11 +70,19 @@ type Connection struct {
 	SHA256      string // of the executable, lower-case digits; empty: not taken, and no rule that wants one matches
 }
 
-// Request is one HTTP request on a connection.
+// Request is one HTTP request on a connection, or one text message of a
+// WebSocket client on it.
 type Request struct {
 	Connection
 	Method string
 	Target target.Target
+	// Text: a message of the WebSocket that was opened by a request with this
+	// target. Method is not looked at.
+	Text bool
+	// What was read from the body or message. An endpoint of that protocol
+	// denies what is nil: it was not read, or is malformed.
+	GraphQL *graphql.Request
+	RPC     *jsonrpc.Request
 }
 
 // Decision is the outcome with its reason; the same value goes to the client,

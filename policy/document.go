@@ -16,8 +16,10 @@ type Document struct {
 	Process    Process
 	Syscalls   Syscalls // version 2
 	Resources  Resources
-	Networks   []Network  // sorted by Key
-	Inference  *Inference // version 2; nil: the stanza is absent
+	Networks   []Network // sorted by Key
+	// Middlewares are sorted by Order.
+	Middlewares []Middleware
+	Inference   *Inference // version 2; nil: the stanza is absent
 }
 
 // Filesystem says which host paths exist inside a sandbox.
@@ -137,15 +139,6 @@ type Binary struct {
 	SHA256 string // version 2: of the file's content, 64 lower-case digits; empty: any
 }
 
-// Protocol is how far an endpoint's traffic is judged.
-type Protocol string
-
-const (
-	L4   Protocol = ""     // the connection alone
-	TCP  Protocol = "tcp"  // the same, for clients that speak no HTTP
-	REST Protocol = "rest" // every HTTP request
-)
-
 // TLSMode is what happens to TLS towards an endpoint.
 type TLSMode uint8
 
@@ -183,15 +176,36 @@ type Endpoint struct {
 	Allow, Deny       []RequestRule
 	AllowedIPs        []netip.Prefix // nil: not written
 	AllowEncodedSlash bool
+	MaxBody           int // bytes of a GraphQL, JSON-RPC or MCP body; 0: DefaultMaxBody
+	GraphQL           GraphQLOptions
+	MCP               MCPOptions
+	Credentials       Credentials
 	At                Position
+	KeyAt             map[string]Position // where the keys stand that Unenforced speaks of; of a document that was not parsed nil
 }
 
-// RequestRule is one allow or deny entry.
+// RequestRule is one allow or deny entry. Which fields count depends on the
+// endpoint's protocol.
 type RequestRule struct {
-	Method string // upper case, or "*"
+	// Method of HTTP in upper case, WEBSOCKET_TEXT, or "*"; of JSON-RPC and MCP
+	// as written, for MCP also a glob below tools/.
+	Method string
 	Path   string // glob over the canonical path
 	Query  []QueryRule
-	At     Position
+
+	OperationType string   // query, mutation, subscription or "*"
+	OperationName string   // glob; empty: every name, or none
+	Fields        []string // globs; empty: every root field
+
+	Tools   []string // globs of MCP tools; nil: every call, with or without a tool
+	Command string   // of SQL; not enforced
+
+	At Position
+}
+
+// ofOperations: the rule is about GraphQL operations.
+func (r RequestRule) ofOperations() bool {
+	return r.OperationType != "" || r.OperationName != "" || len(r.Fields) > 0
 }
 
 // QueryRule constrains the values of one query key.
