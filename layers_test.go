@@ -72,7 +72,7 @@ var layers = []layer{
 		"joins the command line and the supervisor"},
 	{[]string{"cmd/creel-fakemodel"}, []string{"internal/fakemodel"},
 		"a stand-in for tests and the demo, not shipped"},
-	{[]string{"internal/naive", "internal/policygen"}, []string{"netname", "policy", "policy/target"},
+	{[]string{"internal/naive", "internal/policygen"}, []string{"netname", "policy", "policy/graphql", "policy/jsonrpc", "policy/target"},
 		"tests tie the engine to them: they know documents and requests, and none of the engine's matching"},
 	{[]string{"internal/..."}, []string{"internal/..."},
 		"help for tests; what is shipped must not depend on it"},

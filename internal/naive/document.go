@@ -24,6 +24,11 @@ func FromDocument(doc *policy.Document) Policy {
 				Access:       e.Access,
 				Allow:        fromRules(e.Allow),
 				Deny:         fromRules(e.Deny),
+
+				Registered:     e.GraphQL.AllowRegistered,
+				Registry:       fromRegistry(e.GraphQL.Registry),
+				AllMCPMethods:  e.MCP.AllMethods,
+				LooseToolNames: e.MCP.LooseToolNames,
 			})
 		}
 		p.Networks = append(p.Networks, network)
@@ -34,13 +39,21 @@ func FromDocument(doc *policy.Document) Policy {
 func fromRules(rules []policy.RequestRule) []Rule {
 	var list []Rule
 	for _, r := range rules {
-		rule := Rule{Method: r.Method, Path: r.Path}
+		rule := Rule{Method: r.Method, Path: r.Path, OperationType: r.OperationType, OperationName: r.OperationName, Fields: r.Fields, Tool: r.Tools}
 		for _, q := range r.Query {
 			rule.Query = append(rule.Query, Query{Key: q.Key, Any: q.Any})
 		}
 		list = append(list, rule)
 	}
 	return list
+}
+
+func fromRegistry(list []policy.PersistedOperation) map[string]Rule {
+	registry := map[string]Rule{}
+	for _, o := range list {
+		registry[o.Key] = Rule{OperationType: o.Type, OperationName: o.Name, Fields: o.Fields}
+	}
+	return registry
 }
 
 // FromConnection is the question whether a connection may be made.
@@ -59,5 +72,20 @@ func FromConnection(c policy.Connection) Question {
 func FromRequest(r policy.Request) Question {
 	q := FromConnection(r.Connection)
 	q.Method, q.Path, q.Query = r.Method, r.Target.Path, r.Target.Query
+	if r.Text {
+		q.Method = "WEBSOCKET_TEXT"
+	}
+	if r.GraphQL != nil {
+		q.GraphQL = &GraphQL{}
+		for _, o := range r.GraphQL.Operations {
+			q.GraphQL.Operations = append(q.GraphQL.Operations, Operation{Type: o.Type, Name: o.Name, Fields: o.Fields, Hash: o.Hash, ID: o.ID})
+		}
+	}
+	if r.RPC != nil {
+		q.RPC = &RPC{Response: r.RPC.Response, ReceiveStream: r.RPC.ReceiveStream}
+		for _, c := range r.RPC.Calls {
+			q.RPC.Calls = append(q.RPC.Calls, Call{Method: c.Method, Tool: c.Tool})
+		}
+	}
 	return q
 }

@@ -8,16 +8,18 @@ func graphqlAllows(e Endpoint, g GraphQL) bool {
 		return false
 	}
 	for _, o := range g.Operations {
-		o, known := resolve(e, o)
+		runs, known := resolve(e, o)
 		if !known {
 			return false
 		}
-		taken := false
-		for _, r := range rulesOf(e) {
-			taken = taken || operationTaken(r, o) && allFields(r.Fields, o.Fields)
-		}
-		if !taken {
-			return false
+		for _, o := range runs {
+			taken := false
+			for _, r := range rulesOf(e) {
+				taken = taken || operationTaken(r, o) && allFields(r.Fields, o.Fields)
+			}
+			if !taken {
+				return false
+			}
 		}
 	}
 	return true
@@ -26,33 +28,46 @@ func graphqlAllows(e Endpoint, g GraphQL) bool {
 // graphqlDenies: a deny rule takes one of the operations.
 func graphqlDenies(e Endpoint, g GraphQL) bool {
 	for _, o := range g.Operations {
-		o, known := resolve(e, o)
-		if !known {
-			continue // allowed by nothing
-		}
-		for _, r := range e.Deny {
-			if operationTaken(r, o) && (len(r.Fields) == 0 || someField(r.Fields, o.Fields)) {
-				return true
+		runs, _ := resolve(e, o) // what is not known is allowed by nothing
+		for _, o := range runs {
+			for _, r := range e.Deny {
+				if operationTaken(r, o) && (len(r.Fields) == 0 || someField(r.Fields, o.Fields)) {
+					return true
+				}
 			}
 		}
 	}
 	return false
 }
 
-// resolve: an operation whose document was not sent is what the registry says.
-func resolve(e Endpoint, o Operation) (Operation, bool) {
-	if o.Type != "" {
-		return o, true
-	}
-	if !e.Registered {
-		return o, false
-	}
-	for _, name := range []string{o.Hash, o.ID} {
-		if r, ok := e.Registry[name]; ok && name != "" {
-			return Operation{Type: r.OperationType, Name: r.OperationName, Fields: r.Fields}, true
+// resolve says what the server may run: the document that was sent, and what
+// the registry says of one that was not. Creel: with a hash and another id, or a
+// document and an id, it may be either; all has to be known and allowed.
+func resolve(e Endpoint, o Operation) (runs []Operation, known bool) {
+	known = true
+	var keys []string
+	switch {
+	case o.Type != "":
+		runs = append(runs, o)
+		if o.ID != "" {
+			keys = []string{o.ID}
 		}
+	case o.Hash != "" && o.ID != "" && o.Hash != o.ID:
+		return nil, false
+	case o.Hash != "":
+		keys = []string{o.Hash}
+	default:
+		keys = []string{o.ID}
 	}
-	return o, false
+	for _, key := range keys {
+		r, ok := e.Registry[key]
+		if !ok || key == "" || !e.Registered {
+			known = false
+			continue
+		}
+		runs = append(runs, Operation{Type: r.OperationType, Name: r.OperationName, Fields: r.Fields})
+	}
+	return runs, known
 }
 
 func operationTaken(r Rule, o Operation) bool {
