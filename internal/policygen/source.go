@@ -131,7 +131,8 @@ func (g *gen) endpoint() {
 		kind = g.agreed("protocol "+about, append(kinds[5:], "rest", "rest")...)
 	default:
 		// Beside an endpoint that judges the connection alone another may be inspected.
-		kind = g.pick("protocol", "", g.agreed("protocol "+about, kinds...))
+		inspected := g.agreed("protocol "+about, kinds...)
+		kind = g.pick("protocol", inspected, inspected, inspected, "")
 	}
 	if kind == "" {
 		return
