@@ -111,7 +111,9 @@ func (e *Engine) judgeOperations(r *Request, j *judgement) {
 				case !runs:
 					continue
 				case !known:
-					refused, j.none = true, reasonPersisted
+					if ep.grants(r) {
+						refused, j.none = true, reasonPersisted
+					}
 					continue
 				}
 				for k := range o.deny {

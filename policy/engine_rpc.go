@@ -150,9 +150,17 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 	case len(rpc.Calls) == 0 && !rpc.Response:
 		j.hard = reasonNoCall
 		return
-	case r.Method != "POST":
-		j.none = reasonRPCMethod
-		return
+	}
+	// What audit does not lift is looked at before the method, which it does lift.
+	for i := range rpc.Calls {
+		c := &rpc.Calls[i]
+		switch {
+		case !mcp || c.Method != toolsCall:
+		case c.Tool == "":
+			j.hard = reasonNoTool
+		case !selected.spec.MCP.LooseToolNames && !strictToolName(c.Tool):
+			j.hard = reasonToolName
+		}
 	}
 	if rpc.Response {
 		e.taking(r, func(ep *endpoint) {
@@ -165,17 +173,13 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 			}
 		})
 	}
+	if r.Method != "POST" {
+		j.allow, j.none = nil, reasonRPCMethod
+		return
+	}
 	refused := false
 	for i := range rpc.Calls {
-		c := &rpc.Calls[i]
-		switch {
-		case !mcp || c.Method != toolsCall:
-		case c.Tool == "":
-			j.hard = reasonNoTool
-		case !selected.spec.MCP.LooseToolNames && !strictToolName(c.Tool):
-			j.hard = reasonToolName
-		}
-		if !e.judgeCall(selected, r, c, j) {
+		if !e.judgeCall(selected, r, &rpc.Calls[i], j) {
 			refused = true
 		}
 	}

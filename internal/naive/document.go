@@ -24,14 +24,15 @@ func FromDocument(doc *policy.Document) Policy {
 				Path:         e.Path,
 				SkipTLS:      e.TLS == policy.TLSSkip,
 				EncodedSlash: e.AllowEncodedSlash,
-				Enforced:     e.Enforcement == policy.Enforce,
+				Enforced:     e.Enforcement != policy.Audit, // to ask is not to allow
 				Access:       e.Access,
 				Allow:        fromRules(e.Allow),
 				Deny:         fromRules(e.Deny),
 
-				Registered:    e.GraphQL.AllowRegistered,
-				Registry:      fromRegistry(e.GraphQL.Registry),
-				AllMCPMethods: e.MCP.AllMethods,
+				Registered:     e.GraphQL.AllowRegistered,
+				Registry:       fromRegistry(e.GraphQL.Registry),
+				AllMCPMethods:  e.MCP.AllMethods,
+				LooseToolNames: e.MCP.LooseToolNames,
 			})
 		}
 		p.Networks = append(p.Networks, network)
@@ -81,15 +82,15 @@ func FromRequest(r policy.Request) Question {
 	case strings.EqualFold(r.Method, policy.MethodText):
 		q.Path = "" // a client may send this word as its method: no endpoint takes it
 	}
-	if g := r.GraphQL; g != nil {
+	if r.GraphQL != nil {
 		q.GraphQL = &GraphQL{}
-		for _, o := range g.Operations {
+		for _, o := range r.GraphQL.Operations {
 			q.GraphQL.Operations = append(q.GraphQL.Operations, Operation{Type: o.Type, Name: o.Name, Fields: o.Fields, Hash: o.Hash, ID: o.ID})
 		}
 	}
-	if m := r.RPC; m != nil {
-		q.RPC = &RPC{Response: m.Response, ReceiveStream: m.ReceiveStream}
-		for _, c := range m.Calls {
+	if r.RPC != nil {
+		q.RPC = &RPC{Response: r.RPC.Response, ReceiveStream: r.RPC.ReceiveStream}
+		for _, c := range r.RPC.Calls {
 			q.RPC.Calls = append(q.RPC.Calls, Call{Method: c.Method, Tool: c.Tool})
 		}
 	}

@@ -8,11 +8,11 @@ func graphqlAllows(e Endpoint, g GraphQL) bool {
 		return false
 	}
 	for _, o := range g.Operations {
-		list, known := mayRun(e, o)
+		runs, known := resolve(e, o)
 		if !known {
 			return false
 		}
-		for _, o := range list {
+		for _, o := range runs {
 			taken := false
 			for _, r := range rulesOf(e) {
 				taken = taken || operationTaken(r, o) && allFields(r.Fields, o.Fields)
@@ -28,8 +28,8 @@ func graphqlAllows(e Endpoint, g GraphQL) bool {
 // graphqlDenies: a deny rule takes one of the operations.
 func graphqlDenies(e Endpoint, g GraphQL) bool {
 	for _, o := range g.Operations {
-		list, _ := mayRun(e, o) // what is not known is allowed by nothing
-		for _, o := range list {
+		runs, _ := resolve(e, o) // what is not known is allowed by nothing
+		for _, o := range runs {
 			for _, r := range e.Deny {
 				if operationTaken(r, o) && (len(r.Fields) == 0 || someField(r.Fields, o.Fields)) {
 					return true
@@ -40,25 +40,34 @@ func graphqlDenies(e Endpoint, g GraphQL) bool {
 	return false
 }
 
-// mayRun is what a server may run: the document that was sent, and what the
-// registry says of one that was not, or that is named beside it by an id.
-func mayRun(e Endpoint, o Operation) (list []Operation, known bool) {
-	names := []string{o.Hash, o.ID}
-	if o.Type != "" {
-		list, names = append(list, o), []string{o.ID}
-		if o.ID == "" {
-			return list, true
+// resolve says what the server may run: the document that was sent, and what
+// the registry says of one that was not. Creel: with a hash and another id, or a
+// document and an id, it may be either; all has to be known and allowed.
+func resolve(e Endpoint, o Operation) (runs []Operation, known bool) {
+	known = true
+	var keys []string
+	switch {
+	case o.Type != "":
+		runs = append(runs, o)
+		if o.ID != "" {
+			keys = []string{o.ID}
 		}
+	case o.Hash != "" && o.ID != "" && o.Hash != o.ID:
+		return nil, false
+	case o.Hash != "":
+		keys = []string{o.Hash}
+	default:
+		keys = []string{o.ID}
 	}
-	if !e.Registered {
-		return list, false
-	}
-	for _, name := range names {
-		if r, ok := e.Registry[name]; ok && name != "" {
-			return append(list, Operation{Type: r.OperationType, Name: r.OperationName, Fields: r.Fields}), true
+	for _, key := range keys {
+		r, ok := e.Registry[key]
+		if !ok || key == "" || !e.Registered {
+			known = false
+			continue
 		}
+		runs = append(runs, Operation{Type: r.OperationType, Name: r.OperationName, Fields: r.Fields})
 	}
-	return list, false
+	return runs, known
 }
 
 func operationTaken(r Rule, o Operation) bool {

@@ -109,6 +109,9 @@ func inspected(e Endpoint) bool {
 // The most specific endpoint says how its body was read, and whether a denial
 // is enforced.
 func request(hit []Endpoint, q Question, answer *Answer) {
+	if !strings.HasPrefix(q.Path, "/") {
+		return // no path that a request has
+	}
 	var taking []Endpoint
 	var selectors []string
 	for _, e := range hit {
@@ -121,14 +124,32 @@ func request(hit []Endpoint, q Question, answer *Answer) {
 		return
 	}
 	governing := taking[Choose(selectors, q.Path)]
+	// What it does not read, nobody has read.
+	if governing.Protocol != "graphql" && !(ofOperations(governing) && q.Method == "WEBSOCKET_TEXT") {
+		q.GraphQL = nil
+	}
+	if governing.Protocol != "json-rpc" && governing.Protocol != "mcp" {
+		q.RPC = nil
+	}
 	if hardFault(governing, q) {
 		return // whatever is enforced
 	}
-	allowed, denied := false, false
-	for _, e := range taking {
-		// Of another protocol's endpoints the deny rules alone count.
-		allowed = allowed || e.Protocol == governing.Protocol && SelectorGrants(e.Path, q.Path) && allows(e, q)
-		denied = denied || denies(e, q)
+	allowed, denied := true, false
+	for _, part := range parts(q) {
+		taken := false
+		for _, e := range taking {
+			// Creel: an endpoint denies where it governs, and not only where it grants.
+			denied = denied || denies(e, part)
+			if !selectorGrants(e.Path, q.Path) {
+				continue
+			}
+			if e.Protocol == "json-rpc" && part.RPC != nil && part.RPC.Response {
+				return // an answer to the server is never sent there, whatever is enforced
+			}
+			denied = denied || refuses(e, part)
+			taken = taken || speaksFor(e, governing) && allows(e, part)
+		}
+		allowed = allowed && taken
 	}
 	if allowed && !denied {
 		answer.Allowed = true
@@ -138,35 +159,61 @@ func request(hit []Endpoint, q Question, answer *Answer) {
 	answer.Audited = answer.Allowed
 }
 
-// hardFault: what audit does not let through. The methods are Creel's own
-// reading: what is no way to send an operation, or to open a WebSocket, is refused.
+// parts: each call of a batch is a question of its own, and so are the answers.
+func parts(q Question) []Question {
+	if q.RPC == nil || q.RPC.ReceiveStream {
+		return []Question{q}
+	}
+	var list []Question
+	for _, c := range q.RPC.Calls {
+		part := q
+		part.RPC = &RPC{Calls: []Call{c}}
+		list = append(list, part)
+	}
+	if q.RPC.Response {
+		part := q
+		part.RPC = &RPC{Response: true}
+		list = append(list, part)
+	}
+	return list
+}
+
+// hardFault: what audit does not let through.
 func hardFault(governing Endpoint, q Question) bool {
-	method := strings.ToUpper(q.Method)
+	if strings.Contains(q.Path, "%2F") && !governing.EncodedSlash {
+		return true // Creel: the permission is the governing endpoint's
+	}
 	switch governing.Protocol {
 	case "graphql":
-		return method != "GET" && method != "POST" || q.GraphQL == nil || q.GraphQL.Faulty || len(q.GraphQL.Operations) == 0
+		return q.Method != "GET" && q.Method != "POST" || q.GraphQL == nil || q.GraphQL.Faulty || len(q.GraphQL.Operations) == 0
 	case "websocket":
-		if method == "WEBSOCKET_TEXT" && ofOperations(governing) && (q.GraphQL == nil || len(q.GraphQL.Operations) == 0) {
-			return true
+		if q.Method != "GET" && q.Method != "WEBSOCKET_TEXT" {
+			return true // Creel: nothing else opens a WebSocket or is sent on it
 		}
-		return method != "GET" && method != "WEBSOCKET_TEXT" || q.GraphQL != nil && q.GraphQL.Faulty
+		if q.Method == "WEBSOCKET_TEXT" && ofOperations(governing) {
+			return q.GraphQL == nil || q.GraphQL.Faulty || len(q.GraphQL.Operations) == 0
+		}
 	case "json-rpc":
-		return q.RPC == nil || q.RPC.Faulty || q.RPC.Response || q.RPC.ReceiveStream || len(q.RPC.Calls) == 0
+		return q.RPC == nil || q.RPC.Faulty || q.RPC.Response || len(q.RPC.Calls) == 0
 	case "mcp":
-		if q.RPC == nil || q.RPC.Faulty {
+		if q.RPC == nil || q.RPC.Faulty || len(q.RPC.Calls) == 0 && !q.RPC.Response && !q.RPC.ReceiveStream {
 			return true
 		}
-		if q.RPC.ReceiveStream {
-			return method != "GET"
+		for _, c := range q.RPC.Calls {
+			if c.Method == "tools/call" && !toolName(c.Tool, governing.LooseToolNames) {
+				return true // Creel: by its tool it cannot be judged
+			}
 		}
-		return len(q.RPC.Calls) == 0 && !q.RPC.Response
 	}
 	return false
 }
 
-// ofOperations: the text messages of a WebSocket endpoint are GraphQL operations.
+// ofOperations: the messages of a websocket endpoint are GraphQL.
 func ofOperations(e Endpoint) bool {
-	for _, r := range append(append([]Rule{}, e.Allow...), e.Deny...) {
+	if e.Protocol != "websocket" {
+		return false
+	}
+	for _, r := range append(slices.Clone(e.Allow), e.Deny...) {
 		if r.OperationType != "" || r.OperationName != "" || len(r.Fields) > 0 {
 			return true
 		}
@@ -174,18 +221,41 @@ func ofOperations(e Endpoint) bool {
 	return e.Registered || len(e.Registry) > 0
 }
 
+// asksOperations: the request is one of GraphQL operations to this endpoint.
+func asksOperations(e Endpoint, q Question) bool {
+	return e.Protocol == "graphql" || e.Protocol == "websocket" && q.GraphQL != nil
+}
+
+// toolName: strict names are of letters, digits, "_", "-" and ".", at most 128.
+func toolName(name string, loose bool) bool {
+	if name == "" || loose {
+		return name != ""
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
+		default:
+			return false
+		}
+	}
+	return len(name) <= 128
+}
+
+// speaksFor: whether an endpoint's allow rules count where another one governs.
+// A7 unites them all. Creel: what a request of one protocol may do is not for
+// endpoints of another to say.
+func speaksFor(e, governing Endpoint) bool { return e.Protocol == governing.Protocol }
+
 // allows is A8.
 func allows(e Endpoint, q Question) bool {
 	switch e.Protocol {
 	case "json-rpc", "mcp":
 		return rpcAllows(e, q)
-	case "graphql", "websocket":
-		if q.GraphQL != nil && graphqlAllows(e, *q.GraphQL) {
-			return true
-		}
-		if q.GraphQL != nil && e.Protocol == "graphql" {
-			return false
-		}
+	}
+	if asksOperations(e, q) {
+		// A8 would also take a rule by method and path. Creel: an operation is
+		// for the rules about operations alone.
+		return q.GraphQL != nil && graphqlAllows(e, *q.GraphQL)
 	}
 	for _, r := range rulesOf(e) {
 		if httpMatches(r, q) && QueryAllows(r.Query, q.Query) {
@@ -195,15 +265,14 @@ func allows(e Endpoint, q Question) bool {
 	return false
 }
 
-// denies is A9.
+// denies is A9: a deny rule takes the request.
 func denies(e Endpoint, q Question) bool {
 	switch e.Protocol {
 	case "json-rpc", "mcp":
 		return rpcDenies(e, q)
-	case "graphql", "websocket":
-		if q.GraphQL != nil && (graphqlDenies(e, *q.GraphQL) || !allows(e, q)) {
-			return true
-		}
+	}
+	if q.GraphQL != nil && graphqlDenies(e, *q.GraphQL) {
+		return true
 	}
 	for _, r := range e.Deny {
 		if httpMatches(r, q) && QueryDenies(r.Query, q.Query) {
@@ -211,6 +280,12 @@ func denies(e Endpoint, q Question) bool {
 		}
 	}
 	return false
+}
+
+// refuses is the rest of A9: an endpoint of operations has the last word about
+// those on its path.
+func refuses(e Endpoint, q Question) bool {
+	return q.GraphQL != nil && (e.Protocol == "graphql" || e.Protocol == "websocket") && !allows(e, q)
 }
 
 // httpMatches: a rule without method or path takes nothing. HEAD counts as GET.

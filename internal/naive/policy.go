@@ -33,9 +33,11 @@ type Endpoint struct {
 	Allow  []Rule
 	Deny   []Rule
 
-	Registered    bool            // persisted_queries: allow_registered
-	Registry      map[string]Rule // graphql_persisted_queries
-	AllMCPMethods bool            // mcp.allow_all_known_mcp_methods
+	Registered bool            // persisted_queries: allow_registered
+	Registry   map[string]Rule // graphql_persisted_queries
+
+	AllMCPMethods  bool // mcp.allow_all_known_mcp_methods
+	LooseToolNames bool // mcp.strict_tool_names: false
 }
 
 // Rule is an allow or deny entry, or an entry of the registry. Empty strings

@@ -2,36 +2,33 @@ package naive
 
 import "strings"
 
-// SelectorPath reports whether the path of an endpoint takes a request path.
-// Version 1 reads it twice, in two languages; Creel has one: "*" stays within a
-// segment, a final /** takes the bare prefix, too, and what the two languages
-// read differently is refused, so that it takes nothing.
+// SelectorPath reports whether the path of an endpoint governs a request path:
+// whether it says how the request is read and enforced. Version 1 reads a
+// selector twice, in two languages; Creel has one, in which "*" stays within a
+// segment, and refuses what the two read differently, so that it takes nothing.
+// Left of the difference is that a final /** also governs the bare prefix.
 func SelectorPath(selector, path string) bool {
-	if selector == "" || selector == "**" {
-		return true
-	}
-	if strings.ContainsAny(selector, `{}\`) {
-		return false
-	}
-	if ok, err := Glob(selector, path, '/'); ok && err == nil {
+	if selectorGrants(selector, path) {
 		return true
 	}
 	prefix, deep := strings.CutSuffix(selector, "/**")
-	if !deep {
+	if !deep || strings.ContainsAny(selector, `{}\`) {
 		return false
 	}
 	ok, err := Glob(prefix, path, '/')
 	return ok && err == nil
 }
 
-// SelectorGrants: the bare prefix of a final /** is governed, and rules allow
-// nothing there.
-func SelectorGrants(selector, path string) bool {
+// selectorGrants: the endpoint's rules count for the path.
+func selectorGrants(selector, path string) bool {
 	if selector == "" || selector == "**" {
 		return true
 	}
+	if strings.ContainsAny(selector, `{}\`) {
+		return false
+	}
 	ok, err := Glob(selector, path, '/')
-	return ok && err == nil && SelectorPath(selector, path)
+	return ok && err == nil
 }
 
 // Specificity is the number of characters that are not "*".

@@ -63,9 +63,9 @@ type writtenEndpoint struct {
 	PersistedQueries  string                 `yaml:"persisted_queries"`
 	Registry          map[string]writtenRule `yaml:"graphql_persisted_queries"`
 	MCP               struct {
-		AllMethods bool `yaml:"allow_all_known_mcp_methods"`
-		MaxBody    int  `yaml:"max_body_bytes"`
-		Strict     bool `yaml:"strict_tool_names"`
+		AllMethods bool  `yaml:"allow_all_known_mcp_methods"`
+		MaxBody    int   `yaml:"max_body_bytes"`
+		Strict     *bool `yaml:"strict_tool_names"`
 	}
 }
 

@@ -34,12 +34,18 @@ func Question(t *rapid.T, doc *policy.Document) policy.Request {
 	}
 	r.Method = method(t, rule.Method)
 	glob := rule.Path
+	if glob == "" {
+		glob = "/**"
+	}
 	if endpoint.Path != "" && rapid.IntRange(0, 1).Draw(t, "by selector") == 1 {
 		glob = endpoint.Path
+		if once(t, 4, "bare") {
+			glob = strings.TrimSuffix(glob, "/**")
+		}
 	}
 	r.Target = canonical(Instance(t, glob, '/'))
 	r.Target.Query = query(t, rule.Query)
-	message(t, endpoint, rule, &r)
+	message(t, endpoint, &r)
 	return r
 }
 

@@ -116,48 +116,70 @@ func (g *gen) endpoint() {
 	if tls != "" {
 		g.line(6, "tls: %s", tls)
 	}
-	kinds := []string{"rest", "rest", "rest", ""}
-	if tls == "skip" {
-		kinds = []string{""}
+	selector := ""
+	if tls != "skip" && g.chance("selector", 3) {
+		selector = g.selector()
 	}
-	if g.agreed("tcp", "no", "no", "no", "no", "no", "no", "no", "yes") == "yes" {
-		kinds = []string{"tcp"}
+	about := fmt.Sprint("for selectors of ", len(selector)-strings.Count(selector, "*"))
+	kinds := []string{"rest", "rest", "rest", "", "", "graphql", "websocket", "json-rpc", "mcp"}
+	kind := ""
+	switch {
+	case g.agreed("tcp", "no", "no", "no", "no", "no", "no", "no", "yes") == "yes":
+		kind, selector = "tcp", ""
+	case tls == "skip":
+	case selector != "":
+		kind = g.agreed("protocol "+about, append(kinds[5:], "rest", "rest")...)
+	default:
+		// Beside an endpoint that judges the connection alone another may be inspected.
+		inspected := g.agreed("protocol "+about, kinds...)
+		kind = g.pick("protocol", inspected, inspected, inspected, "")
 	}
-	kind := g.pick("protocol", kinds...)
 	if kind == "" {
 		return
 	}
 	g.line(6, "protocol: %s", kind)
-	if kind == "rest" {
-		g.rest()
+	if kind == "tcp" {
+		return
 	}
-}
-
-func (g *gen) rest() {
-	selector := ""
-	if g.chance("selector", 3) {
-		selector = g.selector()
+	if selector != "" {
 		g.line(6, "path: %q", selector)
 	}
-	about := fmt.Sprint("for selectors of ", len(selector)-strings.Count(selector, "*"))
 	if e := g.agreed("enforcement "+about, "enforce", "enforce", "audit", ""); e != "" {
 		g.line(6, "enforcement: %s", e)
 	}
 	if g.agreed("encoded slash "+about, "no", "no", "no", "yes") == "yes" {
 		g.line(6, "allow_encoded_slash: true")
 	}
-	if g.chance("preset", 3) {
+	switch kind {
+	case "rest":
+		g.rules(g.rule, g.rule, true)
+	case "graphql":
+		g.registry()
+		g.rules(g.operation, g.operation, true)
+	case "websocket":
+		g.websocket(about)
+	case "json-rpc":
+		g.rules(func() string { return fmt.Sprintf("method: %q", g.pick("call", append(calls, "*")...)) },
+			func() string { return fmt.Sprintf("method: %q", g.pick("call", calls...)) }, false)
+	case "mcp":
+		g.mcp(about)
+	}
+}
+
+// rules draws access or rules, and deny rules.
+func (g *gen) rules(allow, deny func() string, presets bool) {
+	if presets && g.chance("preset", 3) {
 		g.line(6, "access: %s", g.pick("access", "read-only", "read-write", "full"))
 	} else {
 		g.line(6, "rules:")
 		for range rapid.IntRange(1, 4).Draw(g.t, "rules") {
-			g.line(6, "- allow: {%s}", g.rule())
+			g.line(6, "- allow: {%s}", allow())
 		}
 	}
 	if g.chance("denies", 2) {
 		g.line(6, "deny_rules:")
 		for range rapid.IntRange(1, 2).Draw(g.t, "deny rules") {
-			g.line(6, "- {%s}", g.rule())
+			g.line(6, "- {%s}", deny())
 		}
 	}
 }

@@ -1,0 +1,206 @@
+package policygen
+
+import (
+	"fmt"
+	"strings"
+
+	"pgregory.net/rapid"
+
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/jsonrpc"
+)
+
+var (
+	types  = []string{"query", "mutation", "subscription"}
+	names  = []string{"a", "b", "a*", "*", "[ab]", "{a,b}"}
+	hashes = []string{"h1", "h2"}
+	calls  = []string{"initialize", "tools/list", "tools/call", "a.b"}
+	tools  = []string{"a", "ab", "a*", "*", "a.b", "a.*", "**", "?"}
+)
+
+// operation draws a rule about GraphQL operations.
+func (g *gen) operation() string {
+	text := "operation_type: " + g.pick("operation type", types...)
+	if g.chance("operation name", 3) {
+		text += fmt.Sprintf(", operation_name: %q", g.pick("name", names...))
+	}
+	if g.chance("fields", 2) {
+		text += ", fields: [" + quoted(rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 2, rapid.ID).Draw(g.t, "fields")) + "]"
+	}
+	return text
+}
+
+func (g *gen) registry() {
+	if g.agreed("registry", "no", "no", "yes") == "no" {
+		return
+	}
+	if g.chance("registered", 2) {
+		g.line(6, "persisted_queries: allow_registered")
+	}
+	g.line(6, "graphql_persisted_queries:")
+	for _, h := range rapid.SliceOfNDistinct(rapid.SampledFrom(hashes), 1, 2, rapid.ID).Draw(g.t, "registry") {
+		g.line(8, "%s: {operation_type: %s, operation_name: %q, fields: [%q]}", h, g.pick("operation type", types...), g.pick("name", "a", "b"), g.pick("field", "a", "b"))
+	}
+}
+
+func (g *gen) websocket(about string) {
+	opening := func() string {
+		return fmt.Sprintf("method: %q, path: %q", g.pick("method", "GET", "WEBSOCKET_TEXT", "*"), g.path())
+	}
+	denial := func() string {
+		return fmt.Sprintf("method: %q, path: %q", g.pick("method", "GET", "WEBSOCKET_TEXT"), g.path())
+	}
+	if g.agreed("operations on websockets "+about, "no", "yes") == "no" {
+		g.rules(opening, denial, true)
+		return
+	}
+	g.line(6, "rules:")
+	g.line(6, "- allow: {method: %q, path: %q}", g.pick("method", "GET", "*"), g.path())
+	for range rapid.IntRange(1, 3).Draw(g.t, "operations") {
+		g.line(6, "- allow: {%s}", g.operation())
+	}
+	if g.chance("denies", 2) {
+		g.line(6, "deny_rules:")
+		g.line(6, "- {%s}", g.operation())
+	}
+}
+
+func (g *gen) mcp(about string) {
+	var options []string
+	all := g.agreed("all methods "+about, "no", "no", "yes") == "yes"
+	if all {
+		options = append(options, "allow_all_known_mcp_methods: true")
+	}
+	loose := g.agreed("loose "+about, "no", "no", "no", "yes") == "yes"
+	if loose {
+		options = append(options, "strict_tool_names: false")
+	}
+	if len(options) > 0 {
+		g.line(6, "mcp: {%s}", strings.Join(options, ", "))
+	}
+	list := tools
+	if loose { // wildcards need strict names
+		list = []string{"a", "ab", "a.b"}
+	}
+	ofTools := func() string {
+		if g.chance("any", 3) {
+			return fmt.Sprintf("method: tools/call, tool: {any: [%s]}", quoted(rapid.SliceOfN(rapid.SampledFrom(list), 1, 2).Draw(g.t, "tools")))
+		}
+		if all && g.chance("without method", 2) {
+			return fmt.Sprintf("tool: %q", g.pick("tool", list...))
+		}
+		return fmt.Sprintf("method: tools/call, tool: %q", g.pick("tool", list...))
+	}
+	ofMethods := func() string { return fmt.Sprintf("method: %q", g.pick("call", "initialize", "tools/list", "a.b")) }
+	rule := func() string {
+		if g.chance("by tool", 2) {
+			return ofTools()
+		}
+		return ofMethods()
+	}
+	if g.chance("by method alone", 4) {
+		rule = func() string {
+			return fmt.Sprintf("method: %q", g.pick("call", "initialize", "tools/*", "tools/call", "tools/l*"))
+		}
+	}
+	g.rules(rule, rule, false)
+}
+
+// message draws what was read from the body of a request to an endpoint, or
+// the text of a message on its WebSocket.
+func message(t *rapid.T, e policy.Endpoint, r *policy.Request) {
+	switch e.Protocol {
+	case policy.GraphQL:
+		r.Method = rapid.SampledFrom([]string{"POST", "GET"}).Draw(t, "method of GraphQL")
+		r.GraphQL = operations(t, e)
+	case policy.WebSocket:
+		r.Method = "GET"
+		if r.Text = rapid.Bool().Draw(t, "text"); r.Text && rapid.IntRange(0, 3).Draw(t, "operation") > 0 {
+			r.GraphQL = operations(t, e)
+		}
+		if once(t, 8, "no upgrade") {
+			r.Method = rapid.SampledFrom([]string{"POST", "HEAD", policy.MethodText}).Draw(t, "method")
+		}
+	case policy.JSONRPC, policy.MCP:
+		r.Method = "POST"
+		if once(t, 8, "no POST") {
+			r.Method = rapid.SampledFrom([]string{"GET", "PUT", "DELETE"}).Draw(t, "method")
+		}
+		if r.RPC = callsOf(t, e); r.RPC.ReceiveStream {
+			r.Method = "GET"
+		}
+	default:
+		return
+	}
+	if once(t, 10, "not read") {
+		r.GraphQL, r.RPC = nil, nil
+	}
+}
+
+func operations(t *rapid.T, e policy.Endpoint) *graphql.Request {
+	rules := append(append([]policy.RequestRule{}, e.Allow...), e.Deny...)
+	var list []graphql.Operation
+	for range rapid.IntRange(1, 2).Draw(t, "operations") {
+		o := graphql.Operation{Type: rapid.SampledFrom(types).Draw(t, "type")}
+		if len(rules) > 0 {
+			r := rapid.SampledFrom(rules).Draw(t, "rule")
+			if r.OperationType != "" && r.OperationType != "*" && !once(t, 5, "other type") {
+				o.Type = r.OperationType
+			}
+			o.Name = Instance(t, r.OperationName, '.')
+			for _, f := range r.Fields {
+				o.Fields = append(o.Fields, Instance(t, f, '.'))
+			}
+		}
+		if once(t, 3, "another field") {
+			o.Fields = append(o.Fields, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "field"))
+		}
+		if once(t, 5, "persisted") {
+			o = graphql.Operation{Name: o.Name}
+			if rapid.Bool().Draw(t, "by id") {
+				o.ID = rapid.SampledFrom(append(hashes, "none")).Draw(t, "id")
+			} else {
+				o.Hash = rapid.SampledFrom(append(hashes, "none")).Draw(t, "hash")
+			}
+		}
+		if once(t, 10, "id beside it") {
+			o.ID = rapid.SampledFrom(append(hashes, "none")).Draw(t, "another id")
+		}
+		if o.Type != "" && once(t, 10, "hash beside it") {
+			o.Hash = rapid.SampledFrom(hashes).Draw(t, "another hash")
+		}
+		list = append(list, o)
+	}
+	return &graphql.Request{Operations: list}
+}
+
+func callsOf(t *rapid.T, e policy.Endpoint) *jsonrpc.Request {
+	rules := append(append([]policy.RequestRule{}, e.Allow...), e.Deny...)
+	r := &jsonrpc.Request{Response: once(t, 10, "response"), ReceiveStream: e.Protocol == policy.MCP && once(t, 12, "stream")}
+	for range rapid.IntRange(0, 2).Draw(t, "calls") {
+		c := jsonrpc.Call{Method: rapid.SampledFrom(calls).Draw(t, "call")}
+		if len(rules) > 0 {
+			rule := rapid.SampledFrom(rules).Draw(t, "rule")
+			if rule.Method != "" && rule.Method != "*" && !once(t, 5, "other call") {
+				c.Method = Instance(t, rule.Method, '.')
+			}
+			if len(rule.Tools) > 0 {
+				c.Method = "tools/call"
+				c.Tool = Instance(t, rapid.SampledFrom(rule.Tools).Draw(t, "tool"), '.')
+			}
+		}
+		if c.Method == "tools/call" && (c.Tool == "" || once(t, 6, "other tool")) && !once(t, 10, "no tool") {
+			c.Tool = rapid.SampledFrom([]string{"a", "b", "ab", "a.b", "a/b"}).Draw(t, "other tool's name")
+		}
+		if c.Method != "tools/call" {
+			c.Tool = ""
+		}
+		r.Calls = append(r.Calls, c)
+	}
+	r.Batch = len(r.Calls) > 1 || len(r.Calls) == 1 && (r.Response || once(t, 4, "batch of one"))
+	if r.ReceiveStream {
+		r.Calls, r.Batch, r.Response = nil, false, false
+	}
+	return r
+}
