@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 type explainFlags struct {
 	binary, sha256, host, method, path string
 	port                               uint16
+	at                                 string
 	inference, json                    bool
 }
 
@@ -44,6 +46,7 @@ an answer was given, whatever it is.`,
 	fl.StringVar(&f.sha256, "sha256", "", "digest of the calling program, for rules that name one")
 	fl.StringVar(&f.method, "method", "", "method of an HTTP request")
 	fl.StringVar(&f.path, "path", "", "path of an HTTP request, with its query")
+	fl.StringVar(&f.at, "at", "", "the time to judge at, like 2026-12-31T18:00:00Z (default: now)")
 	fl.BoolVar(&f.inference, "inference", false, "as under run --inference: model hosts are rerouted")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
@@ -61,12 +64,19 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	if err != nil {
 		return fault.Wrap(err, "read --host", fault.Usage)
 	}
+	now := time.Now()
+	if f.at != "" {
+		if now, err = time.Parse(time.RFC3339, f.at); err != nil {
+			return fault.UsageError(op, "--at is no time", "write it like --at 2026-12-31T18:00:00Z")
+		}
+	}
 	doc, engine, warnings, err := loadPolicy(file, streams)
 	if err != nil {
 		return err
 	}
 	printWarnings(streams.Err, warnings)
-	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != "", SHA256: strings.ToLower(f.sha256)}
+	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != "", SHA256: strings.ToLower(f.sha256),
+		Now: now, Uses: new(policy.Uses)}
 	var x policy.Explanation
 	if rerouted, err := claimed(f, doc, host); err != nil {
 		return err
@@ -112,6 +122,8 @@ func printExplanation(w io.Writer, f explainFlags, x policy.Explanation) error {
 		rows = append(rows, []string{"note", "allowed only because enforcement is audit"})
 	case f.method != "" && x.Verdict == policy.Allow && x.Request == nil:
 		rows = append(rows, []string{"note", "requests on this connection are not inspected"})
+	case x.Verdict == policy.Ask:
+		rows = append(rows, []string{"note", "an operator would have to be asked; approvals are not built yet, so a run denies it"})
 	case f.method == "" && x.Connection.Inspect:
 		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
 	}

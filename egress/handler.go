@@ -144,7 +144,7 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 	if err != nil {
 		return d, policy.Decision{}, m, fmt.Errorf("the request target is not well formed: %w", err)
 	}
-	x.request = policy.Request{Connection: c.facts, Method: x.h.verb(), Target: t}
+	x.request = policy.Request{Connection: c.present(), Method: x.h.verb(), Target: t}
 	asked := []policy.Request{x.request}
 	switch {
 	case c.isCut || c.mode == modeDenied:
@@ -165,12 +165,12 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 			return d, policy.Decision{Reason: "the query names several other methods"}, modeInspect, nil
 		}
 		for _, m := range methods {
-			asked = append(asked, policy.Request{Connection: c.facts, Method: m, Target: t})
+			asked = append(asked, policy.Request{Connection: x.request.Connection, Method: m, Target: t})
 		}
-		decision, _ = judgeAll(c.s.conf.Engine(), asked)
+		decision = c.count(asked)
 	}
-	if decision.Verdict != policy.Allow { // ask: nobody can be asked yet
-		decision.Verdict = policy.Deny
+	if decision.Verdict != policy.Allow {
+		unasked(&decision)
 		return d, decision, modeInspect, nil
 	}
 	c.inflight = asked
@@ -180,7 +180,7 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 // done forgets the request.
 func (x *exchange) done() {
 	x.c.mu.Lock()
-	x.c.inflight = nil
+	x.c.inflight, x.c.holding = nil, nil
 	if x.c.mode == modeInspect {
 		x.c.upstream = zeroAddr
 	}

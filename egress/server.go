@@ -67,6 +67,12 @@ func New(conf Config, l Listeners) (*Server, error) {
 	if conf.Dial == nil {
 		conf.Dial = dialHost
 	}
+	if conf.Now == nil {
+		conf.Now = time.Now
+	}
+	if conf.Uses == nil {
+		conf.Uses = new(policy.Uses)
+	}
 	s := &Server{
 		conf: conf, listen: l, log: conf.Log,
 		inspected: make(chan net.Conn),
@@ -225,6 +231,7 @@ func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
 		defer s.wg.Done()
 		defer func() {
 			c.cut("done", false)
+			c.disarm()
 			if c.release != nil {
 				c.release()
 			}
@@ -259,7 +266,7 @@ func (s *Server) live() []*conn {
 func (s *Server) Recheck() (closed int) {
 	s.upstreams.renew()
 	for _, c := range s.live() {
-		if c.recheck() {
+		if c.recheck(policyChanged) {
 			closed++
 		}
 	}

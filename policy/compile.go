@@ -37,6 +37,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	}
 	e := &Engine{
 		version:  doc.Version,
+		asks:     doc.Unmatched == Ask,
 		networks: make([]*network, 0, len(doc.Networks)),
 		literal:  make(map[spot][]*endpoint),
 		wild:     make(map[suffix][]*endpoint),
@@ -148,7 +149,7 @@ func (n *network) addExact(path string) {
 }
 
 func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
-	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol == REST, rule: Rule{Policy: n.spec.Key, At: spec.At}}
+	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol == REST, rule: Rule{Policy: n.spec.Key, At: spec.At}, lapse: newLapse(n.spec, spec)}
 	switch {
 	case len(spec.Ports) == 0 || slices.Contains(spec.Ports, 0):
 		return nil, errors.New("no port")

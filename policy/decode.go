@@ -27,8 +27,10 @@ type decoder struct {
 	file    string
 	version int
 	left    int // values that may still be decoded
-	faults  Faults
-	warns   Warnings
+	// unmatched is what stands above what is being decoded.
+	unmatched Verdict
+	faults    Faults
+	warns     Warnings
 }
 
 // value is a node, its alias followed, with its path in the document.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 )
@@ -17,6 +18,7 @@ type Document struct {
 	Syscalls   Syscalls // version 2
 	Resources  Resources
 	Networks   []Network  // sorted by Key
+	Unmatched  Verdict    // version 2: of a connection that no network policy names, Deny or Ask
 	Inference  *Inference // version 2; nil: the stanza is absent
 }
 
@@ -127,6 +129,8 @@ type Network struct {
 	Endpoints []Endpoint
 	AnyBinary bool // version 2's word: every caller, known or not
 	Binaries  []Binary
+	Expires   time.Time // version 2: from then on nothing is granted; zero: never
+	MaxUses   int64     // version 2: of all endpoints together; 0: not counted
 	At        Position
 }
 
@@ -158,13 +162,18 @@ const (
 type Enforcement uint8
 
 const (
-	Enforce Enforcement = iota
-	Audit               // it is forwarded and recorded
+	Enforce  Enforcement = iota
+	Audit                // it is forwarded and recorded
+	AskFirst             // version 2: an operator is asked
 )
 
 func (e Enforcement) String() string {
-	if e == Audit {
+	switch e {
+	case Audit:
 		return "audit"
+	case AskFirst:
+		return "ask"
+	case Enforce:
 	}
 	return "enforce"
 }
@@ -183,6 +192,10 @@ type Endpoint struct {
 	Allow, Deny       []RequestRule
 	AllowedIPs        []netip.Prefix // nil: not written
 	AllowEncodedSlash bool
+	Expires           time.Time // version 2, as of a Network
+	MaxUses           int64     // version 2, as of a Network
+	Unmatched         Verdict   // version 2: of programs that the network policy does not name, Deny or Ask
+	Withdrawn         bool      // grants nothing: a layer below restated its network policy
 	At                Position
 }
 

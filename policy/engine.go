@@ -14,6 +14,7 @@ import (
 // wildcards by hash of the text behind their last star.
 type Engine struct {
 	version  int
+	asks     bool       // unmatched: ask of the document
 	networks []*network // sorted by key; network.order is the index
 	literal  map[spot][]*endpoint
 	wild     map[suffix][]*endpoint
@@ -52,6 +53,7 @@ type endpoint struct {
 	allow, deny []requestRule
 	destination netname.Destination
 	rule        Rule
+	lapse       *lapse // nil: the grants never end
 }
 
 type requestRule struct {
@@ -76,6 +78,9 @@ const (
 	reasonNoTarget   = "the request has no canonical method and path"
 	reasonNoPath     = "no endpoint of the network policies takes this path"
 	reasonNoRule     = "no rule of the network policies allows this method and path"
+	reasonEnded      = "what the network policy allowed here has ended"
+	reasonAsked      = "; unmatched is ask"
+	reasonAsk        = "no rule of the network policies allows this method and path; enforcement is ask"
 	reasonAudit      = "no rule allows this method and path; enforcement is audit, so it is forwarded"
 )
 
@@ -180,7 +185,7 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	switch {
 	case c.Host.IsZero() || c.Port == 0:
 		return deny(reasonNoHost)
-	case e == nil || len(e.networks) == 0:
+	case e == nil || len(e.networks) == 0 && !e.asks:
 		return deny(reasonNoNetwork)
 	case c.Host.IsAddr() && netname.Synthetic(c.Host.Addr()):
 		return deny(reasonSynthetic)
@@ -190,19 +195,34 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 		best     *network
 		at       *endpoint
 		hit      bool
+		asks     = e.asks // asked of all that were hit
+		ended    *endpoint
+		why      string
 		d        ConnectDecision
 		skipping = true
 	)
 	e.each(c.Host, c.Port, func(ep *endpoint) {
-		hit = true
+		if !hit {
+			hit, asks = true, true
+		}
+		asks = asks && ep.spec.Unmatched == Ask
 		if !who.matches(ep.net) {
 			return
+		}
+		d.Inspect = d.Inspect || ep.inspect
+		skipping = skipping && ep.spec.TLS == TLSSkip
+		if reason := ep.lapsed(&c); reason != "" {
+			if ended == nil || ep.net.order < ended.net.order {
+				ended, why = ep, reason
+			}
+			return
+		}
+		if until := ep.until(); !until.IsZero() && (d.Until.IsZero() || until.Before(d.Until)) {
+			d.Until = until
 		}
 		if best == nil || ep.net.order < best.order {
 			best, at = ep.net, ep
 		}
-		d.Inspect = d.Inspect || ep.inspect
-		skipping = skipping && ep.spec.TLS == TLSSkip
 		d.AllowEncodedSlash = d.AllowEncodedSlash || ep.inspect && ep.spec.AllowEncodedSlash
 		if destinationRank(ep.destination) > destinationRank(d.Destination) {
 			d.Destination = ep.destination
@@ -210,6 +230,10 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	})
 	switch {
 	case best != nil:
+	case asks && !neverDialled(c.Host):
+		return e.askConnect(&c, hit, ended)
+	case ended != nil:
+		return ConnectDecision{Decision: Decision{Rule: ended.rule, Reason: why}}
 	case !hit:
 		return deny(reasonNoEndpoint)
 	case !c.KnownCaller || c.Binary == "":
@@ -219,7 +243,24 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	}
 	d.Verdict, d.Reason, d.Rule = Allow, best.reason, at.rule
 	d.SkipTLS = skipping && !d.Inspect
+	if !d.Inspect { // its requests are counted otherwise
+		d.Uses = at.counters()
+	}
 	return d
+}
+
+// askConnect is the decision where unmatched is ask.
+func (e *Engine) askConnect(c *Connection, hit bool, ended *endpoint) ConnectDecision {
+	d := Decision{Verdict: Ask, Reason: reasonNoBinary + reasonAsked}
+	switch {
+	case !hit:
+		d.Reason = reasonNoEndpoint + reasonAsked
+	case ended != nil:
+		d.Rule, d.Reason = ended.rule, reasonEnded+reasonAsked
+	case !c.KnownCaller || c.Binary == "":
+		d.Reason = reasonNoCaller + reasonAsked
+	}
+	return ConnectDecision{Decision: d}
 }
 
 // destinationRank orders address rules: what names addresses goes before what
@@ -252,13 +293,22 @@ func (e *Engine) Request(r Request) Decision {
 		selected      *endpoint
 		allow, deny   *requestRule
 		allowN, denyN = len(e.networks), len(e.networks)
+		uses          *Counters
+		ended         string // why a rule that would allow it does not
+		endedRule     Rule
+		asks          = true
 	)
 	e.each(r.Host, r.Port, func(ep *endpoint) {
 		// Endpoints that judge the connection alone say nothing about requests.
-		if !ep.inspect || !who.matches(ep.net) || !ep.takesPath(r.Target.Path) {
+		if !ep.inspect || !who.matches(ep.net) {
 			return
 		}
-		if selected == nil || ep.goesBefore(selected) {
+		asks = asks && ep.spec.Unmatched == Ask
+		if !ep.takesPath(r.Target.Path) {
+			return
+		}
+		lapsed := ep.lapsed(&r.Connection)
+		if (selected == nil || ep.goesBefore(selected)) && (lapsed == "" || ep.spec.Enforcement != Audit) {
 			selected = ep
 		}
 		if ep.net.order < denyN {
@@ -267,24 +317,40 @@ func (e *Engine) Request(r Request) Decision {
 			}
 		}
 		if ep.net.order < allowN {
-			if rule := firstMatch(ep.allow, &r, false); rule != nil {
-				allow, allowN = rule, ep.net.order
+			rule := firstMatch(ep.allow, &r, false)
+			switch {
+			case rule == nil:
+			case lapsed == "":
+				allow, allowN, uses = rule, ep.net.order, ep.counters()
+			case ended == "":
+				ended, endedRule = lapsed, rule.rule
 			}
 		}
 	})
 	var d Decision
 	switch {
-	case selected == nil:
-		return Decision{Reason: reasonNoPath}
 	case deny != nil:
 		d = Decision{Rule: deny.rule, Reason: deny.reason}
-	case allow != nil:
-		return Decision{Verdict: Allow, Rule: allow.rule, Reason: allow.reason}
+	case allow != nil && selected != nil:
+		return Decision{Verdict: Allow, Rule: allow.rule, Reason: allow.reason, Uses: uses}
+	case ended != "":
+		d = Decision{Rule: endedRule, Reason: ended}
+	case selected == nil && asks:
+		return Decision{Verdict: Ask, Reason: reasonNoPath + reasonAsked}
+	case selected == nil:
+		return Decision{Reason: reasonNoPath}
 	default:
 		d = Decision{Reason: reasonNoRule}
 	}
-	if selected.spec.Enforcement == Audit {
-		d.Verdict, d.Audited = Allow, true
+	switch {
+	case selected == nil:
+	case selected.spec.Enforcement == AskFirst && deny == nil:
+		d.Verdict = Ask
+		if ended == "" {
+			d.Reason = reasonAsk
+		}
+	case selected.spec.Enforcement == Audit:
+		d.Verdict, d.Audited, d.Uses = Allow, true, selected.counters()
 		if deny != nil {
 			d.Reason = deny.audit
 		} else {
@@ -295,12 +361,24 @@ func (e *Engine) Request(r Request) Decision {
 }
 
 // goesBefore chooses the endpoint whose enforcement governs: the most specific
-// selector, and of equals the one that enforces.
+// selector, and of equals the strictest.
 func (ep *endpoint) goesBefore(other *endpoint) bool {
 	if a, b := ep.selector.Specificity(), other.selector.Specificity(); a != b {
 		return a > b
 	}
-	return ep.spec.Enforcement == Enforce && other.spec.Enforcement != Enforce
+	return looseness(ep.spec.Enforcement) < looseness(other.spec.Enforcement)
+}
+
+// looseness orders enforcements: what is greater lets more through.
+func looseness(e Enforcement) int {
+	switch e {
+	case Enforce:
+		return 0
+	case AskFirst:
+		return 1
+	case Audit:
+	}
+	return 2
 }
 
 func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }

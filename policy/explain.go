@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Miss is one respect in which a rule does not take what was asked.
@@ -84,6 +85,9 @@ func (x *Explanation) nearestEndpoint(e *Engine, c Connection) {
 			} else {
 				misses = append(misses, n.binaryMiss(&c))
 			}
+			if why := ep.lapsed(&c); why != "" {
+				misses = append(misses, ep.lapseMiss(&c))
+			}
 			// Port and program alone say nothing: a rule for another site is no help.
 			if score >= 4 && score > best {
 				best = score
@@ -117,6 +121,22 @@ func (n *network) binaryMiss(c *Connection) Miss {
 	return m
 }
 
+// lapseMiss says what ended the grants of an endpoint.
+func (ep *endpoint) lapseMiss(c *Connection) Miss {
+	l := ep.lapse
+	switch {
+	case l.withdrawn != "":
+		return Miss{"layer", "a layer below restates the network policy", "what that layer allows"}
+	case !l.expires.IsZero() && (c.Now.IsZero() || !c.Now.Before(l.expires)):
+		now := "a time that is not known"
+		if !c.Now.IsZero() {
+			now = c.Now.Format(time.RFC3339)
+		}
+		return Miss{"time", now, "before " + l.expires.Format(time.RFC3339)}
+	}
+	return Miss{"uses", "all of them used up", "one that is left"}
+}
+
 // related: the host and the pattern share their last two labels.
 func related(host, pattern string) bool {
 	tail := func(s string) string {
@@ -132,7 +152,7 @@ func related(host, pattern string) bool {
 // nearestRule looks for the allow rule that misses a request least. A request
 // that a deny rule took has no nearest: that rule is in the decision.
 func (x *Explanation) nearestRule(e *Engine, r *Request) {
-	if x.Rule.Policy != "" && !x.Audited {
+	if x.Rule.Policy != "" && !x.Audited && x.Verdict != Ask {
 		return
 	}
 	best := -1
@@ -142,6 +162,9 @@ func (x *Explanation) nearestRule(e *Engine, r *Request) {
 			return
 		}
 		base, baseMisses := 0, []Miss(nil)
+		if ep.lapsed(&r.Connection) != "" {
+			baseMisses = append(baseMisses, ep.lapseMiss(&r.Connection))
+		}
 		if ep.takesPath(r.Target.Path) {
 			base = 8
 		} else {

@@ -84,6 +84,8 @@ func (d *decoder) document(root value, doc *Document) {
 	if v, ok := s.get("resources"); ok {
 		doc.Resources = d.resources(v)
 	}
+	doc.Unmatched = d.unmatchedWord(s, Deny)
+	d.unmatched = doc.Unmatched
 	if v, ok := s.get("network_policies"); ok {
 		doc.Networks = d.networks(v)
 	}

@@ -22,7 +22,7 @@ var (
 		{"network_middlewares", 1, false},
 		{"inference", 2, true},
 		{"extends", 2, false},
-		{"unmatched", 2, false},
+		{"unmatched", 2, true},
 		{"limits", 2, false},
 		{"resources", 2, true},
 		{"syscalls", 2, true},
@@ -74,10 +74,10 @@ var (
 		{"name", 1, true},
 		{"endpoints", 1, true},
 		{"binaries", 1, true},
-		{"expires_at", 2, false},
-		{"max_uses", 2, false},
+		{"expires_at", 2, true},
+		{"max_uses", 2, true},
 		{"limits", 2, false},
-		{"unmatched", 2, false},
+		{"unmatched", 2, true},
 	}
 	endpointWords = []word{
 		{"host", 1, true},
@@ -104,10 +104,10 @@ var (
 		{"credential_binding", 1, false},
 		{"json_rpc", 1, false},
 		{"mcp", 1, false},
-		{"expires_at", 2, false},
-		{"max_uses", 2, false},
+		{"expires_at", 2, true},
+		{"max_uses", 2, true},
 		{"limits", 2, false},
-		{"unmatched", 2, false},
+		{"unmatched", 2, true},
 	}
 	binaryWords = []word{
 		{"path", 1, true},
