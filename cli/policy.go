@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,7 @@ type checked struct {
 	OK       bool             `json:"ok"`
 	Faults   []checkedFault   `json:"faults"`
 	Warnings []policy.Warning `json:"warnings"`
+	Files    []string         `json:"files,omitempty"` // of all layers, the top one first
 }
 
 type checkedFault struct {
@@ -54,7 +56,7 @@ type checkedFault struct {
 }
 
 func runPolicyCheck(file string, asJSON bool, streams IO) error {
-	_, _, warnings, err := loadPolicy(file, streams)
+	doc, _, warnings, err := loadPolicy(file, streams)
 	faults, ok := asFaults(err)
 	if err != nil && !ok {
 		return err
@@ -63,6 +65,9 @@ func runPolicyCheck(file string, asJSON bool, streams IO) error {
 		out := checked{OK: err == nil, Faults: []checkedFault{}, Warnings: warnings}
 		if out.Warnings == nil {
 			out.Warnings = []policy.Warning{}
+		}
+		if doc != nil {
+			out.Files = doc.Files
 		}
 		for _, f := range faults {
 			out.Faults = append(out.Faults, checkedFault{f, f.Error()})
@@ -80,6 +85,9 @@ func runPolicyCheck(file string, asJSON bool, streams IO) error {
 			line(streams.Out, "%s: ok, %s", file, count(len(warnings), "warning"))
 		default:
 			line(streams.Out, "%s: ok", file)
+		}
+		if doc != nil && len(doc.Files) > 0 {
+			line(streams.Out, "layers, the top one first: %s", strings.Join(doc.Files, ", "))
 		}
 	}
 	if len(faults) > 0 {

@@ -84,7 +84,7 @@ func (c *compiler) network(spec *Network, order int) (*network, error) {
 		spec: spec, order: order, any: spec.AnyBinary,
 		// A descendant of an allowed program inherits its grants in version 1
 		// alone; version 2 names every caller.
-		ancestors: c.version == 1,
+		ancestors: c.version == 1 || spec.Ancestors,
 		rule:      Rule{Policy: spec.Key, At: spec.At},
 		reason:    "network policy " + show(spec.Key) + " allows the connection",
 	}
@@ -172,7 +172,7 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 		ep.destination = netname.Destination{Mode: netname.AllowedIPs, Allowed: spec.AllowedIPs}
 	case ep.pattern.Literal() && ep.pattern.Host().IsAddr():
 		ep.destination.Mode = netname.LiteralIP
-	case ep.pattern.Literal() && c.version == 1:
+	case ep.pattern.Literal() && (c.version == 1 || spec.InternalAddresses):
 		ep.destination.Mode = netname.DeclaredHost
 	}
 	if !ep.inspect {

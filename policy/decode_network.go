@@ -47,6 +47,9 @@ func (d *decoder) network(key, v value) Network {
 			n.Name = text
 		}
 	}
+	if a, ok := s.get("ancestors"); ok {
+		n.Ancestors = d.boolean(a)
+	}
 	n.Expires, n.MaxUses = d.expires(s), d.maxUses(s)
 	above := d.unmatched
 	d.unmatched = d.unmatchedWord(s, above)
@@ -174,6 +177,7 @@ func (d *decoder) endpoint(v value) Endpoint {
 	}
 	d.host(v, s, &e)
 	e.Expires, e.MaxUses, e.Unmatched = d.expires(s), d.maxUses(s), d.unmatchedWord(s, d.unmatched)
+	d.internal(s, &e)
 	d.endpointWays(s, &e)
 	d.unmatchedWays(s, &e)
 	if later {

@@ -20,6 +20,7 @@ type Document struct {
 	Networks   []Network  // sorted by Key
 	Unmatched  Verdict    // version 2: of a connection that no network policy names, Deny or Ask
 	Inference  *Inference // version 2; nil: the stanza is absent
+	Files      []string   // with extends: all that were merged, the top layer first and File last
 }
 
 // Filesystem says which host paths exist inside a sandbox.
@@ -129,6 +130,7 @@ type Network struct {
 	Endpoints []Endpoint
 	AnyBinary bool // version 2's word: every caller, known or not
 	Binaries  []Binary
+	Ancestors bool      // version 2: a program also counts if an ancestor of the caller is it, as always in version 1
 	Expires   time.Time // version 2: from then on nothing is granted; zero: never
 	MaxUses   int64     // version 2: of all endpoints together; 0: not counted
 	At        Position
@@ -192,6 +194,7 @@ type Endpoint struct {
 	Allow, Deny       []RequestRule
 	AllowedIPs        []netip.Prefix // nil: not written
 	AllowEncodedSlash bool
+	InternalAddresses bool      // version 2: a host by name may resolve to internal addresses, as always in version 1
 	Expires           time.Time // version 2, as of a Network
 	MaxUses           int64     // version 2, as of a Network
 	Unmatched         Verdict   // version 2: of programs that the network policy does not name, Deny or Ask

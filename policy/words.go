@@ -21,7 +21,8 @@ var (
 		{"network_policies", 1, true},
 		{"network_middlewares", 1, false},
 		{"inference", 2, true},
-		{"extends", 2, false},
+		{"extends", 2, true},
+		{"open", 2, true},
 		{"unmatched", 2, true},
 		{"limits", 2, false},
 		{"resources", 2, true},
@@ -74,6 +75,7 @@ var (
 		{"name", 1, true},
 		{"endpoints", 1, true},
 		{"binaries", 1, true},
+		{"ancestors", 2, true},
 		{"expires_at", 2, true},
 		{"max_uses", 2, true},
 		{"limits", 2, false},
@@ -92,6 +94,7 @@ var (
 		{"deny_rules", 1, true},
 		{"allowed_ips", 1, true},
 		{"allow_encoded_slash", 1, true},
+		{"internal_addresses", 2, true},
 		{"websocket_credential_rewrite", 1, false},
 		{"request_body_credential_rewrite", 1, false},
 		{"allow_uninspected_credentials", 1, false},
@@ -108,6 +111,13 @@ var (
 		{"max_uses", 2, true},
 		{"limits", 2, false},
 		{"unmatched", 2, true},
+	}
+	limitWords = []word{
+		{"connections", 2, true},
+		{"requests", 2, true},
+		{"bytes_out", 2, true},
+		{"bytes_in", 2, true},
+		{"response_types", 2, true},
 	}
 	binaryWords = []word{
 		{"path", 1, true},

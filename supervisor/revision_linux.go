@@ -34,6 +34,8 @@ type source struct {
 	// only lay in the workspace may have come with the repository.
 	named bool
 
+	layers []layerFile // that it extends
+
 	workspace string
 }
 
@@ -67,7 +69,7 @@ func findPolicy(o Options, t trust) (*source, error) {
 			o.Policy+" is a symbolic link to "+s.path+"; whoever can write in the folder could have made it",
 			"read it, then: creel run --policy "+s.path+" -- …")
 	}
-	ok, named, err := t.takes(filepath.Dir(s.path), s.data)
+	ok, named, err := t.takes(filepath.Dir(s.path), s.text())
 	s.named = named
 	if err != nil {
 		return nil, fault.Wrap(err, "load policy", fault.General)
@@ -88,7 +90,7 @@ func (s *source) expose(a areas) error {
 		return fault.UsageError("load policy", s.path+" has other names (hard links), and the agent could write through one of them",
 			"copy it: cp "+s.path+" "+s.path+".new && mv "+s.path+".new "+s.path)
 	}
-	return nil
+	return s.exposeLayers(a)
 }
 
 // modest checks what a policy that nobody has named may ask for: public hosts and
@@ -111,7 +113,8 @@ func (s *source) modest(doc *policy.Document) error {
 	for _, n := range doc.Networks {
 		for _, e := range n.Endpoints {
 			switch {
-			case len(e.AllowedIPs) > 0, e.Pattern.Literal() && e.Pattern.Host().IsAddr() && netname.Classify(e.Pattern.Host().Addr()) != netname.Public:
+			case e.Withdrawn:
+			case e.InternalAddresses, len(e.AllowedIPs) > 0, e.Pattern.Literal() && e.Pattern.Host().IsAddr() && netname.Classify(e.Pattern.Host().Addr()) != netname.Public:
 				return refuse("opens addresses of its own choice (" + e.At.String() + ")")
 			case doc.Version == 1 && e.Pattern.Literal():
 				return refuse("may lead to internal addresses, as version 1 does for a host that is written out (" + e.At.String() + ")")
@@ -171,6 +174,7 @@ func (s *source) read(path string) error {
 		return fault.Wrap(err, op, fault.Usage)
 	}
 	s.path, s.data, s.info = abs, data, fi
+	s.collect()
 	return nil
 }
 
@@ -199,7 +203,11 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if name == "" {
 		name = s.name
 	}
-	doc, warnings, err := policy.Parse(name, s.data)
+	var read policy.Resolver
+	if s.path != "" {
+		read = policy.Beside(s.layer)
+	}
+	doc, warnings, err := policy.ParseLayers(name, s.data, read)
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
