@@ -12,7 +12,8 @@ import (
 )
 
 func newPolicy(streams IO) *cobra.Command {
-	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams))
+	return group("policy", "Check and explain policies", newPolicyCheck(streams), newPolicyExplain(streams), newPolicyMigrate(streams),
+		newPolicyDefault(streams))
 }
 
 func newPolicyDefault(streams IO) *cobra.Command {

@@ -45,6 +45,9 @@ func covers(un *Network, ue *Endpoint, n *Network, e *Endpoint) string {
 	case e.Enforcement != Enforce && (e.Enforcement != ue.Enforcement || e.Path != ue.Path):
 		return "enforcement"
 	}
+	if !sameRest(ue, e) || !reflect.DeepEqual(restOf(*un), restOf(*n)) {
+		return "a field that can only be the same"
+	}
 	if ue.Protocol == L4 || ue.Protocol == TCP {
 		return "" // whatever is judged in it is less than all of it
 	}
@@ -53,8 +56,6 @@ func covers(un *Network, ue *Endpoint, n *Network, e *Endpoint) string {
 		return "path"
 	case e.AllowEncodedSlash && !ue.AllowEncodedSlash:
 		return "allow_encoded_slash"
-	case !sameRest(ue, e):
-		return "a field that can only be the same"
 	}
 	have := append(preset(ue), ue.Allow...)
 	for _, r := range append(preset(e), e.Allow...) {
@@ -75,6 +76,12 @@ func sameRest(a, b *Endpoint) bool {
 		return without(e, known)
 	}
 	return reflect.DeepEqual(rest(*a), rest(*b))
+}
+
+// restOf is what covers does not look at in a network policy.
+func restOf(n Network) Network {
+	return without(n, Network{Key: n.Key, Name: n.Name, Endpoints: n.Endpoints, AnyBinary: n.AnyBinary, Binaries: n.Binaries,
+		Ancestors: n.Ancestors, Expires: n.Expires, MaxUses: n.MaxUses, At: n.At})
 }
 
 // without gives v with every field zero that is not zero in known.

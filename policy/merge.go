@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -67,7 +68,19 @@ func (m *merger) merge(up *Document) *Document {
 		doc.Unmatched = low.Unmatched
 	}
 	doc.Networks = m.networks(up.Networks, low.Networks)
+	m.unmerged(low)
 	return &doc
+}
+
+// unmerged refuses what a layer says and no rule merges.
+func (m *merger) unmerged(low *Document) {
+	known := []string{"File", "Files", "Version", "Filesystem", "Landlock", "Process", "Syscalls", "Resources", "Networks", "Unmatched", "Inference"}
+	v := reflect.ValueOf(*low)
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; !v.Field(i).IsZero() && !slices.Contains(known, name) {
+			m.d.faultAt(Position{m.l.file, 1, 1}, "", Conflict, "the section behind "+name+" in a file that extends others", "", "only the top layer can hold it")
+		}
+	}
 }
 
 func (m *merger) filesystem(up, low *Filesystem) Filesystem {
