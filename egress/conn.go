@@ -57,6 +57,9 @@ type conn struct {
 	held     []*policy.Counters // this connection was counted in them
 	holding  []*policy.Counters // its request in flight was
 	alarm    alarm
+	limits   []*policy.Limited // that the connection falls under, each once
+	limited  bool              // it was refused because of one
+	metered  bool              // its bytes are counted
 }
 
 // verdict judges the connection with what is in force now. Callers hold mu.
@@ -95,6 +98,7 @@ func (c *conn) judge() (policy.ConnectDecision, mode) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.decision, c.mode = c.verdict()
+	c.openLimits()
 	for c.mode != modeDenied && c.decision.Uses != nil {
 		if c.s.conf.Uses.Take(c.decision.Uses) {
 			c.held = append(c.held, c.decision.Uses)
@@ -129,6 +133,8 @@ func (c *conn) recheck(cause string) (closed bool) {
 		// Bytes that passed uninspected cannot be inspected afterwards, and a
 		// model host that is claimed or given back changes who answers.
 		reason = "this connection would be treated otherwise now"
+	case m != modeReroute && !c.metered && c.mustMeter():
+		reason = "its bytes would be counted now"
 	case m != modeReroute && c.upstream.IsValid():
 		if err := c.s.mayDial(c.facts.Host, d.Destination, c.facts.Port, c.upstream); err != nil {
 			reason = err.Error()
@@ -146,6 +152,7 @@ func (c *conn) recheck(cause string) (closed bool) {
 	}
 	if reason == "" {
 		c.decision = d
+		c.renewLimits()
 		c.arm(d.Until)
 		c.mu.Unlock()
 		return false

@@ -25,6 +25,7 @@ type Server struct {
 	log    *slog.Logger
 
 	denials   *denialLimit
+	quotas    *quotas
 	upstreams *upstreams
 	web       *http.Server
 	inspected chan net.Conn // to web
@@ -89,6 +90,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 		}
 	}
 	s.denials = newDenialLimit()
+	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
 	s.web = s.newWeb()
 	return s, nil
@@ -232,6 +234,7 @@ func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
 		defer func() {
 			c.cut("done", false)
 			c.disarm()
+			c.closeLimits()
 			if c.release != nil {
 				c.release()
 			}

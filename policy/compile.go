@@ -46,6 +46,8 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	list := slices.Clone(doc.Networks)
 	slices.SortFunc(list, func(a, b Network) int { return cmp.Compare(a.Key, b.Key) })
 	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, resolve: o.resolve}
+	e.limits = newLimited(doc.Limits, "", "the policy", Rule{})
+	e.limited = e.limits != nil
 	for i := range list {
 		n, err := c.network(&list[i], i)
 		if err != nil {
@@ -54,6 +56,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		e.networks = append(e.networks, n)
 		for _, ep := range n.endpoints {
 			e.index(ep)
+			e.limited = e.limited || ep.limits != nil || n.limits != nil
 		}
 	}
 	return e, nil
@@ -88,6 +91,7 @@ func (c *compiler) network(spec *Network, order int) (*network, error) {
 		rule:      Rule{Policy: spec.Key, At: spec.At},
 		reason:    "network policy " + show(spec.Key) + " allows the connection",
 	}
+	n.limits = newLimited(spec.Limits, spec.Key, "network policy "+show(spec.Key), n.rule)
 	for _, b := range spec.Binaries {
 		n := n
 		if b.SHA256 != "" {
@@ -150,6 +154,7 @@ func (n *network) addExact(path string) {
 
 func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol == REST, rule: Rule{Policy: n.spec.Key, At: spec.At}, lapse: newLapse(n.spec, spec)}
+	ep.limits = newLimited(spec.Limits, ruleKey(n.spec, spec), "the endpoint "+endpointText(spec)+" of network policy "+show(n.spec.Key), ep.rule)
 	switch {
 	case len(spec.Ports) == 0 || slices.Contains(spec.Ports, 0):
 		return nil, errors.New("no port")

@@ -14,7 +14,8 @@ import (
 // covers says why an endpoint of network policy n may allow what the endpoint
 // ue of un does not, or "" if it surely allows no more. It compares what is
 // written, not what it means: it may refuse what is no wider, never the other
-// way round. What it does not know has to be equal.
+// way round. What it does not know has to be equal. Limits are not compared:
+// those above hold on.
 func covers(un *Network, ue *Endpoint, n *Network, e *Endpoint) string {
 	switch {
 	case ue.Withdrawn:
@@ -72,7 +73,7 @@ func sameRest(a, b *Endpoint) bool {
 		known := Endpoint{Host: e.Host, Pattern: e.Pattern, Ports: e.Ports, Protocol: e.Protocol, Path: e.Path, TLS: e.TLS,
 			TLSWritten: e.TLSWritten, Enforcement: e.Enforcement, Access: e.Access, Allow: e.Allow, Deny: e.Deny, AllowedIPs: e.AllowedIPs,
 			AllowEncodedSlash: e.AllowEncodedSlash, Expires: e.Expires, MaxUses: e.MaxUses, Unmatched: e.Unmatched, Withdrawn: e.Withdrawn,
-			InternalAddresses: e.InternalAddresses, At: e.At}
+			InternalAddresses: e.InternalAddresses, Limits: e.Limits, At: e.At}
 		return without(e, known)
 	}
 	return reflect.DeepEqual(rest(*a), rest(*b))
@@ -81,7 +82,7 @@ func sameRest(a, b *Endpoint) bool {
 // restOf is what covers does not look at in a network policy.
 func restOf(n Network) Network {
 	return without(n, Network{Key: n.Key, Name: n.Name, Endpoints: n.Endpoints, AnyBinary: n.AnyBinary, Binaries: n.Binaries,
-		Ancestors: n.Ancestors, Expires: n.Expires, MaxUses: n.MaxUses, At: n.At})
+		Ancestors: n.Ancestors, Limits: n.Limits, Expires: n.Expires, MaxUses: n.MaxUses, At: n.At})
 }
 
 // without gives v with every field zero that is not zero in known.

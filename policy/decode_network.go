@@ -59,6 +59,8 @@ func (d *decoder) network(key, v value) Network {
 			n.Endpoints = append(n.Endpoints, d.endpoint(item))
 		})
 	}
+	n.Limits = d.limits(s)
+	d.limitPlacesOf(s, &n)
 	if len(n.Endpoints) == 0 {
 		d.warn(key, NoOperation, "the rule has no endpoints, so it allows nothing", "")
 	}
@@ -187,6 +189,8 @@ func (d *decoder) endpoint(v value) Endpoint {
 	if p, ok := s.get("path"); ok {
 		d.selector(p, &e)
 	}
+	e.Limits = d.limits(s)
+	d.limitPlaces(s, &e)
 	if a, ok := s.get("allow_encoded_slash"); ok {
 		e.AllowEncodedSlash = d.boolean(a)
 	}

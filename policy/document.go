@@ -19,6 +19,7 @@ type Document struct {
 	Resources  Resources
 	Networks   []Network  // sorted by Key
 	Unmatched  Verdict    // version 2: of a connection that no network policy names, Deny or Ask
+	Limits     *Limits    // version 2: of all connections and requests together
 	Inference  *Inference // version 2; nil: the stanza is absent
 	Files      []string   // with extends: all that were merged, the top layer first and File last
 }
@@ -132,6 +133,7 @@ type Network struct {
 	Binaries  []Binary
 	Ancestors bool      // version 2: a program also counts if an ancestor of the caller is it, as always in version 1
 	Expires   time.Time // version 2: from then on nothing is granted; zero: never
+	Limits    *Limits   // version 2: of all endpoints together
 	MaxUses   int64     // version 2: of all endpoints together; 0: not counted
 	At        Position
 }
@@ -196,6 +198,7 @@ type Endpoint struct {
 	AllowEncodedSlash bool
 	InternalAddresses bool      // version 2: a host by name may resolve to internal addresses, as always in version 1
 	Expires           time.Time // version 2, as of a Network
+	Limits            *Limits   // version 2
 	MaxUses           int64     // version 2, as of a Network
 	Unmatched         Verdict   // version 2: of programs that the network policy does not name, Deny or Ask
 	Withdrawn         bool      // grants nothing: a layer below restated its network policy

@@ -15,6 +15,8 @@ import (
 type Engine struct {
 	version  int
 	asks     bool       // unmatched: ask of the document
+	limited  bool       // there are limits anywhere
+	limits   *Limited   // of the document
 	networks []*network // sorted by key; network.order is the index
 	literal  map[spot][]*endpoint
 	wild     map[suffix][]*endpoint
@@ -40,6 +42,7 @@ type network struct {
 	globs     []glob.Glob
 	digests   map[string]*network // programs that are named with their content, by its SHA-256: exact and globs alone
 	endpoints []*endpoint
+	limits    *Limited
 	rule      Rule
 	reason    string
 }
@@ -53,7 +56,8 @@ type endpoint struct {
 	allow, deny []requestRule
 	destination netname.Destination
 	rule        Rule
-	lapse       *lapse // nil: the grants never end
+	lapse       *lapse   // nil: the grants never end
+	limits      *Limited // nil: none of its own
 }
 
 type requestRule struct {

@@ -67,6 +67,7 @@ func (m *merger) merge(up *Document) *Document {
 	if m.wrote("unmatched") && (low.Unmatched != Ask || up.Unmatched == Ask || m.may(Position{}, "unmatched", "", "unmatched: ask")) {
 		doc.Unmatched = low.Unmatched
 	}
+	doc.Limits = m.limits(up.Limits, low.Limits)
 	doc.Networks = m.networks(up.Networks, low.Networks)
 	m.unmerged(low)
 	return &doc
@@ -74,7 +75,7 @@ func (m *merger) merge(up *Document) *Document {
 
 // unmerged refuses what a layer says and no rule merges.
 func (m *merger) unmerged(low *Document) {
-	known := []string{"File", "Files", "Version", "Filesystem", "Landlock", "Process", "Syscalls", "Resources", "Networks", "Unmatched", "Inference"}
+	known := []string{"File", "Files", "Version", "Filesystem", "Landlock", "Process", "Syscalls", "Resources", "Networks", "Unmatched", "Inference", "Limits"}
 	v := reflect.ValueOf(*low)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; !v.Field(i).IsZero() && !slices.Contains(known, name) {
@@ -190,6 +191,39 @@ func (m *merger) resources(up, low *Resources) Resources {
 		r.Compatibility, r.At = low.Compatibility, low.At
 	}
 	return r
+}
+
+// limits of the documents; those of rules hold side by side.
+func (m *merger) limits(up, low *Limits) *Limits {
+	switch {
+	case low == nil:
+		return up
+	case up == nil:
+		return low
+	}
+	l := *up
+	quantity := func(key string, to *Quantity, low Quantity) {
+		if low.Count == 0 {
+			return
+		}
+		if to.Count == 0 || low.Count <= to.Count && (low.Per == 0 || to.Per > 0 && low.Per >= to.Per) ||
+			m.may(Position{}, "limits", key, fmt.Sprintf("%s of %v instead of %v", key, low, *to)) {
+			*to = low
+		}
+	}
+	quantity("requests", &l.Requests, low.Requests)
+	quantity("bytes_out", &l.BytesOut, low.BytesOut)
+	quantity("bytes_in", &l.BytesIn, low.BytesIn)
+	if n := low.Connections; n > 0 && (l.Connections == 0 || n <= l.Connections || m.may(Position{}, "limits", "connections", fmt.Sprintf("connections of %d instead of %d", n, l.Connections))) {
+		l.Connections = n
+	}
+	if t := low.ResponseTypes; t != nil && (l.ResponseTypes == nil || !slices.ContainsFunc(t, func(t string) bool {
+		class, _, _ := strings.Cut(t, "/")
+		return !slices.Contains(l.ResponseTypes, t) && !slices.Contains(l.ResponseTypes, class+"/*")
+	}) || m.may(Position{}, "limits", "response_types", "response_types")) {
+		l.ResponseTypes = t
+	}
+	return &l
 }
 
 // inference: where requests for models go is the upper layer's, but for what

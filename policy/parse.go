@@ -71,6 +71,7 @@ func (d *decoder) document(root value, doc *Document) {
 		doc.Resources = d.resources(v)
 	}
 	d.decodeLayers(s)
+	doc.Limits = d.limits(s)
 	doc.Unmatched = d.unmatchedWord(s, Deny)
 	d.unmatched = doc.Unmatched
 	if v, ok := s.get("network_policies"); ok {

@@ -24,7 +24,7 @@ var (
 		{"extends", 2, true},
 		{"open", 2, true},
 		{"unmatched", 2, true},
-		{"limits", 2, false},
+		{"limits", 2, true},
 		{"resources", 2, true},
 		{"syscalls", 2, true},
 		{"dns", 2, false},
@@ -78,7 +78,7 @@ var (
 		{"ancestors", 2, true},
 		{"expires_at", 2, true},
 		{"max_uses", 2, true},
-		{"limits", 2, false},
+		{"limits", 2, true},
 		{"unmatched", 2, true},
 	}
 	endpointWords = []word{
@@ -109,7 +109,7 @@ var (
 		{"mcp", 1, false},
 		{"expires_at", 2, true},
 		{"max_uses", 2, true},
-		{"limits", 2, false},
+		{"limits", 2, true},
 		{"unmatched", 2, true},
 	}
 	limitWords = []word{
