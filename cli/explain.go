@@ -127,6 +127,12 @@ func printExplanation(w io.Writer, f explainFlags, x policy.Explanation) error {
 	case f.method == "" && x.Connection.Inspect:
 		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
 	}
+	for _, l := range x.Limits {
+		rows = append(rows, []string{"limit", l})
+	}
+	if until := x.Connection.Until; x.Verdict == policy.Allow && !until.IsZero() {
+		rows = append(rows, []string{"until", until.Format(time.RFC3339)})
+	}
 	if x.Nearest != nil {
 		rows = append(rows, []string{"nearest", ruleText(*x.Nearest)})
 	}

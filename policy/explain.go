@@ -25,6 +25,7 @@ type Explanation struct {
 	Nearest    *Rule           `json:"nearest,omitempty"` // of a denial that no rule decided: the rule that misses least
 	Misses     []Miss          `json:"misses,omitempty"`  // why Nearest does not match
 	Suggestion string          `json:"suggestion,omitempty"`
+	Limits     []string        `json:"limits,omitempty"` // that bound what is allowed
 }
 
 // Explain says which rule decides a connection and, unless r is nil, a request
@@ -44,6 +45,19 @@ func (e *Engine) Explain(c Connection, r *Request) Explanation {
 		if d.Verdict != Allow || d.Audited {
 			x.nearestRule(e, &req)
 		}
+	}
+	if x.Verdict == Allow {
+		path := ""
+		if r != nil {
+			path = r.Target.Path
+		}
+		e.Limits(c, path, func(l *Limited) {
+			for _, text := range l.Texts() {
+				if !slices.Contains(x.Limits, text) {
+					x.Limits = append(x.Limits, text)
+				}
+			}
+		})
 	}
 	if x.Verdict == Allow && !x.Audited {
 		return x

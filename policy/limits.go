@@ -57,6 +57,26 @@ type Limited struct {
 	Limits *Limits
 }
 
+// Texts are the limits in words, one each.
+func (l *Limited) Texts() []string {
+	var list []string
+	if n := l.Limits.Connections; n > 0 {
+		list = append(list, fmt.Sprintf("connections of %s: %d at once", l.Name, n))
+	}
+	for _, q := range []struct {
+		what string
+		q    Quantity
+	}{{"requests", l.Limits.Requests}, {"bytes_out", l.Limits.BytesOut}, {"bytes_in", l.Limits.BytesIn}} {
+		if q.q.Count > 0 {
+			list = append(list, fmt.Sprintf("%s of %s: %v", q.what, l.Name, q.q))
+		}
+	}
+	if t := l.Limits.ResponseTypes; t != nil {
+		list = append(list, fmt.Sprintf("response_types of %s: %s", l.Name, strings.Join(t, ", ")))
+	}
+	return list
+}
+
 // Limits calls f for every set of limits that a connection falls under, or with
 // a canonical path a request on it; one set may come more than once. Who made
 // the connection or request has asked whether it is allowed.

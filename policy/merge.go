@@ -292,7 +292,10 @@ func (m *merger) networks(up, low []Network) []Network {
 			if all[j].Key == n.Key {
 				all[j].Endpoints = slices.Clone(all[j].Endpoints)
 				for k := range all[j].Endpoints {
-					all[j].Endpoints[k].Withdrawn = true
+					e := &all[j].Endpoints[k]
+					if e.Withdrawn = true; e.Enforcement == AskFirst {
+						e.Enforcement = Enforce // nobody is asked about what was taken back
+					}
 				}
 			}
 		}
