@@ -293,8 +293,10 @@ func (m *merger) networks(up, low []Network) []Network {
 				all[j].Endpoints = slices.Clone(all[j].Endpoints)
 				for k := range all[j].Endpoints {
 					e := &all[j].Endpoints[k]
-					if e.Withdrawn = true; e.Enforcement == AskFirst {
-						e.Enforcement = Enforce // nobody is asked about what was taken back
+					// Nobody is asked about what was taken back.
+					e.Withdrawn, e.Unmatched = true, Deny
+					if e.Enforcement == AskFirst {
+						e.Enforcement = Enforce
 					}
 				}
 			}
@@ -319,6 +321,25 @@ func (m *merger) covered(up []Network, n *Network) bool {
 	return good
 }
 
+// judgedAbove: what an uninspected endpoint allows, it allows only where no
+// other one above has the requests judged.
+func judgedAbove(up []Network, ue, e *Endpoint) string {
+	if inspected(ue) || !inspected(e) {
+		return ""
+	}
+	for i := range up {
+		for j := range up[i].Endpoints {
+			other := &up[i].Endpoints[j]
+			if inspected(other) && hostsOverlap(other, e) && slices.ContainsFunc(e.Ports, func(p uint16) bool { return slices.Contains(other.Ports, p) }) {
+				return "its requests are judged by " + other.At.String()
+			}
+		}
+	}
+	return ""
+}
+
+func inspected(e *Endpoint) bool { return e.Protocol != L4 && e.Protocol != TCP }
+
 // uncovered says how an endpoint is wider than all above it, or "".
 func (m *merger) uncovered(up []Network, n *Network, e *Endpoint) string {
 	text := endpointText(e) + " is allowed by no layer above"
@@ -327,7 +348,9 @@ func (m *merger) uncovered(up []Network, n *Network, e *Endpoint) string {
 			un, ue := &up[i], &up[i].Endpoints[j]
 			why := covers(un, ue, n, e)
 			if why == "" {
-				return ""
+				if why = judgedAbove(up, ue, e); why == "" {
+					return ""
+				}
 			}
 			if hostCovered(ue, e) && !ue.Withdrawn && subset(e.Ports, ue.Ports) {
 				text = fmt.Sprintf("%s is wider than what %s allows (%s): %s", endpointText(e), show(un.Key), ue.At, why)
