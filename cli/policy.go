@@ -31,16 +31,17 @@ func newPolicyDefault(streams IO) *cobra.Command {
 }
 
 func newPolicyCheck(streams IO) *cobra.Command {
-	var asJSON bool
+	var asJSON, rules bool
 	cmd := &cobra.Command{
 		Use:     "check FILE",
 		Short:   "Report everything that is wrong with a policy",
 		Long:    "Report everything that is wrong with a policy, each with file, line and column. - is standard input.",
 		Example: "  creel policy check creel.yaml",
 		Args:    exactly(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyCheck(args[0], asJSON, streams) },
+		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyCheck(args[0], asJSON, rules, streams) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&rules, "rules", false, "list every rule, of layers the merged ones, with file and line")
 	return cmd
 }
 
@@ -49,6 +50,7 @@ type checked struct {
 	Faults   []checkedFault   `json:"faults"`
 	Warnings []policy.Warning `json:"warnings"`
 	Files    []string         `json:"files,omitempty"` // of all layers, the top one first
+	Rules    []policy.Source  `json:"rules,omitempty"`
 }
 
 type checkedFault struct {
@@ -56,7 +58,7 @@ type checkedFault struct {
 	Text string `json:"text"`
 }
 
-func runPolicyCheck(file string, asJSON bool, streams IO) error {
+func runPolicyCheck(file string, asJSON, rules bool, streams IO) error {
 	doc, _, warnings, err := loadPolicy(file, streams)
 	faults, ok := asFaults(err)
 	if err != nil && !ok {
@@ -69,6 +71,9 @@ func runPolicyCheck(file string, asJSON bool, streams IO) error {
 		}
 		if doc != nil {
 			out.Files = doc.Files
+			if rules {
+				out.Rules = doc.Rules()
+			}
 		}
 		for _, f := range faults {
 			out.Faults = append(out.Faults, checkedFault{f, f.Error()})
@@ -90,11 +95,28 @@ func runPolicyCheck(file string, asJSON bool, streams IO) error {
 		if doc != nil && len(doc.Files) > 0 {
 			line(streams.Out, "layers, the top one first: %s", strings.Join(doc.Files, ", "))
 		}
+		if doc != nil && rules {
+			if err := table(streams.Out, ruleRows(doc.Rules())); err != nil {
+				return err
+			}
+		}
 	}
 	if len(faults) > 0 {
 		return quiet{fault.Usage}
 	}
 	return nil
+}
+
+func ruleRows(list []policy.Source) [][]string {
+	var rows [][]string
+	for _, r := range list {
+		note := ""
+		if r.Withdrawn {
+			note = "withdrawn: it denies, and grants nothing"
+		}
+		rows = append(rows, []string{r.At.String(), r.Policy, r.Rule, note})
+	}
+	return rows
 }
 
 func printWarnings(w io.Writer, warnings policy.Warnings) {

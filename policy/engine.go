@@ -216,7 +216,9 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 		d.Inspect = d.Inspect || ep.inspect
 		skipping = skipping && ep.spec.TLS == TLSSkip
 		if reason := ep.lapsed(&c); reason != "" {
-			if ended == nil || ep.net.order < ended.net.order {
+			// What a layer took back says less than what was still meant.
+			if ended == nil || ended.spec.Withdrawn && !ep.spec.Withdrawn ||
+				ended.spec.Withdrawn == ep.spec.Withdrawn && ep.net.order < ended.net.order {
 				ended, why = ep, reason
 			}
 			return
@@ -326,7 +328,7 @@ func (e *Engine) Request(r Request) Decision {
 			case rule == nil:
 			case lapsed == "":
 				allow, allowN, uses = rule, ep.net.order, ep.counters()
-			case ended == "":
+			case ended == "" || !ep.spec.Withdrawn:
 				ended, endedRule = lapsed, rule.rule
 			}
 		}
