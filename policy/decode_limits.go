@@ -170,8 +170,10 @@ func (d *decoder) responseTypes(v value) []string {
 	return types
 }
 
-// limitPlaces refuses limits where nothing could count them.
-func (d *decoder) limitPlaces(s section, e *Endpoint) {
+// endpointLimits decodes the limits of an endpoint, and refuses those that
+// nothing could count there.
+func (d *decoder) endpointLimits(s section, e *Endpoint) {
+	e.Limits = d.limits(s)
 	v, ok := s.get("limits")
 	if e.Limits == nil || !ok {
 		return
@@ -198,8 +200,9 @@ func (d *decoder) limitPlaces(s section, e *Endpoint) {
 	}
 }
 
-// limitPlacesOf is the same for a network policy.
-func (d *decoder) limitPlacesOf(s section, n *Network) {
+// networkLimits is the same for a network policy, whose endpoints are decoded.
+func (d *decoder) networkLimits(s section, n *Network) {
+	n.Limits = d.limits(s)
 	v, ok := s.get("limits")
 	if n.Limits == nil || !ok || n.Limits.Requests.Count == 0 && n.Limits.ResponseTypes == nil {
 		return

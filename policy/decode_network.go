@@ -47,9 +47,7 @@ func (d *decoder) network(key, v value) Network {
 			n.Name = text
 		}
 	}
-	if a, ok := s.get("ancestors"); ok {
-		n.Ancestors = d.boolean(a)
-	}
+	n.Ancestors = d.ancestors(s)
 	n.Expires, n.MaxUses = d.expires(s), d.maxUses(s)
 	above := d.unmatched
 	d.unmatched = d.unmatchedWord(s, above)
@@ -59,8 +57,7 @@ func (d *decoder) network(key, v value) Network {
 			n.Endpoints = append(n.Endpoints, d.endpoint(item))
 		})
 	}
-	n.Limits = d.limits(s)
-	d.limitPlacesOf(s, &n)
+	d.networkLimits(s, &n)
 	if len(n.Endpoints) == 0 {
 		d.warn(key, NoOperation, "the rule has no endpoints, so it allows nothing", "")
 	}
@@ -189,8 +186,7 @@ func (d *decoder) endpoint(v value) Endpoint {
 	if p, ok := s.get("path"); ok {
 		d.selector(p, &e)
 	}
-	e.Limits = d.limits(s)
-	d.limitPlaces(s, &e)
+	d.endpointLimits(s, &e)
 	if a, ok := s.get("allow_encoded_slash"); ok {
 		e.AllowEncodedSlash = d.boolean(a)
 	}

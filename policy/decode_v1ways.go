@@ -21,6 +21,12 @@ func (d *decoder) internal(s section, e *Endpoint) {
 	}
 }
 
+// ancestors decodes whether a caller's parents count.
+func (d *decoder) ancestors(s section) bool {
+	v, ok := s.get("ancestors")
+	return ok && d.boolean(v)
+}
+
 // named: the endpoint has one host, by name.
 func (e *Endpoint) named() bool {
 	p := e.Pattern
