@@ -4,6 +4,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -155,7 +156,7 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 	if err != nil {
 		return nil, nil, warnings, fault.Wrap(err, "", fault.Usage)
 	}
-	return doc, engine, warnings, nil
+	return doc, engine, append(warnings, doc.Ended(time.Now())...), nil
 }
 
 // realPath follows the links of a binary's path, as a run does.

@@ -163,3 +163,29 @@ func holds(held []*Counters, key string) bool {
 	}
 	return false
 }
+
+// Ended warns of rules whose time is over: Parse has no clock.
+func (doc *Document) Ended(now time.Time) Warnings {
+	var list Warnings
+	over := func(t time.Time, at Position, path string) bool {
+		if t.IsZero() || now.Before(t) {
+			return false
+		}
+		list = append(list, Warning{At: at, Path: path + ".expires_at", Kind: NeverFires,
+			Text: "the time " + t.Format(time.RFC3339) + " is over, so this allows nothing any more", Hint: "remove the rule, or give it another time"})
+		return true
+	}
+	for i := range doc.Networks {
+		n := &doc.Networks[i]
+		path := pathKey("network_policies", n.Key)
+		if over(n.Expires, n.At, path) {
+			continue
+		}
+		for j := range n.Endpoints {
+			if e := &n.Endpoints[j]; !e.Withdrawn {
+				over(e.Expires, e.At, pathIndex(path+".endpoints", j))
+			}
+		}
+	}
+	return sortWarnings(list)
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
@@ -215,7 +216,7 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
-	return &revision{number: number, doc: doc, engine: engine}, warnings, nil
+	return &revision{number: number, doc: doc, engine: engine}, append(warnings, doc.Ended(time.Now())...), nil
 }
 
 // resolver follows the links of a binary's path, because the kernel names the
