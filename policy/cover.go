@@ -55,16 +55,30 @@ func covers(un *Network, ue *Endpoint, n *Network, e *Endpoint) string {
 	switch {
 	case !selectorCovered(ue.Path, e.Path):
 		return "path"
+	case e.Path != ue.Path && (e.Protocol != REST || e.AllowEncodedSlash):
+		// A selector that says more may take requests from a third endpoint.
+		return "path"
 	case e.AllowEncodedSlash && !ue.AllowEncodedSlash:
 		return "allow_encoded_slash"
 	}
-	have := append(preset(ue), ue.Allow...)
+	have, takes := append(preset(ue), ue.Allow...), ruleCovered
+	if e.Protocol != REST {
+		takes = sameRule
+	}
 	for _, r := range append(preset(e), e.Allow...) {
-		if !slices.ContainsFunc(have, func(u RequestRule) bool { return ruleCovered(&u, &r) }) {
+		if !slices.ContainsFunc(have, func(u RequestRule) bool { return takes(&u, &r) }) {
 			return "rule " + ruleText(r)
 		}
 	}
 	return ""
+}
+
+// sameRule: what a rule means beside method and path is its protocol's, so that
+// it can only be the same.
+func sameRule(a, b *RequestRule) bool {
+	x, y := *a, *b
+	x.At, y.At = Position{}, Position{}
+	return reflect.DeepEqual(x, y)
 }
 
 // sameRest compares what covers does not look at.
@@ -171,6 +185,7 @@ func selectorCovered(up, low string) bool {
 	return globCovered(up, low)
 }
 
+// ruleCovered is for rules of protocol rest.
 func ruleCovered(up, low *RequestRule) bool {
 	if !reflect.DeepEqual(without(*up, RequestRule{Method: up.Method, Path: up.Path, Query: up.Query, At: up.At}),
 		without(*low, RequestRule{Method: low.Method, Path: low.Path, Query: low.Query, At: low.At})) {

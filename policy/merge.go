@@ -321,16 +321,17 @@ func (m *merger) covered(up []Network, n *Network) bool {
 	return good
 }
 
-// judgedAbove: what an uninspected endpoint allows, it allows only where no
-// other one above has the requests judged.
+// judgedAbove: what an uninspected endpoint allows, it allows only where no other
+// one above has the requests judged; and what the requests of one protocol may,
+// only where they are not judged as another's.
 func judgedAbove(up []Network, ue, e *Endpoint) string {
-	if inspected(ue) || !inspected(e) {
+	if !inspected(e) || inspected(ue) && e.Path == ue.Path {
 		return ""
 	}
 	for i := range up {
 		for j := range up[i].Endpoints {
 			other := &up[i].Endpoints[j]
-			if inspected(other) && hostsOverlap(other, e) && slices.ContainsFunc(e.Ports, func(p uint16) bool { return slices.Contains(other.Ports, p) }) {
+			if inspected(other) && (!inspected(ue) || other.Protocol != e.Protocol && pathsOverlap(other.Path, e.Path)) && hostsOverlap(other, e) && slices.ContainsFunc(e.Ports, func(p uint16) bool { return slices.Contains(other.Ports, p) }) {
 				return "its requests are judged by " + other.At.String()
 			}
 		}
