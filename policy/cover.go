@@ -46,7 +46,7 @@ func covers(un *Network, ue *Endpoint, n *Network, e *Endpoint) string {
 	case e.Enforcement != Enforce && (e.Enforcement != ue.Enforcement || e.Path != ue.Path):
 		return "enforcement"
 	}
-	if !sameRest(ue, e) || !reflect.DeepEqual(restOf(*un), restOf(*n)) {
+	if !sameRest(ue, e) || !alikeValues(restOf(*un), restOf(*n)) {
 		return "a field that can only be the same"
 	}
 	if ue.Protocol == L4 || ue.Protocol == TCP {
@@ -76,9 +76,7 @@ func covers(un *Network, ue *Endpoint, n *Network, e *Endpoint) string {
 // sameRule: what a rule means beside method and path is its protocol's, so that
 // it can only be the same.
 func sameRule(a, b *RequestRule) bool {
-	x, y := *a, *b
-	x.At, y.At = Position{}, Position{}
-	return reflect.DeepEqual(x, y)
+	return alikeValues(*a, *b)
 }
 
 // sameRest compares what covers does not look at.
@@ -90,7 +88,7 @@ func sameRest(a, b *Endpoint) bool {
 			InternalAddresses: e.InternalAddresses, Limits: e.Limits, At: e.At}
 		return without(e, known)
 	}
-	return reflect.DeepEqual(rest(*a), rest(*b))
+	return alikeValues(rest(*a), rest(*b))
 }
 
 // restOf is what covers does not look at in a network policy.
@@ -187,7 +185,7 @@ func selectorCovered(up, low string) bool {
 
 // ruleCovered is for rules of protocol rest.
 func ruleCovered(up, low *RequestRule) bool {
-	if !reflect.DeepEqual(without(*up, RequestRule{Method: up.Method, Path: up.Path, Query: up.Query, At: up.At}),
+	if !alikeValues(without(*up, RequestRule{Method: up.Method, Path: up.Path, Query: up.Query, At: up.At}),
 		without(*low, RequestRule{Method: low.Method, Path: low.Path, Query: low.Query, At: low.At})) {
 		return false
 	}

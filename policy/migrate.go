@@ -291,49 +291,11 @@ func differs(old, new *Document) string {
 	}
 	a.Networks = slices.DeleteFunc(a.Networks, func(n Network) bool { return len(n.Binaries) == 0 })
 	a.Version = b.Version
-	x, y := reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem()
-	forget(x)
-	forget(y)
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range x.NumField() {
-		if !same(x.Field(i), y.Field(i)) {
+		if !alike(x.Field(i), y.Field(i)) {
 			return x.Type().Field(i).Name
 		}
 	}
 	return ""
-}
-
-func same(x, y reflect.Value) bool {
-	if x.Kind() == reflect.Slice && x.Len() == 0 && y.Len() == 0 {
-		return true
-	}
-	return reflect.DeepEqual(x.Interface(), y.Interface())
-}
-
-// forget clears every Position, and makes empty slices nil.
-func forget(v reflect.Value) {
-	switch v.Kind() {
-	case reflect.Struct:
-		if !v.CanSet() {
-			return
-		}
-		if v.Type() == reflect.TypeFor[Position]() {
-			v.SetZero()
-			return
-		}
-		for i := range v.NumField() {
-			forget(v.Field(i))
-		}
-	case reflect.Slice:
-		if v.Len() == 0 && v.CanSet() {
-			v.SetZero()
-		}
-		for i := range v.Len() {
-			forget(v.Index(i))
-		}
-	case reflect.Pointer:
-		if !v.IsNil() {
-			forget(v.Elem())
-		}
-	default:
-	}
 }
