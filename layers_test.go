@@ -25,11 +25,11 @@ type layer struct {
 // .depguard.yaml. A package that no row names is a fault: its place has to be
 // decided before it has users.
 var layers = []layer{
-	{[]string{"netname", "secret", "fault", "kernel", "policy/glob", "protected"}, nil,
+	{[]string{"netname", "secret", "fault", "kernel", "policy/glob", "policy/graphql", "policy/jsonrpc", "protected"}, nil,
 		"leaves: everybody builds on them, so they know nobody"},
 	{[]string{"policy/target"}, []string{"policy/glob"},
 		"canonical targets and their selectors, which are globs"},
-	{[]string{"policy"}, []string{"netname", "policy/glob", "policy/target", "protected"},
+	{[]string{"policy"}, []string{"netname", "policy/glob", "policy/graphql", "policy/jsonrpc", "policy/target", "protected"},
 		"a verdict follows from the document and the request alone, not from sockets, files or secrets"},
 	{[]string{"cow"}, []string{"protected"},
 		"compares and writes hostile trees, and knows nothing of sandboxes"},
@@ -62,7 +62,7 @@ var layers = []layer{
 	{[]string{"supervisor", "supervisor/..."}, []string{"supervisor/...", "agents", "api", "audit", "cow", "credential/...", "egress/...", "fault", "inference/...", "kernel", "protected",
 		"netname", "policy", "policy/...", "sandbox", "sandbox/...", "secret", "credential", "egress", "inference"},
 		"the only package that knows all parts; nothing of the command line"},
-	{[]string{"cli"}, []string{"agents", "api", "audit", "cow", "fault", "inference", "kernel", "netname", "policy", "policy/target", "secret"},
+	{[]string{"cli"}, []string{"agents", "api", "audit", "cow", "fault", "inference", "kernel", "netname", "policy", "policy/graphql", "policy/jsonrpc", "policy/target", "secret"},
 		"builds on every system: it gets the supervisor as a function; of the parts it may ask inference which hosts are models'"},
 	{[]string{"selftest/probe"}, nil,
 		"attempts that run inside a sandbox, as a hostile program would make them: they know nothing of Creel"},

@@ -20,23 +20,35 @@ type explainFlags struct {
 	binary, sha256, host, method, path string
 	port                               uint16
 	at                                 string
-	inference, json                    bool
+	graphql, rpc                       []string
+	operation, tool                    string
+	text, inference, json              bool
+}
+
+// inspects: something of a request is given, and not the connection alone.
+func (f explainFlags) inspects() bool {
+	return f.method != "" || f.text || len(f.graphql) > 0 || len(f.rpc) > 0 || f.tool != ""
 }
 
 func newPolicyExplain(streams IO) *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain FILE --host HOST [--port N] [--binary PATH] [--method M --path P]",
+		Use:   "explain FILE --host HOST [--port N] [--binary PATH] [--method M --path P] [--graphql TYPE:FIELD] [--rpc-method M] [--tool T] [--text]",
 		Short: "Say what a policy does with one connection or request, and why",
 		Long: `Say what a policy does with one connection or request, and why: the rule that
 decides, or the nearest rule with what of it does not match, and the lines that
 would allow it.
 
-Without --method and --path it judges the connection. Exit status 0 means that
-an answer was given, whatever it is.`,
-		Example: "  creel policy explain creel.yaml --binary /usr/bin/curl --host api.example.test --method GET --path /v1/items",
-		Args:    exactly(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyExplain(args[0], f, streams) },
+Without --method and --path it judges the connection. What the body of a request
+holds is told with --graphql, --rpc-method and --tool, whose method is POST
+unless --method is given; --text makes it a text message of a WebSocket that was
+opened with --path. Exit status 0 means that an answer was given, whatever it is.`,
+		Example: `  creel policy explain creel.yaml --binary /usr/bin/curl --host api.example.test --method GET --path /v1/items
+  creel policy explain creel.yaml --host api.example.test --path /graphql --graphql mutation:createIssue
+  creel policy explain creel.yaml --host mcp.example.test --path /mcp --tool read_file
+  creel policy explain creel.yaml --host ws.example.test --path /chat --text`,
+		Args: exactly(1),
+		RunE: func(_ *cobra.Command, args []string) error { return runPolicyExplain(args[0], f, streams) },
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false
@@ -47,6 +59,11 @@ an answer was given, whatever it is.`,
 	fl.StringVar(&f.method, "method", "", "method of an HTTP request")
 	fl.StringVar(&f.path, "path", "", "path of an HTTP request, with its query")
 	fl.StringVar(&f.at, "at", "", "the time to judge at, like 2026-12-31T18:00:00Z (default: now)")
+	fl.StringArrayVar(&f.graphql, "graphql", nil, "a GraphQL operation: query:FIELD,FIELD (or mutation, subscription), or hash:KEY, id:KEY of a persisted one; repeated for a batch")
+	fl.StringVar(&f.operation, "operation", "", "name of the GraphQL operation")
+	fl.StringArrayVar(&f.rpc, "rpc-method", nil, "method of a JSON-RPC or MCP call; repeated for a batch")
+	fl.StringVar(&f.tool, "tool", "", "tool that an MCP call of tools/call names")
+	fl.BoolVar(&f.text, "text", false, "a text message of a WebSocket client, and not the request that opens it")
 	fl.BoolVar(&f.inference, "inference", false, "as under run --inference: model hosts are rerouted")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
@@ -57,8 +74,12 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	if f.host == "" {
 		return fault.UsageError(op, "--host is needed", "creel policy explain --help")
 	}
-	if (f.method == "") != (f.path == "") {
-		return fault.UsageError(op, "--method and --path belong together")
+	if f.inspects() != (f.path != "") {
+		return fault.UsageError(op, "--path belongs to a request: to --method, --graphql, --rpc-method, --tool or --text")
+	}
+	body, err := f.body()
+	if err != nil {
+		return err
 	}
 	host, err := netname.ParseHost(f.host)
 	if err != nil {
@@ -85,14 +106,18 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		x.Reason = "the inference route answers this host; rules about it do not count"
 	} else {
 		var req *policy.Request
-		if f.method != "" {
+		if f.inspects() {
 			t, err := target.Parse(f.path, engine.Connect(conn).AllowEncodedSlash)
 			if err != nil {
 				return fault.Wrap(err, "read --path", fault.Usage)
 			}
-			req = &policy.Request{Method: f.method, Target: t}
+			req = &policy.Request{Method: body.Method, Target: t, Text: f.text, GraphQL: body.GraphQL, RPC: body.RPC}
+			f.remark(streams.Err, engine.Governing(conn, t.Path))
 		}
 		x = engine.Explain(conn, req)
+	}
+	if len(policy.Unenforced(doc)) > 0 {
+		line(streams.Err, "note: creel run refuses this policy, because it does not enforce all of it yet: creel policy check %s", file)
 	}
 	if f.json {
 		return writeJSON(streams.Out, x)
@@ -120,11 +145,11 @@ func printExplanation(w io.Writer, f explainFlags, x policy.Explanation) error {
 	switch {
 	case x.Audited:
 		rows = append(rows, []string{"note", "allowed only because enforcement is audit"})
-	case f.method != "" && x.Verdict == policy.Allow && x.Request == nil:
+	case f.inspects() && x.Verdict == policy.Allow && x.Request == nil:
 		rows = append(rows, []string{"note", "requests on this connection are not inspected"})
 	case x.Verdict == policy.Ask:
 		rows = append(rows, []string{"note", "an operator would have to be asked; approvals are not built yet, so a run denies it"})
-	case f.method == "" && x.Connection.Inspect:
+	case !f.inspects() && x.Connection.Inspect:
 		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
 	}
 	for _, l := range x.Limits {

@@ -47,11 +47,12 @@ func newPolicyCheck(streams IO) *cobra.Command {
 }
 
 type checked struct {
-	OK       bool             `json:"ok"`
-	Faults   []checkedFault   `json:"faults"`
-	Warnings []policy.Warning `json:"warnings"`
-	Files    []string         `json:"files,omitempty"` // of all layers, the top one first
-	Rules    []policy.Source  `json:"rules,omitempty"`
+	Files      []string         `json:"files,omitempty"` // of all layers, the top one first
+	Rules      []policy.Source  `json:"rules,omitempty"`
+	OK         bool             `json:"ok"`
+	Faults     []checkedFault   `json:"faults"`
+	Warnings   []policy.Warning `json:"warnings"`
+	Unenforced []checkedFault   `json:"unenforced,omitempty"` // creel run refuses the policy for it
 }
 
 type checkedFault struct {
@@ -65,6 +66,7 @@ func runPolicyCheck(file string, asJSON, rules bool, streams IO) error {
 	if err != nil && !ok {
 		return err
 	}
+	unenforced := policy.Unenforced(doc)
 	if asJSON {
 		out := checked{OK: err == nil, Faults: []checkedFault{}, Warnings: warnings}
 		if out.Warnings == nil {
@@ -79,15 +81,21 @@ func runPolicyCheck(file string, asJSON, rules bool, streams IO) error {
 		for _, f := range faults {
 			out.Faults = append(out.Faults, checkedFault{f, f.Error()})
 		}
+		for _, f := range unenforced {
+			out.Unenforced = append(out.Unenforced, checkedFault{f, f.Error()})
+		}
 		if err := writeJSON(streams.Out, out); err != nil {
 			return err
 		}
 	} else {
 		printFaults(streams.Out, faults)
 		printWarnings(streams.Out, warnings)
+		printUnenforced(streams.Out, unenforced)
 		switch {
 		case len(faults) > 0:
 			line(streams.Out, "%s: %s", file, count(len(faults), "fault"))
+		case len(unenforced) > 0:
+			line(streams.Out, "%s: ok, but creel run refuses it: it does not enforce all of it yet", file)
 		case len(warnings) > 0:
 			line(streams.Out, "%s: ok, %s", file, count(len(warnings), "warning"))
 		default:
@@ -128,6 +136,13 @@ func printWarnings(w io.Writer, warnings policy.Warnings) {
 		if hint != "" {
 			line(w, "  hint: %s", hint)
 		}
+	}
+}
+
+// printUnenforced says what a run would refuse the policy for.
+func printUnenforced(w io.Writer, faults policy.Faults) {
+	for _, f := range faults {
+		line(w, "note: %s: %s: creel run does not enforce %s yet", f.At, f.Path, f.Found)
 	}
 }
 

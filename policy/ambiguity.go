@@ -111,24 +111,95 @@ func (d *decoder) comparePair(a, b member) bool {
 		return conflict("allowed_ips", allowedText(x), allowedText(y))
 	}
 	if !hasMetadata(x) || !hasMetadata(y) || specificity(x.Path) != specificity(y.Path) || !pathsOverlap(x.Path, y.Path) {
-		if (x.Protocol == REST) != (y.Protocol == REST) {
-			d.warnAt(y.At, b.path, Weak, fmt.Sprintf("overlaps %s (line %d), and one of them has protocol: rest: requests are judged by that one alone", a.path, x.At.Line), "")
+		if x.Protocol.Inspected() != y.Protocol.Inspected() {
+			d.warnAt(y.At, b.path, Weak, fmt.Sprintf("overlaps %s (line %d), and one of them has protocol: %s: requests are judged by that one alone",
+				a.path, x.At.Line, max(x.Protocol, y.Protocol)), "")
 		}
 		return true
 	}
-	switch {
-	case x.Protocol != y.Protocol:
-		return conflict("protocol", protocolText(x), protocolText(y))
-	case x.Enforcement != y.Enforcement:
-		return conflict("enforcement", x.Enforcement.String(), y.Enforcement.String())
-	case x.AllowEncodedSlash != y.AllowEncodedSlash:
-		return conflict("allow_encoded_slash", fmt.Sprint(x.AllowEncodedSlash), fmt.Sprint(y.AllowEncodedSlash))
+	if x.treatment() == y.treatment() {
+		return true
+	}
+	for _, f := range agreeing(x, y) {
+		if f.left != f.right {
+			return conflict(f.name, f.left, f.right)
+		}
 	}
 	return true
 }
 
+// treatment is what agreeing compares, in a form that is compared at once:
+// most pairs are equal.
+type treatment struct {
+	protocol    Protocol
+	enforcement Enforcement
+	slash       bool
+	credentials Credentials
+	body        int
+	loose       bool
+	messages    bool
+}
+
+func (e *Endpoint) treatment() treatment {
+	t := treatment{e.Protocol, e.Enforcement, e.AllowEncodedSlash, e.Credentials, 0, e.MCP.LooseToolNames, false}
+	switch e.Protocol {
+	case GraphQL, WebSocket, JSONRPC, MCP:
+		t.body, t.messages = e.BodyLimit(), e.GraphQLMessages()
+	case L4, TCP, SQL, REST:
+	}
+	return t
+}
+
+type agreed struct{ name, left, right string }
+
+// agreeing are the fields that two endpoints for the same requests have to
+// agree on: each is taken from the one that governs a request.
+func agreeing(x, y *Endpoint) []agreed {
+	flag := func(f func(e *Endpoint) bool) (string, string) { return fmt.Sprint(f(x)), fmt.Sprint(f(y)) }
+	list := []agreed{{"protocol", protocolText(x), protocolText(y)}, {"enforcement", x.Enforcement.String(), y.Enforcement.String()}}
+	add := func(name string, f func(e *Endpoint) bool) {
+		l, r := flag(f)
+		list = append(list, agreed{name, l, r})
+	}
+	add("allow_encoded_slash", func(e *Endpoint) bool { return e.AllowEncodedSlash })
+	add("websocket_credential_rewrite", func(e *Endpoint) bool { return e.Credentials.RewriteMessages })
+	add("request_body_credential_rewrite", func(e *Endpoint) bool { return e.Credentials.RewriteBodies })
+	c, o := x.Credentials, y.Credentials
+	list = append(list,
+		agreed{"credential_signing", orNone(c.Signing.Mode), orNone(o.Signing.Mode)},
+		agreed{"signing_service", orNone(c.Signing.Service), orNone(o.Signing.Service)},
+		agreed{"signing_region", orNone(c.Signing.Region), orNone(o.Signing.Region)},
+		agreed{"credential_binding", orNone(c.Provider), orNone(o.Provider)})
+	switch x.Protocol {
+	case GraphQL, WebSocket:
+		list = append(list, agreed{"rules", messageText(x), messageText(y)}, agreed{"graphql_max_body_bytes", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
+	case JSONRPC:
+		list = append(list, agreed{"json_rpc", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
+	case MCP:
+		list = append(list, agreed{"mcp", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
+		strict := func(e *Endpoint) string { return fmt.Sprintf("strict_tool_names: %t", !e.MCP.LooseToolNames) }
+		list = append(list, agreed{"mcp", strict(x), strict(y)})
+	case L4, TCP, SQL, REST:
+	}
+	return list
+}
+
+func messageText(e *Endpoint) string {
+	if e.GraphQLMessages() {
+		return "messages that are GraphQL"
+	}
+	return "messages that are judged by path"
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return show(s)
+}
+
 func hasMetadata(e *Endpoint) bool {
-	return e.Protocol == REST || e.AllowedIPs != nil || e.TLSWritten
+	return e.Protocol != L4 && e.Protocol != TCP || e.AllowedIPs != nil || e.TLSWritten || e.Credentials.Provider != ""
 }
 
 func protocolText(e *Endpoint) string {

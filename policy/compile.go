@@ -153,7 +153,7 @@ func (n *network) addExact(path string) {
 }
 
 func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
-	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol == REST, rule: Rule{Policy: n.spec.Key, At: spec.At}, lapse: newLapse(n.spec, spec)}
+	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol.Inspected(), rule: Rule{Policy: n.spec.Key, At: spec.At}, lapse: newLapse(n.spec, spec)}
 	ep.limits = newLimited(spec.Limits, ruleKey(n.spec, spec), "the endpoint "+endpointText(spec)+" of network policy "+show(n.spec.Key), ep.rule)
 	switch {
 	case len(spec.Ports) == 0 || slices.Contains(spec.Ports, 0):
@@ -162,8 +162,8 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 		return nil, errors.New("neither host nor allowed_ips")
 	case ep.inspect && spec.TLS == TLSSkip:
 		return nil, errors.New("tls: skip on an inspected endpoint")
-	case spec.Protocol != L4 && spec.Protocol != TCP && spec.Protocol != REST:
-		return nil, fmt.Errorf("protocol %s is not built", show(string(spec.Protocol)))
+	case !spec.Protocol.known():
+		return nil, fmt.Errorf("protocol %s is not known", show(string(spec.Protocol)))
 	}
 	if spec.Host != "" && ep.pattern.String() == "" {
 		p, err := netname.ParsePattern(spec.Host)
@@ -187,7 +187,23 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 	if ep.selector, err = target.ParseSelector(spec.Path); err != nil {
 		return nil, err
 	}
-	if ep.allow, err = c.rules(append(preset(spec), spec.Allow...), ep, "allows"); err != nil {
+	allow := append(preset(spec), spec.Allow...)
+	switch spec.Protocol {
+	case JSONRPC, MCP:
+		if ep.calls, err = c.calls(allow, ep); err != nil {
+			return nil, err
+		}
+		return ep, nil
+	case GraphQL, WebSocket:
+		if ep.operations, err = c.operations(allow, ep); err != nil {
+			return nil, err
+		}
+	case REST, L4, TCP, SQL:
+	}
+	if spec.Protocol == GraphQL {
+		return ep, nil
+	}
+	if ep.allow, err = c.rules(allow, ep, "allows"); err != nil {
 		return nil, err
 	}
 	if ep.deny, err = c.rules(spec.Deny, ep, "denies"); err != nil {
@@ -198,20 +214,41 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 
 // preset expands access to rules (openshell-v1.md §1.5).
 func preset(spec *Endpoint) []RequestRule {
-	var methods []string
-	switch spec.Access {
-	case "read-only":
-		methods = []string{"GET", "HEAD", "OPTIONS"}
-	case "read-write":
-		methods = []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"} // never DELETE
-	case "full":
-		methods = []string{"*"}
+	var words []string
+	switch spec.Access + " " + string(spec.Protocol) {
+	case "read-only graphql":
+		words = []string{"query"}
+	case "read-write graphql":
+		words = []string{"query", "mutation"} // never subscription
+	case "read-only websocket":
+		words = []string{"GET"}
+	case "read-write websocket":
+		words = []string{"GET", MethodText}
+	case "read-only rest":
+		words = []string{"GET", "HEAD", "OPTIONS"}
+	case "read-write rest":
+		words = []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"} // never DELETE
+	case "full graphql", "full websocket", "full rest":
+		words = []string{"*"}
 	}
-	rules := make([]RequestRule, len(methods))
-	for i, m := range methods {
-		rules[i] = RequestRule{Method: m, Path: "**", At: spec.At}
+	rules := make([]RequestRule, len(words))
+	for i, w := range words {
+		rules[i] = RequestRule{Method: w, Path: "**", At: spec.At}
+		if spec.Protocol == GraphQL {
+			rules[i] = RequestRule{OperationType: w, At: spec.At}
+		}
 	}
 	return rules
+}
+
+// cite words what a decision says that a rule made.
+func cite(s RequestRule, ep *endpoint, verb, text string) cited {
+	c := cited{
+		spec: s, rule: Rule{Policy: ep.net.spec.Key, At: s.At},
+		reason: "network policy " + show(ep.net.spec.Key) + " " + verb + " " + text,
+	}
+	c.audit = c.reason + "; enforcement is audit, so it is forwarded"
+	return c
 }
 
 func (c *compiler) rules(specs []RequestRule, ep *endpoint, verb string) ([]requestRule, error) {
@@ -221,11 +258,9 @@ func (c *compiler) rules(specs []RequestRule, ep *endpoint, verb string) ([]requ
 			continue // version 1: matches nothing, and was warned about
 		}
 		r := requestRule{
-			method: strings.ToUpper(s.Method), every: s.Path == "**", spec: s,
-			rule:   Rule{Policy: ep.net.spec.Key, At: s.At},
-			reason: "network policy " + show(ep.net.spec.Key) + " " + verb + " " + ruleText(s),
+			cited:  cite(s, ep, verb, ruleText(s)),
+			method: strings.ToUpper(s.Method), every: s.Path == "**",
 		}
-		r.audit = r.reason + "; enforcement is audit, so it is forwarded"
 		if !r.every {
 			g, err := c.path(s.Path)
 			if err != nil {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/target"
 )
 
@@ -73,11 +75,19 @@ type Connection struct {
 	Holds []*Counters // of this connection and its request in flight, which Uses has counted already
 }
 
-// Request is one HTTP request on a connection.
+// Request is one HTTP request on a connection, or one text message of a
+// WebSocket client on it.
 type Request struct {
 	Connection
 	Method string
 	Target target.Target
+	// Text: a message of the WebSocket that was opened by a request with this
+	// target. Method is not looked at.
+	Text bool
+	// What was read from the body or message. An endpoint of that protocol
+	// denies what is nil: it was not read, or is malformed.
+	GraphQL *graphql.Request
+	RPC     *jsonrpc.Request
 }
 
 // Decision is the outcome with its reason; the same value goes to the client,

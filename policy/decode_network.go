@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -170,6 +171,7 @@ func (d *decoder) endpoint(v value) Endpoint {
 	later := false
 	if p, ok := s.get("protocol"); ok {
 		e.Protocol, later = d.protocol(p)
+		d.mark(s, &e, "protocol")
 	}
 	if a, ok := s.get("allowed_ips"); ok {
 		d.allowedIPs(a, &e)
@@ -190,9 +192,20 @@ func (d *decoder) endpoint(v value) Endpoint {
 	if a, ok := s.get("allow_encoded_slash"); ok {
 		e.AllowEncodedSlash = d.boolean(a)
 	}
-	if e.Protocol == REST {
+	d.protocolKeys(s, &e)
+	d.credentialKeys(s, &e)
+	switch e.Protocol {
+	case REST:
 		d.restRules(v, s, &e)
-	} else {
+	case WebSocket:
+		d.webSocketRules(v, s, &e)
+	case GraphQL:
+		d.graphqlRules(v, s, &e)
+	case JSONRPC, MCP:
+		d.callRules(v, s, &e)
+	case SQL:
+		d.sqlRules(v, s, &e)
+	default:
 		d.noRules(s, &e)
 	}
 	return e
@@ -228,20 +241,14 @@ func (d *decoder) ports(v value, s section) []uint16 {
 }
 
 func (d *decoder) protocol(v value) (p Protocol, later bool) {
-	const want = "rest, tcp, or no protocol at all"
+	const want = "rest, websocket, graphql, mcp, json-rpc, sql, tcp, or no protocol at all"
 	text, ok := d.text(v, want)
 	if !ok || text == "" {
 		return L4, !ok
 	}
 	folded := strings.ToLower(text)
-	for _, l := range protocolsLater {
-		if folded == l {
-			d.fault(v, NotYet, "protocol "+l, "", "the protocols of this build are rest and tcp; without protocol the connection alone is judged")
-			return L4, true
-		}
-	}
-	if folded != "rest" && folded != "tcp" {
-		hint := didYouMean(text, "rest", "tcp", "websocket", "graphql", "mcp")
+	if !slices.Contains(protocolWords, folded) {
+		hint := didYouMean(text, protocolWords...)
 		if strings.HasPrefix(folded, "http") {
 			hint = "HTTP requests are judged by protocol: rest"
 		}
@@ -272,8 +279,8 @@ func (d *decoder) host(v value, s section, e *Endpoint) {
 		return
 	}
 	if strings.TrimSpace(text) == "" {
-		if _, ok := s.get("allowed_ips"); !ok || e.Protocol == TCP {
-			d.fault(at, Missing, "", "a host name, a pattern like *.example.com, or an address", "only allowed_ips without protocol: tcp can do without a host")
+		if _, ok := s.get("allowed_ips"); !ok || e.Protocol == TCP || e.Protocol == MCP {
+			d.fault(at, Missing, "", "a host name, a pattern like *.example.com, or an address", "only allowed_ips without protocol: tcp or mcp can do without a host")
 		}
 		return
 	}

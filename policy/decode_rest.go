@@ -13,76 +13,31 @@ import (
 
 // restRules decodes access, rules and deny_rules of a rest endpoint.
 func (d *decoder) restRules(v value, s section, e *Endpoint) {
-	if e.TLS == TLSSkip {
-		d.fault(s.fields["tls"], Conflict, "tls: skip with protocol: rest", "", "opaque bytes hold no requests to judge: remove one of the two")
-	}
-	if _, written := s.get("enforcement"); !written && d.version == 1 {
-		d.warn(v, Weak, "enforcement is not written: in version 1 that is audit, so requests that no rule allows are FORWARDED",
-			"write enforcement: enforce")
-	} else if e.Enforcement == Audit {
-		d.warn(v, Weak, "enforcement: audit forwards requests that no rule allows", "write enforcement: enforce when the rules are right")
-	}
-	rules, hasRules := s.get("rules")
-	if hasRules && e.Access != "" {
-		d.fault(s.fields["access"], Conflict, "access and rules together", "one of them", "")
-	}
-	if hasRules {
-		n, empty := 0, 0
-		d.list(rules, "rules", func(_ int, item value) {
-			n++
-			if r, ok := d.allowRule(item); ok {
-				if r.Method == "" && r.Path == "" {
-					empty++
-				}
-				e.Allow = append(e.Allow, r)
-			}
-		})
-		switch {
-		case n == 0 && (isNull(rules.n) || rules.n.Kind == yaml.SequenceNode):
-			d.fault(rules, Missing, "", "at least one rule", "write - allow: {method: GET, path: \"/**\"}")
-		case n == empty && d.version == 1:
-			d.fault(rules, NeverFires, "rules that allow no request at all", "a rule with method and path", "")
-		}
-	} else if _, hasAccess := s.get("access"); !hasAccess || e.Access == "" && s.fields["access"].n.Value == "" {
-		d.fault(value{v.n, v.path + ".rules"}, Missing, "", "rules or access", "write access: read-only, or rules: with an allow list")
-	}
-	if l, ok := s.get("deny_rules"); ok {
-		n := 0
-		d.list(l, "deny rules", func(_ int, item value) {
-			n++
-			e.Deny = append(e.Deny, d.requestRule(item, true))
-		})
-		if n == 0 && l.n.Kind == yaml.SequenceNode {
-			d.fault(l, Missing, "", "at least one deny rule", "remove deny_rules")
-		}
-	}
-}
-
-func (d *decoder) allowRule(v value) (RequestRule, bool) {
-	s, ok := d.section(v, "a rule", ruleWords)
-	if !ok {
-		return RequestRule{}, false
-	}
-	a, ok := s.get("allow")
-	if !ok {
-		d.fault(value{v.n, v.path + ".allow"}, Missing, "", "what the rule allows", "write - allow: {method: GET, path: \"/**\"}")
-		return RequestRule{}, false
-	}
-	return d.requestRule(a, false), true
+	d.endpointRules(v, s, e, ruleReader{
+		presets: true,
+		decode:  func(v value, deny bool) RequestRule { return d.requestRule(v, e, deny) },
+		empty:   func(r RequestRule) bool { return r.Method == "" && r.Path == "" },
+		example: `write - allow: {method: GET, path: "/**"}`,
+	})
 }
 
 // knownMethods are those of RFC 9110 and PATCH; others work and are unusual.
 var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "*"}
 
-// requestRule decodes an allow or deny entry. What makes a deny rule miss is a
-// fault; what makes an allow rule miss is on the safe side, so version 1 keeps it.
-func (d *decoder) requestRule(v value, deny bool) RequestRule {
+// requestRule decodes an allow or deny entry of HTTP requests. What makes a
+// deny rule miss is a fault; what makes an allow rule miss is on the safe
+// side, so version 1 keeps it.
+func (d *decoder) requestRule(v value, e *Endpoint, deny bool) RequestRule {
 	r := RequestRule{At: d.at(v.n)}
-	before := len(d.faults)
-	s, ok := d.section(v, "a rule", requestWords)
-	if !ok || len(d.faults) > before {
+	s, ok := d.ruleSection(v, e, "method", "path", "query")
+	if !ok {
 		return r
 	}
+	return d.httpRule(v, s, e, deny)
+}
+
+func (d *decoder) httpRule(v value, s section, e *Endpoint, deny bool) RequestRule {
+	r := RequestRule{At: d.at(v.n)}
 	what := "allow"
 	if deny {
 		what = "deny"
@@ -100,7 +55,7 @@ func (d *decoder) requestRule(v value, deny bool) RequestRule {
 		}
 	}
 	if m, ok := s.get("method"); ok {
-		r.Method = d.method(m)
+		r.Method = d.method(m, e, strict)
 	}
 	if p, ok := s.get("path"); ok {
 		r.Path = d.rulePath(p, strict)
@@ -116,16 +71,26 @@ func (d *decoder) requestRule(v value, deny bool) RequestRule {
 	return r
 }
 
-func (d *decoder) method(v value) string {
+func (d *decoder) method(v value, e *Endpoint, strict bool) string {
 	const want = `an HTTP method, or "*"`
 	text, ok := d.text(v, want)
 	if !ok {
 		return ""
 	}
 	upper := strings.ToUpper(text)
+	never := ""
 	switch {
-	case upper == "WEBSOCKET_TEXT":
-		d.fault(v, NotYet, "the method WEBSOCKET_TEXT", "", "")
+	case upper == MethodText && e.Protocol != WebSocket:
+		never = "messages are judged by protocol: websocket"
+	case upper != MethodText && upper != "GET" && upper != "*" && e.Protocol == WebSocket && isToken(text):
+		never = "what a websocket endpoint takes is GET (the handshake) and " + MethodText
+	}
+	switch {
+	case never != "" && strict:
+		d.fault(v, NeverFires, "the method "+show(text), "", never)
+	case never != "":
+		d.warn(v, NeverFires, "no request has the method "+show(text), never)
+	case upper == MethodText:
 	case !isToken(text):
 		hint := ""
 		if strings.ContainsAny(text, ",| ") {

@@ -3,7 +3,7 @@
 // judges connections and requests. version 1 is the OpenShell schema and means
 // the same; version 2 has safe defaults and more words (design.md §6).
 //
-// It is a leaf: it may import netname, policy/glob and policy/target, and it
+// It is a leaf: it may import netname, protected and policy/*, and it
 // touches no socket; Load and Beside alone read files. Documents and engines are
 // immutable after they were made and safe for concurrent use. Zero values
 // deny; errors deny.
@@ -12,9 +12,17 @@
 // warnings; ambiguity.go: endpoints that contradict each other) → Document →
 // Compile → Engine. What a document extends is read and merged in between
 // (layers.go: the chain and what is open; merge.go: one layer below another;
-// cover.go: is a rule surely no wider). A word that is part of the language and not built is a
-// fault of its own kind, NotYet. Messages repeat foreign values escaped and
+// cover.go: is a rule surely no wider). A word that is part of the language and
+// not built is a fault of its own kind, NotYet. What is built here and not enforced by the
+// egress path is no fault: Unenforced names it, and whoever runs a sandbox
+// refuses it. Messages repeat foreign values escaped and
 // shortened, and never what could be a secret.
+//
+// A file per protocol reads its rules (decode_rest.go, decode_websocket.go,
+// decode_graphql.go, decode_rpc.go, decode_sql.go), and a file judges them
+// (engine.go by method and path, engine_graphql.go, engine_rpc.go). Of the
+// endpoints that take a request's path the most specific one governs: its
+// protocol says how the request is read (Governing) and judged.
 //
 // Where version 2 differs from version 1:
 //

@@ -17,11 +17,13 @@ type Document struct {
 	Process    Process
 	Syscalls   Syscalls // version 2
 	Resources  Resources
-	Networks   []Network  // sorted by Key
-	Unmatched  Verdict    // version 2: of a connection that no network policy names, Deny or Ask
-	Limits     *Limits    // version 2: of all connections and requests together
-	Inference  *Inference // version 2; nil: the stanza is absent
-	Files      []string   // with extends: all that were merged, the top layer first and File last
+	Networks   []Network // sorted by Key
+	Unmatched  Verdict   // version 2: of a connection that no network policy names, Deny or Ask
+	Limits     *Limits   // version 2: of all connections and requests together
+	// Middlewares are sorted by Order.
+	Middlewares []Middleware
+	Inference   *Inference // version 2; nil: the stanza is absent
+	Files       []string   // with extends: all that were merged, the top layer first and File last
 }
 
 // Filesystem says which host paths exist inside a sandbox.
@@ -145,15 +147,6 @@ type Binary struct {
 	SHA256 string // version 2: of the file's content, 64 lower-case digits; empty: any
 }
 
-// Protocol is how far an endpoint's traffic is judged.
-type Protocol string
-
-const (
-	L4   Protocol = ""     // the connection alone
-	TCP  Protocol = "tcp"  // the same, for clients that speak no HTTP
-	REST Protocol = "rest" // every HTTP request
-)
-
 // TLSMode is what happens to TLS towards an endpoint.
 type TLSMode uint8
 
@@ -202,15 +195,36 @@ type Endpoint struct {
 	MaxUses           int64     // version 2, as of a Network
 	Unmatched         Verdict   // version 2: of programs that the network policy does not name, Deny or Ask
 	Withdrawn         bool      // grants nothing: a layer below restated its network policy
+	MaxBody           int       // bytes of a GraphQL, JSON-RPC or MCP body; 0: DefaultMaxBody
+	GraphQL           GraphQLOptions
+	MCP               MCPOptions
+	Credentials       Credentials
 	At                Position
+	KeyAt             map[string]Position // where the keys stand that Unenforced speaks of; of a document that was not parsed nil
 }
 
-// RequestRule is one allow or deny entry.
+// RequestRule is one allow or deny entry. Which fields count depends on the
+// endpoint's protocol.
 type RequestRule struct {
-	Method string // upper case, or "*"
+	// Method of HTTP in upper case, WEBSOCKET_TEXT, or "*"; of JSON-RPC and MCP
+	// as written, for MCP also a glob below tools/.
+	Method string
 	Path   string // glob over the canonical path
 	Query  []QueryRule
-	At     Position
+
+	OperationType string   // query, mutation, subscription or "*"
+	OperationName string   // glob; empty: every name, or none
+	Fields        []string // globs; empty: every root field
+
+	Tools   []string // globs of MCP tools; nil: every call, with or without a tool
+	Command string   // of SQL; not enforced
+
+	At Position
+}
+
+// ofOperations: the rule is about GraphQL operations.
+func (r RequestRule) ofOperations() bool {
+	return r.OperationType != "" || r.OperationName != "" || len(r.Fields) > 0
 }
 
 // QueryRule constrains the values of one query key.

@@ -53,22 +53,29 @@ type endpoint struct {
 	pattern     netname.Pattern
 	inspect     bool
 	selector    target.Selector
-	allow, deny []requestRule
+	allow, deny []requestRule // by method and path: of rest and websocket endpoints
+	operations  operations    // of graphql endpoints, and websocket ones with GraphQL messages
+	calls       calls         // of json-rpc and mcp endpoints
 	destination netname.Destination
 	rule        Rule
 	lapse       *lapse   // nil: the grants never end
 	limits      *Limited // nil: none of its own
 }
 
+// cited is what a decision says about the entry that made it.
+type cited struct {
+	spec   RequestRule
+	rule   Rule
+	reason string
+	audit  string // the reason of a denial when enforcement is audit
+}
+
 type requestRule struct {
+	cited
 	method string // upper case, or "*"
 	every  bool   // every path
 	path   glob.Glob
 	query  target.Matchers
-	spec   RequestRule
-	rule   Rule
-	reason string
-	audit  string // the reason when enforcement is audit
 }
 
 // Reasons of denials that no rule decided. They hold no foreign text.
@@ -84,8 +91,17 @@ const (
 	reasonNoRule     = "no rule of the network policies allows this method and path"
 	reasonEnded      = "what the network policy allowed here has ended"
 	reasonAsked      = "; unmatched is ask"
-	reasonAsk        = "no rule of the network policies allows this method and path; enforcement is ask"
+	reasonAskFirst   = "; enforcement is ask"
+	reasonSeveral    = "several rules with max_uses would allow parts of this request; send them one by one"
+	reasonTextMethod = "WEBSOCKET_TEXT is no method of HTTP"
 	reasonAudit      = "no rule allows this method and path; enforcement is audit, so it is forwarded"
+)
+
+const (
+	// How a canonical path holds a slash that is no separator.
+	encodedSlash       = "%2F"
+	reasonBare         = "the endpoint's path takes what is below it, and not this path itself"
+	reasonEncodedSlash = "the path has an encoded slash, and the endpoint does not permit one (allow_encoded_slash)"
 )
 
 // each calls f for every endpoint that names the host and port.
@@ -284,25 +300,31 @@ func destinationRank(d netname.Destination) int {
 	return 0
 }
 
-// Request judges one request on an inspected connection. On a connection that
-// is not inspected the verdict is that of the connection.
+// Request judges one request, or one message, on an inspected connection. On a
+// connection that is not inspected the verdict is that of the connection.
+//
+// Of the endpoints that take the path the most specific governs: its protocol
+// says what is judged, and its enforcement what becomes of what no rule allows.
+// Allow rules of all endpoints of that protocol are united, but for GraphQL
+// operations, which every endpoint has to allow. A deny rule of any endpoint wins.
 func (e *Engine) Request(r Request) Decision {
 	conn := e.Connect(r.Connection)
 	if conn.Verdict != Allow || !conn.Inspect {
 		return conn.Decision
 	}
-	if r.Method == "" || !strings.HasPrefix(r.Target.Path, "/") {
+	switch {
+	case r.Method == "" && !r.Text, !strings.HasPrefix(r.Target.Path, "/"):
 		return Decision{Reason: reasonNoTarget}
+	case r.Text:
+		r.Method = MethodText
+	case strings.EqualFold(r.Method, MethodText):
+		return Decision{Reason: reasonTextMethod}
 	}
 	var (
-		who           = caller{c: &r.Connection}
-		selected      *endpoint
-		allow, deny   *requestRule
-		allowN, denyN = len(e.networks), len(e.networks)
-		uses          *Counters
-		ended         string // why a rule that would allow it does not
-		endedRule     Rule
-		asks          = true
+		who      = caller{c: &r.Connection}
+		selected *endpoint
+		j        = judgement{allowN: len(e.networks), denyN: len(e.networks), none: reasonNoRule, noneAudit: reasonAudit}
+		asks     = true
 	)
 	e.each(r.Host, r.Port, func(ep *endpoint) {
 		// Endpoints that judge the connection alone say nothing about requests.
@@ -317,53 +339,130 @@ func (e *Engine) Request(r Request) Decision {
 		if (selected == nil || ep.goesBefore(selected)) && (lapsed == "" || ep.spec.Enforcement != Audit) {
 			selected = ep
 		}
-		if ep.net.order < denyN {
+		if ep.net.order < j.denyN {
 			if rule := firstMatch(ep.deny, &r, true); rule != nil {
-				deny, denyN = rule, ep.net.order
+				j.deny, j.denyN = &rule.cited, ep.net.order
 			}
 		}
-		if ep.net.order < allowN {
-			rule := firstMatch(ep.allow, &r, false)
-			switch {
-			case rule == nil:
-			case lapsed == "":
-				allow, allowN, uses = rule, ep.net.order, ep.counters()
-			case ended == "" || !ep.spec.Withdrawn:
-				ended, endedRule = lapsed, rule.rule
+		if ep.spec.Protocol == REST && ep.net.order < j.allowN && ep.grants(&r) {
+			if rule := firstMatch(ep.allow, &r, false); rule != nil {
+				j.uses = nil // one rule is enough
+				j.allows(&rule.cited, ep, &r)
 			}
 		}
 	})
-	var d Decision
 	switch {
-	case deny != nil:
-		d = Decision{Rule: deny.rule, Reason: deny.reason}
-	case allow != nil && selected != nil:
-		return Decision{Verdict: Allow, Rule: allow.rule, Reason: allow.reason, Uses: uses}
-	case ended != "":
-		d = Decision{Rule: endedRule, Reason: ended}
+	case selected == nil && j.deny != nil:
+		return Decision{Rule: j.deny.rule, Reason: j.deny.reason}
+	case selected == nil && j.ended != "":
+		return Decision{Rule: j.endedRule, Reason: j.ended}
 	case selected == nil && asks:
 		return Decision{Verdict: Ask, Reason: reasonNoPath + reasonAsked}
 	case selected == nil:
 		return Decision{Reason: reasonNoPath}
+	case !selected.spec.AllowEncodedSlash && strings.Contains(r.Target.Path, encodedSlash):
+		// The connection let it through because another endpoint permits it.
+		return Decision{Rule: selected.rule, Reason: reasonEncodedSlash}
+	case selected.spec.Protocol != REST:
+		j.allow, j.allowN, j.uses = nil, len(e.networks), nil
+		j.ended, j.endedRule = "", Rule{}
+		e.judgeMessage(selected, &r, &j)
+	}
+	if j.allow == nil && j.ended == "" && !selected.grants(&r) {
+		j.none = reasonBare
+	}
+	return j.decide(selected)
+}
+
+// judgement is what the rules say about one request.
+type judgement struct {
+	allow, deny     *cited
+	allowN, denyN   int    // order of their networks; the number of networks where there is none
+	hard            string // reason of a denial that enforcement: audit does not lift
+	none, noneAudit string // the reasons when neither allows nor denies
+
+	uses      *Counters // of what allows it
+	several   bool      // of more than one
+	ended     string    // why a rule that would allow it does not
+	endedRule Rule
+}
+
+// allows notes an allow entry, and reports whether the grants of its endpoint
+// have not ended.
+func (j *judgement) allows(c *cited, ep *endpoint, r *Request) bool {
+	if why := ep.lapsed(&r.Connection); why != "" {
+		if j.ended == "" || !ep.spec.Withdrawn {
+			j.ended, j.endedRule = why, c.rule
+		}
+		return false
+	}
+	if ep.net.order < j.allowN {
+		j.allow, j.allowN = c, ep.net.order
+	}
+	if u := ep.counters(); u != nil && u != j.uses {
+		j.several, j.uses = j.several || j.uses != nil, u
+	}
+	return true
+}
+
+func (j *judgement) denies(c *cited, order int) {
+	if order < j.denyN {
+		j.deny, j.denyN = c, order
+	}
+}
+
+func (j *judgement) decide(selected *endpoint) Decision {
+	var d Decision
+	switch {
+	case j.hard != "":
+		return Decision{Rule: selected.rule, Reason: j.hard}
+	case j.deny != nil:
+		d = Decision{Rule: j.deny.rule, Reason: j.deny.reason}
+	case j.allow != nil && j.several:
+		return Decision{Rule: j.allow.rule, Reason: reasonSeveral}
+	case j.allow != nil:
+		return Decision{Verdict: Allow, Rule: j.allow.rule, Reason: j.allow.reason, Uses: j.uses}
+	case j.ended != "":
+		d = Decision{Rule: j.endedRule, Reason: j.ended}
 	default:
-		d = Decision{Reason: reasonNoRule}
+		d = Decision{Reason: j.none}
 	}
 	switch {
-	case selected == nil:
-	case selected.spec.Enforcement == AskFirst && deny == nil:
+	case selected.spec.Enforcement == AskFirst && j.deny == nil:
 		d.Verdict = Ask
-		if ended == "" {
-			d.Reason = reasonAsk
+		if j.ended == "" {
+			d.Reason = j.none + reasonAskFirst
 		}
 	case selected.spec.Enforcement == Audit:
 		d.Verdict, d.Audited, d.Uses = Allow, true, selected.counters()
-		if deny != nil {
-			d.Reason = deny.audit
+		if j.deny != nil {
+			d.Reason = j.deny.audit
 		} else {
-			d.Rule, d.Reason = selected.rule, reasonAudit
+			d.Rule, d.Reason = selected.rule, j.noneAudit
 		}
 	}
 	return d
+}
+
+// Governing is the endpoint that governs requests to a path of an inspected
+// connection: it says how they are to be read. Nil: there is none, and every
+// such request is denied. The endpoint must not be changed.
+func (e *Engine) Governing(c Connection, path string) *Endpoint {
+	if conn := e.Connect(c); conn.Verdict != Allow || !conn.Inspect {
+		return nil
+	}
+	who := caller{c: &c}
+	var selected *endpoint
+	e.each(c.Host, c.Port, func(ep *endpoint) {
+		if ep.inspect && who.matches(ep.net) && ep.takesPath(path) && (selected == nil || ep.goesBefore(selected)) &&
+			(ep.spec.Enforcement != Audit || ep.lapsed(&c) == "") {
+			selected = ep
+		}
+	})
+	if selected == nil {
+		return nil
+	}
+	return selected.spec
 }
 
 // goesBefore chooses the endpoint whose enforcement governs: the most specific
@@ -388,6 +487,9 @@ func looseness(e Enforcement) int {
 }
 
 func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }
+
+// grants: the allow rules of the endpoint count for the request's path.
+func (ep *endpoint) grants(r *Request) bool { return ep.selector.Grants(r.Target.Path) }
 
 func firstMatch(rules []requestRule, r *Request, deny bool) *requestRule {
 	for i := range rules {

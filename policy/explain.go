@@ -9,7 +9,7 @@ import (
 
 // Miss is one respect in which a rule does not take what was asked.
 type Miss struct {
-	What  string `json:"what"` // host, port, binary, endpoint path, method, path or query
+	What  string `json:"what"` // host, port, binary, endpoint path, method, path, query, operation type, operation name, field or tool
 	Found string `json:"found"`
 	Want  string `json:"want"`
 }
@@ -63,7 +63,9 @@ func (e *Engine) Explain(c Connection, r *Request) Explanation {
 		return x
 	}
 	if r != nil {
-		x.Suggestion = e.Suggest(c, r.Method, r.Target.Path)
+		req := *r
+		req.Connection = c
+		x.Suggestion = e.suggestRequest(&req)
 	} else {
 		x.Suggestion = e.Suggest(c, "", "")
 	}
@@ -169,17 +171,27 @@ func (x *Explanation) nearestRule(e *Engine, r *Request) {
 	if x.Rule.Policy != "" && !x.Audited && x.Verdict != Ask {
 		return
 	}
+	g := e.Governing(r.Connection, r.Target.Path)
+	if g != nil && g.Protocol != REST {
+		x.nearestMessage(e, g, r)
+		return
+	}
+	x.nearestHTTP(e, g, r)
+}
+
+// nearestHTTP: by method and path. The endpoint that governs may be nil.
+func (x *Explanation) nearestHTTP(e *Engine, governing *Endpoint, r *Request) {
 	best := -1
 	who := caller{c: &r.Connection}
 	e.each(r.Host, r.Port, func(ep *endpoint) {
-		if !ep.inspect || !who.matches(ep.net) {
+		if !ep.inspect || !who.matches(ep.net) || governing != nil && ep.spec.Protocol != governing.Protocol {
 			return
 		}
 		base, baseMisses := 0, []Miss(nil)
 		if ep.lapsed(&r.Connection) != "" {
 			baseMisses = append(baseMisses, ep.lapseMiss(&r.Connection))
 		}
-		if ep.takesPath(r.Target.Path) {
+		if ep.takesPath(r.Target.Path) && ep.grants(r) {
 			base = 8
 		} else {
 			baseMisses = append(baseMisses, Miss{"endpoint path", r.Target.Path, ep.spec.Path})
@@ -191,6 +203,9 @@ func (x *Explanation) nearestRule(e *Engine, r *Request) {
 		}
 		for i := range ep.allow {
 			rule := &ep.allow[i]
+			if r.Text && rule.method == "GET" || !r.Text && rule.method == MethodText {
+				continue // of the other half of a WebSocket
+			}
 			score, misses := base, slices.Clone(baseMisses)
 			if rule.takesPath(r.Target.Path) {
 				score += 4

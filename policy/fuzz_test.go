@@ -28,6 +28,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(policy.Default()))
 	f.Add([]byte(explained))
+	f.Add([]byte(mixed))
 	if data, err := os.ReadFile("testdata/corpus/openshell/crates--openshell-prover--testdata--policy.yaml"); err == nil {
 		f.Add(data)
 	}
@@ -62,6 +63,21 @@ func FuzzParse(f *testing.F) {
 		d, x := e.Request(r), e.Explain(c, &r)
 		if d.Verdict != x.Verdict {
 			t.Errorf("request %v, explained %v", d.Verdict, x.Verdict)
+		}
+		for _, m := range messages {
+			for _, name := range []string{"a.test", "api.test"} {
+				r := m.request(t)
+				r.Host = host(t, name)
+				d, x := e.Request(r), e.Explain(r.Connection, &r)
+				if d.Verdict != x.Verdict || d.Reason == "" {
+					t.Errorf("%s: request %+v, explained %v", m.name, d, x.Verdict)
+				}
+			}
+		}
+		for _, f := range policy.Unenforced(doc) {
+			if f.At.Line < 1 || f.Path == "" || f.Kind != policy.NotYet {
+				t.Errorf("unenforced: %+v", f)
+			}
 		}
 		if e.Connect(policy.Connection{}).Verdict != policy.Deny {
 			t.Error("the zero connection is allowed")

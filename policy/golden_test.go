@@ -32,6 +32,9 @@ func report(name string, text []byte) string {
 	for _, w := range warns {
 		b.WriteString("warning: " + w.String() + "\n")
 	}
+	for _, f := range policy.Unenforced(doc) {
+		b.WriteString("note: " + f.Error() + "\n")
+	}
 	return b.String()
 }
 

@@ -77,6 +77,9 @@ func (d *decoder) document(root value, doc *Document) {
 	if v, ok := s.get("network_policies"); ok {
 		doc.Networks = d.networks(v)
 	}
+	if v, ok := s.get("network_middlewares"); ok {
+		doc.Middlewares = d.middlewares(v, doc.Networks)
+	}
 	if v, ok := s.get("inference"); ok {
 		doc.Inference = d.inference(v)
 	}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/target"
 )
 
@@ -214,17 +216,59 @@ network_policies:
 	}
 }
 
-func TestSelectorTakesBarePrefix(t *testing.T) {
-	e := compile(t, `
+// An endpoint of "/v1/**" governs "/v1" and allows nothing there: version 1
+// says so, and a broader endpoint must not open what it closes.
+func TestSelectorAndBarePrefix(t *testing.T) {
+	const text = `
 version: 2
 network_policies:
   k:
-    endpoints: [{host: a.test, port: 80, protocol: rest, path: "/v1/**", access: full}]
+    endpoints:
+      - {host: a.test, port: 80, protocol: rest, path: "/v1/**", access: full, deny_rules: [{method: PUT, path: "**"}]}
+      - {host: a.test, port: 81, protocol: graphql, path: "/v1/**", access: full}
+      - {host: a.test, port: 81, protocol: rest, access: full}
+      - {host: a.test, port: 82, protocol: graphql, path: "/v1/**", access: full}
+      - {host: a.test, port: 82, protocol: graphql, path: /v1, access: read-only}
+      - {host: a.test, port: 83, protocol: mcp, path: "/v1/**", mcp: {allow_all_known_mcp_methods: true}}
+      - {host: a.test, port: 84, protocol: rest, path: "/v1/**", access: full}
+      - {host: a.test, port: 84, protocol: rest, access: read-only}
     binaries: any
-`)
-	for path, want := range map[string]policy.Verdict{"/v1": policy.Allow, "/v1/": policy.Allow, "/v1/a/b": policy.Allow, "/v10": policy.Deny, "/": policy.Deny} {
-		if d := e.Request(request(curl(t, "a.test", 80), "GET", path)); d.Verdict != want {
-			t.Errorf("%s: %+v", path, d)
+`
+	e := compile(t, text)
+	query, mutation := ops(graphql.Operation{Type: "query", Fields: []string{"a"}}), ops(graphql.Operation{Type: "mutation", Fields: []string{"a"}})
+	for _, c := range []struct {
+		port         uint16
+		method, path string
+		graphql      *graphql.Request
+		rpc          *jsonrpc.Request
+		want         policy.Verdict
+	}{
+		{80, "GET", "/v1", nil, nil, policy.Deny},
+		{80, "GET", "/v1/", nil, nil, policy.Allow},
+		{80, "GET", "/v1/a/b", nil, nil, policy.Allow},
+		{80, "GET", "/v10", nil, nil, policy.Deny},
+		{80, "GET", "/", nil, nil, policy.Deny},
+		{81, "POST", "/v1", query, nil, policy.Deny},
+		{81, "POST", "/v1/", query, nil, policy.Allow},
+		{81, "POST", "/v2", nil, nil, policy.Allow},
+		{82, "POST", "/v1", query, nil, policy.Allow},
+		{82, "POST", "/v1", mutation, nil, policy.Deny},
+		{82, "POST", "/v1/x", mutation, nil, policy.Allow},
+		{83, "POST", "/v1", nil, rpcCalls(jsonrpc.Call{Method: "initialize"}), policy.Deny},
+		{83, "POST", "/v1", nil, &jsonrpc.Request{Response: true}, policy.Deny},
+		{83, "GET", "/v1", nil, &jsonrpc.Request{ReceiveStream: true}, policy.Deny},
+		{83, "GET", "/v1/", nil, &jsonrpc.Request{ReceiveStream: true}, policy.Allow},
+		{84, "GET", "/v1", nil, nil, policy.Allow},
+		{84, "POST", "/v1", nil, nil, policy.Deny},
+	} {
+		r := request(curl(t, "a.test", c.port), c.method, c.path)
+		r.GraphQL, r.RPC = c.graphql, c.rpc
+		d, x := e.Request(r), e.Explain(r.Connection, &r)
+		if d.Verdict != c.want || x.Verdict != c.want {
+			t.Errorf("%d %s %s: %+v", c.port, c.method, c.path, d)
+		}
+		if c.path == "/v1" && c.want == policy.Deny && c.port != 82 && (len(x.Misses) == 0 || x.Misses[0].What != "endpoint path") && c.port != 84 {
+			t.Errorf("%d %s: %+v", c.port, c.path, x.Misses)
 		}
 	}
 }

@@ -14,7 +14,21 @@ import (
 // method a request on it, and nothing beyond: one host, one port, one program,
 // one method, one path. They are merged into network_policies. Where no lines
 // can allow it, they are a comment that says why.
+//
+// About messages it cannot say more than their method and path.
 func (e *Engine) Suggest(c Connection, method, path string) string {
+	r := Request{Connection: c, Method: method}
+	r.Target.Path = path
+	return e.suggestRequest(&r)
+}
+
+func (e *Engine) suggestRequest(r *Request) string {
+	c, method, path := r.Connection, r.Method, r.Target.Path
+	if e != nil && (method != "" || r.Text) {
+		if g := e.Governing(c, path); g != nil && g.Protocol != REST {
+			return e.suggestMessage(g, r)
+		}
+	}
 	switch {
 	case c.Host.IsZero() || c.Port == 0:
 		return "# nothing to allow: the connection has no valid host and port\n"

@@ -19,7 +19,7 @@ var (
 		{"landlock", 1, true},
 		{"process", 1, true},
 		{"network_policies", 1, true},
-		{"network_middlewares", 1, false},
+		{"network_middlewares", 1, true},
 		{"inference", 2, true},
 		{"extends", 2, true},
 		{"open", 2, true},
@@ -95,18 +95,18 @@ var (
 		{"allowed_ips", 1, true},
 		{"allow_encoded_slash", 1, true},
 		{"internal_addresses", 2, true},
-		{"websocket_credential_rewrite", 1, false},
-		{"request_body_credential_rewrite", 1, false},
-		{"allow_uninspected_credentials", 1, false},
-		{"persisted_queries", 1, false},
-		{"graphql_persisted_queries", 1, false},
-		{"graphql_max_body_bytes", 1, false},
-		{"credential_signing", 1, false},
-		{"signing_service", 1, false},
-		{"signing_region", 1, false},
-		{"credential_binding", 1, false},
-		{"json_rpc", 1, false},
-		{"mcp", 1, false},
+		{"websocket_credential_rewrite", 1, true},
+		{"request_body_credential_rewrite", 1, true},
+		{"allow_uninspected_credentials", 1, true},
+		{"persisted_queries", 1, true},
+		{"graphql_persisted_queries", 1, true},
+		{"graphql_max_body_bytes", 1, true},
+		{"credential_signing", 1, true},
+		{"signing_service", 1, true},
+		{"signing_region", 1, true},
+		{"credential_binding", 1, true},
+		{"json_rpc", 1, true},
+		{"mcp", 1, true},
 		{"expires_at", 2, true},
 		{"max_uses", 2, true},
 		{"limits", 2, true},
@@ -131,15 +131,46 @@ var (
 		{"method", 1, true},
 		{"path", 1, true},
 		{"query", 1, true},
-		{"command", 1, false},
-		{"operation_type", 1, false},
-		{"operation_name", 1, false},
-		{"fields", 1, false},
-		{"tool", 1, false},
-		{"params", 1, false},
+		{"command", 1, true},
+		{"operation_type", 1, true},
+		{"operation_name", 1, true},
+		{"fields", 1, true},
+		{"tool", 1, true},
+		{"params", 1, true},
 	}
 	matcherWords = []word{
 		{"any", 1, true},
+	}
+	paramWords = []word{
+		{"name", 1, true},
+	}
+	persistedWords = []word{
+		{"operation_type", 1, true},
+		{"operation_name", 1, true},
+		{"fields", 1, true},
+	}
+	bodyWords = []word{
+		{"max_body_bytes", 1, true},
+	}
+	mcpWords = []word{
+		{"max_body_bytes", 1, true},
+		{"strict_tool_names", 1, true},
+		{"allow_all_known_mcp_methods", 1, true},
+	}
+	bindingWords = []word{
+		{"provider", 1, true},
+	}
+	middlewareWords = []word{
+		{"name", 1, true},
+		{"middleware", 1, true},
+		{"order", 1, true},
+		{"config", 1, true},
+		{"on_error", 1, true},
+		{"endpoints", 1, true},
+	}
+	selectionWords = []word{
+		{"include", 1, true},
+		{"exclude", 1, true},
 	}
 	inferenceWords = []word{
 		{"backend", 2, true},
@@ -153,9 +184,6 @@ var (
 		{"remote_inputs", 2, true},
 	}
 )
-
-// protocolsLater are protocols of the language that this build cannot inspect.
-var protocolsLater = []string{"websocket", "graphql", "sql", "mcp", "json-rpc"}
 
 // nearest is the candidate closest to s, or "" if none is close: few edits
 // away, or the one whose words contain s or are contained in it.

@@ -212,6 +212,9 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
+	if faults := policy.Unenforced(doc); len(faults) > 0 {
+		return nil, warnings, faulty(faults, s.path)
+	}
 	engine, err := policy.Compile(doc, policy.ResolveBinaries(resolver(s.workspace, doc)))
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)

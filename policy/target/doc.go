@@ -15,8 +15,8 @@
 // An endpoint's path selector is used twice there, with two languages: to
 // choose the endpoint that governs a request (`*` crosses slashes, `/v1/**`
 // also takes `/v1`) and to authorise it (neither). Here there is one meaning
-// for both: `*` stays within a segment, and `/v1/**` takes the bare prefix
-// `/v1` too. Text that the two languages read differently (braces, backslashes,
+// for `*`, which stays within a segment. `/v1/**` governs the bare prefix `/v1`
+// too and, as there, allows nothing there (Grants). Text that the two languages read differently (braces, backslashes,
 // [^…], `**` glued to text) is an error. The path of a rule is a plain glob, for
 // which `/v1/**` does not take `/v1`.
 //

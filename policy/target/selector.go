@@ -77,6 +77,20 @@ func (s Selector) Match(path string) bool {
 	return false
 }
 
+// Grants reports whether rules of an endpoint with this selector may allow a
+// path. It is Match without the bare prefix: `/v1/**` governs `/v1`, so that a
+// broader endpoint does not open it, and allows nothing there.
+func (s Selector) Grants(path string) bool {
+	switch s.kind {
+	case selectAll:
+		return true
+	case selectGlob:
+		return s.glob.Match(path)
+	case selectNone:
+	}
+	return false
+}
+
 // Globs are the globs of which any may match, for analysis: none for the zero
 // Selector; the literal `**` for one that takes every path.
 func (s Selector) Globs() []glob.Glob {
