@@ -50,7 +50,7 @@ type place struct {
 const anyPort = 0
 
 // partition makes the cells of all hosts and ports at which some side has an
-// endpoint. With others, ports that nothing names are looked at, too.
+// endpoint: ports that nothing names, too, if a side has one for every port.
 func (a *analysis) partition() error {
 	for i, s := range a.sides {
 		for _, ep := range s.endpoints {
