@@ -24,7 +24,7 @@ func FromDocument(doc *policy.Document) Policy {
 				Path:         e.Path,
 				SkipTLS:      e.TLS == policy.TLSSkip,
 				EncodedSlash: e.AllowEncodedSlash,
-				Enforced:     e.Enforcement == policy.Enforce,
+				Enforced:     e.Enforcement != policy.Audit, // to ask is not to allow
 				Access:       e.Access,
 				Allow:        fromRules(e.Allow),
 				Deny:         fromRules(e.Deny),
