@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -57,7 +58,9 @@ func SuggestFor(engine *policy.Engine) Suggest {
 		if err != nil || e.Port == 0 {
 			return Proposal{}
 		}
-		c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != "" && !e.Unverified}
+		c := policy.Connection{Host: h, Port: e.Port, Binary: e.Binary, KnownCaller: e.Binary != "" && !e.Unverified,
+			// A number of uses that is spent is the operator's to raise, not another rule's.
+			Now: time.Now(), Uses: new(policy.Uses)}
 		if allows(engine, c, e.Method, e.Path) {
 			return Proposal{}
 		}

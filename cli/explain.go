@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,7 @@ import (
 type explainFlags struct {
 	binary, sha256, host, method, path string
 	port                               uint16
+	at                                 string
 	graphql, rpc                       []string
 	operation, tool                    string
 	text, inference, json              bool
@@ -59,6 +61,7 @@ opened with --path. Exit status 0 means that an answer was given, whatever it is
 	fl.StringVar(&f.sha256, "sha256", "", "digest of the calling program, for rules that name one")
 	fl.StringVar(&f.method, "method", "", "method of an HTTP request")
 	fl.StringVar(&f.path, "path", "", "path of an HTTP request, with its query")
+	fl.StringVar(&f.at, "at", "", "the time to judge at, like 2026-12-31T18:00:00Z (default: now)")
 	fl.StringArrayVar(&f.graphql, "graphql", nil, "a GraphQL operation: query:FIELD,FIELD (or mutation, subscription), or hash:KEY, id:KEY of a persisted one; repeated for a batch")
 	fl.StringVar(&f.operation, "operation", "", "name of the GraphQL operation")
 	fl.StringArrayVar(&f.rpc, "rpc-method", nil, "method of a JSON-RPC or MCP call; repeated for a batch")
@@ -88,12 +91,19 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	if f.binary != "" && !filepath.IsAbs(f.binary) {
 		return fault.UsageError("read --binary", quote(f.binary)+" is no absolute path", binaryHint(f.binary, streams)...)
 	}
+	now := time.Now()
+	if f.at != "" {
+		if now, err = time.Parse(time.RFC3339, f.at); err != nil {
+			return fault.UsageError(op, "--at is no time", "write it like --at 2026-12-31T18:00:00Z")
+		}
+	}
 	doc, engine, warnings, err := loadPolicy(file, streams)
 	if err != nil {
 		return err
 	}
 	printWarnings(streams.Err, warnings)
-	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != "", SHA256: strings.ToLower(f.sha256)}
+	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != "", SHA256: strings.ToLower(f.sha256),
+		Now: now, Uses: new(policy.Uses)}
 	var x policy.Explanation
 	if rerouted, err := claimed(f, doc, host); err != nil {
 		return err
@@ -187,8 +197,16 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 		rows = append(rows, []string{"note", "allowed only because enforcement is audit"})
 	case f.inspects() && x.Verdict == policy.Allow && x.Request == nil:
 		rows = append(rows, []string{"note", "requests on this connection are not inspected"})
+	case x.Verdict == policy.Ask:
+		rows = append(rows, []string{"note", "an operator would have to be asked; approvals are not built yet, so a run denies it"})
 	case !f.inspects() && x.Connection.Inspect:
 		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
+	}
+	for _, l := range x.Limits {
+		rows = append(rows, []string{"limit", l})
+	}
+	if until := x.Connection.Until; x.Verdict == policy.Allow && !until.IsZero() {
+		rows = append(rows, []string{"until", until.Format(time.RFC3339)})
 	}
 	if x.Nearest != nil {
 		rows = append(rows, []string{"nearest", ruleText(*x.Nearest)})

@@ -5,6 +5,8 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +17,7 @@ import (
 func newPolicy(streams IO) *cobra.Command {
 	return group("policy", "Check and explain policies",
 		newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
-		newPolicySchema(streams), newPolicyFmt(streams), newPolicyPreset(streams),
+		newPolicySchema(streams), newPolicyFmt(streams), newPolicyPreset(streams), newPolicyMigrate(streams),
 		newPolicyReach(streams), newPolicyDiff(streams), newPolicyProve(streams),
 		newPolicyTest(streams), newPolicyReplay(streams), newPolicyLearn(streams), newPolicyLint(streams),
 	)
@@ -36,20 +38,23 @@ func newPolicyDefault(streams IO) *cobra.Command {
 }
 
 func newPolicyCheck(streams IO) *cobra.Command {
-	var asJSON bool
+	var asJSON, rules bool
 	cmd := &cobra.Command{
 		Use:     "check FILE",
 		Short:   "Report everything that is wrong with a policy",
 		Long:    "Report everything that is wrong with a policy, each with file, line and column. - is standard input.",
 		Example: "  creel policy check creel.yaml",
 		Args:    exactly(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyCheck(args[0], asJSON, streams) },
+		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyCheck(args[0], asJSON, rules, streams) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&rules, "rules", false, "list every rule, of layers the merged ones, with file and line")
 	return cmd
 }
 
 type checked struct {
+	Files      []string         `json:"files,omitempty"` // of all layers, the top one first
+	Rules      []policy.Source  `json:"rules,omitempty"`
 	OK         bool             `json:"ok"`
 	Faults     []checkedFault   `json:"faults"`
 	Warnings   []policy.Warning `json:"warnings"`
@@ -61,7 +66,7 @@ type checkedFault struct {
 	Text string `json:"text"`
 }
 
-func runPolicyCheck(file string, asJSON bool, streams IO) error {
+func runPolicyCheck(file string, asJSON, rules bool, streams IO) error {
 	doc, _, warnings, err := loadPolicy(file, streams)
 	faults, ok := asFaults(err)
 	if err != nil && !ok {
@@ -72,6 +77,12 @@ func runPolicyCheck(file string, asJSON bool, streams IO) error {
 		out := checked{OK: err == nil, Faults: []checkedFault{}, Warnings: warnings}
 		if out.Warnings == nil {
 			out.Warnings = []policy.Warning{}
+		}
+		if doc != nil {
+			out.Files = doc.Files
+			if rules {
+				out.Rules = doc.Rules()
+			}
 		}
 		for _, f := range faults {
 			out.Faults = append(out.Faults, checkedFault{f, f.Error()})
@@ -96,11 +107,31 @@ func runPolicyCheck(file string, asJSON bool, streams IO) error {
 		default:
 			line(streams.Out, "%s: ok", file)
 		}
+		if doc != nil && len(doc.Files) > 0 {
+			line(streams.Out, "layers, the top one first: %s", strings.Join(doc.Files, ", "))
+		}
+		if doc != nil && rules {
+			if err := table(streams.Out, ruleRows(doc.Rules())); err != nil {
+				return err
+			}
+		}
 	}
 	if len(faults) > 0 {
 		return quiet{fault.Usage}
 	}
 	return nil
+}
+
+func ruleRows(list []policy.Source) [][]string {
+	var rows [][]string
+	for _, r := range list {
+		note := ""
+		if r.Withdrawn {
+			note = "withdrawn: it denies, and grants nothing"
+		}
+		rows = append(rows, []string{r.At.String(), r.Policy, r.Rule, note})
+	}
+	return rows
 }
 
 func printWarnings(w io.Writer, warnings policy.Warnings) {
@@ -149,7 +180,7 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 	if err != nil {
 		return nil, nil, warnings, fault.Wrap(err, "", fault.Usage)
 	}
-	return doc, engine, warnings, nil
+	return doc, engine, append(warnings, doc.Ended(time.Now())...), nil
 }
 
 // realPath follows the links of a binary's path, as a run does.

@@ -160,7 +160,15 @@ func portsText(ports []uint16) string {
 
 // placeText is hosts and ports.
 func placeText(c analyse.Class) string {
-	return listedText(c.Hosts, "every host") + ":" + portsText(c.Ports)
+	return atPort(listedText(c.Hosts, "every host"), c.Ports)
+}
+
+// atPort writes a port so that it does not belong to the last word alone.
+func atPort(hosts string, ports []uint16) string {
+	if strings.ContainsAny(hosts, " :") {
+		return hosts + " port " + portsText(ports)
+	}
+	return hosts + ":" + portsText(ports)
 }
 
 // trafficText is what goes to a place.
@@ -170,7 +178,7 @@ func trafficText(c analyse.Class) string {
 	case analyse.HTTP:
 		text = listedText(c.Methods, "any method") + " " + listedText(c.Paths, "**")
 		if len(c.Query) > 0 {
-			text += " where " + listedText(c.Query, "")
+			text += " where " + strings.Join(c.Query, "; or ")
 		}
 	case analyse.Bytes:
 		text = "anything, nobody looks inside"

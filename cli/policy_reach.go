@@ -137,7 +137,7 @@ func printByHost(w io.Writer, r *analyse.Reach) {
 	var order []string
 	for _, a := range r.Network {
 		for _, h := range a.Hosts {
-			at := h + ":" + portsText(a.Ports)
+			at := atPort(h, a.Ports)
 			if byPlace[at] == nil {
 				order = append(order, at)
 			}

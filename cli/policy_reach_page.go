@@ -121,7 +121,7 @@ func reachGraph(b *strings.Builder, r *analyse.Reach) {
 	for _, a := range r.Network {
 		for _, p := range a.Callers {
 			for _, h := range a.Hosts {
-				e := edge{node(programs, &left, p), node(places, &right, h+":"+portsText(a.Ports))}
+				e := edge{node(programs, &left, p), node(places, &right, atPort(h, a.Ports))}
 				if _, ok := widest[e]; !ok {
 					order = append(order, e)
 				}

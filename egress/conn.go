@@ -54,6 +54,12 @@ type conn struct {
 	failed   bool             // an upstream was not reached
 	isCut    bool
 	owned    map[io.Closer]side // closed by cut
+	held     []*policy.Counters // this connection was counted in them
+	holding  []*policy.Counters // its request in flight was
+	alarm    alarm
+	limits   []*policy.Limited // that the connection falls under, each once
+	limited  bool              // it was refused because of one
+	metered  bool              // its bytes are counted
 }
 
 // verdict judges the connection with what is in force now. Callers hold mu.
@@ -64,12 +70,11 @@ func (c *conn) verdict() (policy.ConnectDecision, mode) {
 			Inspect:  true,
 		}, modeReroute
 	}
-	d := c.s.conf.Engine().Connect(c.facts)
+	d := c.s.conf.Engine().Connect(c.present())
 	switch d.Verdict {
 	case policy.Allow:
 	case policy.Ask:
-		d.Reason += " (nobody can be asked yet)"
-		d.Verdict = policy.Deny
+		unasked(&d.Decision)
 		return d, modeDenied
 	default:
 		d.Verdict = policy.Deny
@@ -93,12 +98,27 @@ func (c *conn) judge() (policy.ConnectDecision, mode) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.decision, c.mode = c.verdict()
+	c.openLimits()
+	for c.mode != modeDenied && c.decision.Uses != nil {
+		if c.s.conf.Uses.Take(c.decision.Uses) {
+			c.held = append(c.held, c.decision.Uses)
+			break
+		}
+		c.decision, c.mode = c.verdict() // another took the last one
+	}
+	c.arm(c.decision.Until)
 	return c.decision, c.mode
 }
 
+// Causes of a recheck.
+const (
+	policyChanged = "changed policy"
+	ruleEnded     = "the time of a rule is over"
+)
+
 // recheck judges again with what is in force now, and cuts what is denied. It
 // reports whether it did.
-func (c *conn) recheck() (closed bool) {
+func (c *conn) recheck(cause string) (closed bool) {
 	c.mu.Lock()
 	if c.mode == modeDenied || c.isCut {
 		c.mu.Unlock()
@@ -113,12 +133,17 @@ func (c *conn) recheck() (closed bool) {
 		// Bytes that passed uninspected cannot be inspected afterwards, and a
 		// model host that is claimed or given back changes who answers.
 		reason = "this connection would be treated otherwise now"
+	case m != modeReroute && !c.metered && c.mustMeter():
+		reason = "its bytes would be counted now"
 	case m != modeReroute && c.upstream.IsValid():
 		if err := c.s.mayDial(c.facts.Host, d.Destination, c.facts.Port, c.upstream); err != nil {
 			reason = err.Error()
 		}
 	}
 	decision, method, path := d.Decision, "", ""
+	for i := range c.inflight {
+		c.inflight[i].Connection = c.present()
+	}
 	if reason == "" && c.inflight != nil && m == modeInspect && d.Inspect {
 		if rd, denied := judgeAll(c.s.conf.Engine(), c.inflight); denied != nil {
 			reason, decision = rd.Reason, rd
@@ -127,6 +152,8 @@ func (c *conn) recheck() (closed bool) {
 	}
 	if reason == "" {
 		c.decision = d
+		c.renewLimits()
+		c.arm(d.Until)
 		c.mu.Unlock()
 		return false
 	}
@@ -137,10 +164,13 @@ func (c *conn) recheck() (closed bool) {
 	if method != "" {
 		ev.Kind, ev.Method, ev.Path = audit.Request, method, path
 	}
-	ev.Verdict, ev.Reason = policy.Deny.String(), "changed policy: "+reason
+	ev.Verdict, ev.Reason = policy.Deny.String(), cause+": "+reason
 	setRule(&ev, decision.Rule)
 	_ = c.s.record(ev) // it is closed either way
-	c.cut("the policy changed", true)
+	if cause == policyChanged {
+		cause = "the policy changed"
+	}
+	c.cut(cause, true)
 	return true
 }
 

@@ -35,6 +35,7 @@ const (
 	codeUpstream   = "upstream_unreachable"
 	codeAudit      = "audit_unavailable"
 	codeProtocol   = "protocol_refused"
+	codeLimit      = "limit_reached"
 
 	layerConnection = "connection"
 	layerRequest    = "request"
@@ -109,6 +110,9 @@ func (c *conn) denialBody(d *denial) []byte {
 		b.NextSteps = append(b.NextSteps,
 			"Work without this access if you can.",
 			"Otherwise tell the user that this access is missing. The operator can add the lines in rule_missing to the policy file; it takes effect while the sandbox runs.")
+	case codeLimit:
+		b.Detail = what + " is allowed, but a limit of the policy is reached: " + d.reason
+		b.NextSteps = append(b.NextSteps, "Go on without it, or tell the user that the limit above was reached. One that is counted per time passes by itself.")
 	case codeAudit:
 		b.Detail = "this sandbox has no network access while its audit log cannot be written"
 		b.NextSteps = append(b.NextSteps, "Tell the user that the audit log of this sandbox cannot be written (a full disk, perhaps).")

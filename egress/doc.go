@@ -20,8 +20,10 @@
 // Where a credential is bound, the answer is searched for it, uncompressed and
 // whole, on its way back (respond.go). With secrets configured, what an agent
 // sends over a relayed connection is searched for placeholders (relay.go), at the
-// price of splice in that direction. Events about denials are bounded (limit.go);
-// the denials are not.
+// price of splice in that direction; so are bytes that a limit bounds. Limits are
+// counted beside the revisions (quota.go), and so are uses (ending.go), which also
+// judges a connection again when a rule that it rests on ends. Events about
+// denials are bounded (limit.go); the denials are not.
 //
 // Sources: RFC 9110, RFC 9112, RFC 8446 §4 (ClientHello), RFC 6066 §3 (SNI),
 // netfilter's SO_ORIGINAL_DST.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/egress/ca"
@@ -53,6 +54,9 @@ type Config struct {
 
 	// MaxConns bounds the connections at once, below the usual bound; 0: that one.
 	MaxConns int
+
+	Now  func() time.Time // nil: time.Now
+	Uses *policy.Uses     // what rules with max_uses allowed so far; nil: nothing
 
 	// OnAuditError is told that an event could not be kept; the action was
 	// denied. It must not block. Nil: nobody is told.

@@ -30,6 +30,7 @@ type exchange struct {
 	h *head
 
 	request policy.Request
+	limited bool // refused because of a limit
 }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -103,7 +104,11 @@ func (x *exchange) serve() {
 		if m == modeDenied {
 			layer = layerConnection
 		}
-		x.deny(&denial{status: http.StatusForbidden, code: codePolicy, layer: layer, reason: decision.Reason,
+		code := codePolicy
+		if x.limited {
+			code = codeLimit
+		}
+		x.deny(&denial{status: http.StatusForbidden, code: code, layer: layer, reason: decision.Reason,
 			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
 	case m == modeReroute:
 		x.reroute()
@@ -144,7 +149,7 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 	if err != nil {
 		return d, policy.Decision{}, m, fmt.Errorf("the request target is not well formed: %w", err)
 	}
-	x.request = policy.Request{Connection: c.facts, Method: x.h.verb(), Target: t}
+	x.request = policy.Request{Connection: c.present(), Method: x.h.verb(), Target: t}
 	asked := []policy.Request{x.request}
 	switch {
 	case c.isCut || c.mode == modeDenied:
@@ -165,12 +170,19 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 			return d, policy.Decision{Reason: "the query names several other methods"}, modeInspect, nil
 		}
 		for _, m := range methods {
-			asked = append(asked, policy.Request{Connection: c.facts, Method: m, Target: t})
+			asked = append(asked, policy.Request{Connection: x.request.Connection, Method: m, Target: t})
 		}
 		decision, _ = judgeAll(c.s.conf.Engine(), asked)
+		if decision.Verdict == policy.Allow {
+			if l, why := c.s.quotas.request(c.limitsOf(t.Path)); l != nil {
+				x.limited = true
+				return d, policy.Decision{Rule: l.Rule, Reason: why}, modeInspect, nil
+			}
+			decision = c.count(asked)
+		}
 	}
-	if decision.Verdict != policy.Allow { // ask: nobody can be asked yet
-		decision.Verdict = policy.Deny
+	if decision.Verdict != policy.Allow {
+		unasked(&decision)
 		return d, decision, modeInspect, nil
 	}
 	c.inflight = asked
@@ -180,7 +192,7 @@ func (x *exchange) judge(origin string) (policy.ConnectDecision, policy.Decision
 // done forgets the request.
 func (x *exchange) done() {
 	x.c.mu.Lock()
-	x.c.inflight = nil
+	x.c.inflight, x.c.holding = nil, nil
 	if x.c.mode == modeInspect {
 		x.c.upstream = zeroAddr
 	}
@@ -321,6 +333,12 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if x.bound() && hasContent(out.Method, resp) && isEncoded(resp.Header) {
 		fail(http.StatusBadGateway, codeCredential, layerCredential,
 			"the server encoded its answer though it was asked not to, so the credential that it was sent cannot be kept out of it")
+		return
+	}
+	if l := x.refusesType(resp); l != nil {
+		x.deny(&denial{status: http.StatusForbidden, code: codeLimit, layer: layerRequest, rule: l.Rule,
+			reason: "the server's answer is of a type that limits.response_types of " + l.Name + " do not list",
+			method: x.request.Method, path: x.request.Target.Path})
 		return
 	}
 	err = x.respond(resp, mask)

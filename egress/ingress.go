@@ -156,7 +156,7 @@ func (s *Server) forward(c *conn, h *head, all []byte) {
 	}
 	d, m := c.judge()
 	if m == modeDenied {
-		den := &denial{status: http.StatusForbidden, code: codePolicy, layer: layerConnection, reason: d.Reason, rule: d.Rule, method: h.verb()}
+		den := &denial{status: http.StatusForbidden, code: c.codeOfDenial(), layer: layerConnection, reason: d.Reason, rule: d.Rule, method: h.verb()}
 		if t, err := target.Parse(pathOnly(origin), true); err == nil {
 			den.path = t.Path
 		}
@@ -175,6 +175,7 @@ func (s *Server) forward(c *conn, h *head, all []byte) {
 	}
 	defer c.recordClose()
 	c.waiting = false
+	c.meter()
 	c.out.Store(0) // http counts the head again
 	c.http(c.client, all, scheme)
 }

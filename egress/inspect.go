@@ -16,9 +16,10 @@ import (
 func (c *conn) serve() {
 	d, m := c.judge()
 	if m == modeDenied {
-		c.refuse(&denial{status: http.StatusForbidden, code: codePolicy, layer: layerConnection, reason: d.Reason, rule: d.Rule})
+		c.refuse(&denial{status: http.StatusForbidden, code: c.codeOfDenial(), layer: layerConnection, reason: d.Reason, rule: d.Rule})
 		return
 	}
+	c.meter()
 	if c.recordDecision(d.Decision, m == modeInspect) != nil {
 		c.explain(auditDenial)
 		return

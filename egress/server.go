@@ -25,6 +25,7 @@ type Server struct {
 	log    *slog.Logger
 
 	denials   *denialLimit
+	quotas    *quotas
 	upstreams *upstreams
 	web       *http.Server
 	inspected chan net.Conn // to web
@@ -67,6 +68,12 @@ func New(conf Config, l Listeners) (*Server, error) {
 	if conf.Dial == nil {
 		conf.Dial = dialHost
 	}
+	if conf.Now == nil {
+		conf.Now = time.Now
+	}
+	if conf.Uses == nil {
+		conf.Uses = new(policy.Uses)
+	}
 	s := &Server{
 		conf: conf, listen: l, log: conf.Log,
 		inspected: make(chan net.Conn),
@@ -83,6 +90,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 		}
 	}
 	s.denials = newDenialLimit()
+	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
 	s.web = s.newWeb()
 	return s, nil
@@ -225,6 +233,8 @@ func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
 		defer s.wg.Done()
 		defer func() {
 			c.cut("done", false)
+			c.disarm()
+			c.closeLimits()
 			if c.release != nil {
 				c.release()
 			}
@@ -259,7 +269,7 @@ func (s *Server) live() []*conn {
 func (s *Server) Recheck() (closed int) {
 	s.upstreams.renew()
 	for _, c := range s.live() {
-		if c.recheck() {
+		if c.recheck(policyChanged) {
 			closed++
 		}
 	}

@@ -29,6 +29,9 @@ func (d *decoder) ambiguity(doc *Document) {
 		n := &doc.Networks[i]
 		at := pathKey("network_policies", n.Key)
 		for j := range n.Endpoints {
+			if n.Endpoints[j].Withdrawn {
+				continue
+			}
 			m := member{&n.Endpoints[j], pathIndex(at+".endpoints", j), len(all)}
 			all = append(all, m)
 			if m.literal() {

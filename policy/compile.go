@@ -37,6 +37,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	}
 	e := &Engine{
 		version:  doc.Version,
+		asks:     doc.Unmatched == Ask,
 		networks: make([]*network, 0, len(doc.Networks)),
 		literal:  make(map[spot][]*endpoint),
 		wild:     make(map[suffix][]*endpoint),
@@ -45,6 +46,8 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	list := slices.Clone(doc.Networks)
 	slices.SortFunc(list, func(a, b Network) int { return cmp.Compare(a.Key, b.Key) })
 	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, resolve: o.resolve}
+	e.limits = newLimited(doc.Limits, "", "the policy", Rule{})
+	e.limited = e.limits != nil
 	for i := range list {
 		n, err := c.network(&list[i], i)
 		if err != nil {
@@ -53,6 +56,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		e.networks = append(e.networks, n)
 		for _, ep := range n.endpoints {
 			e.index(ep)
+			e.limited = e.limited || ep.limits != nil || n.limits != nil
 		}
 	}
 	return e, nil
@@ -83,10 +87,11 @@ func (c *compiler) network(spec *Network, order int) (*network, error) {
 		spec: spec, order: order, any: spec.AnyBinary,
 		// A descendant of an allowed program inherits its grants in version 1
 		// alone; version 2 names every caller.
-		ancestors: c.version == 1,
+		ancestors: c.version == 1 || spec.Ancestors,
 		rule:      Rule{Policy: spec.Key, At: spec.At},
 		reason:    "network policy " + show(spec.Key) + " allows the connection",
 	}
+	n.limits = newLimited(spec.Limits, spec.Key, "network policy "+show(spec.Key), n.rule)
 	for _, b := range spec.Binaries {
 		n := n
 		if b.SHA256 != "" {
@@ -148,7 +153,8 @@ func (n *network) addExact(path string) {
 }
 
 func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
-	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol.Inspected(), rule: Rule{Policy: n.spec.Key, At: spec.At}}
+	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol.Inspected(), rule: Rule{Policy: n.spec.Key, At: spec.At}, lapse: newLapse(n.spec, spec)}
+	ep.limits = newLimited(spec.Limits, ruleKey(n.spec, spec), "the endpoint "+endpointText(spec)+" of network policy "+show(n.spec.Key), ep.rule)
 	switch {
 	case len(spec.Ports) == 0 || slices.Contains(spec.Ports, 0):
 		return nil, errors.New("no port")
@@ -171,7 +177,7 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 		ep.destination = netname.Destination{Mode: netname.AllowedIPs, Allowed: spec.AllowedIPs}
 	case ep.pattern.Literal() && ep.pattern.Host().IsAddr():
 		ep.destination.Mode = netname.LiteralIP
-	case ep.pattern.Literal() && c.version == 1:
+	case ep.pattern.Literal() && (c.version == 1 || spec.InternalAddresses):
 		ep.destination.Mode = netname.DeclaredHost
 	}
 	if !ep.inspect {

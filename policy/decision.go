@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy/graphql"
@@ -68,6 +69,10 @@ type Connection struct {
 	Ancestors   []string
 	KnownCaller bool
 	SHA256      string // of the executable, lower-case digits; empty: not taken, and no rule that wants one matches
+
+	Now   time.Time   // zero: no rule with expires_at matches
+	Uses  *Uses       // what was used so far; nil: no rule with max_uses matches
+	Holds []*Counters // of this connection and its request in flight, which Uses has counted already
 }
 
 // Request is one HTTP request on a connection, or one text message of a
@@ -92,6 +97,9 @@ type Decision struct {
 	Rule    Rule    `json:"rule"`
 	Reason  string  `json:"reason"`            // one line, for people
 	Audited bool    `json:"audited,omitempty"` // allowed only because the endpoint's enforcement is audit
+	// Uses, if not nil, has to be taken from the connection's Uses before anything
+	// is let through.
+	Uses *Counters `json:"-"`
 }
 
 // ConnectDecision is a Decision about a connection, with how to go on.
@@ -101,4 +109,5 @@ type ConnectDecision struct {
 	SkipTLS           bool                `json:"skip_tls,omitempty"`            // tls: skip — opaque bytes, no SNI check, no termination
 	AllowEncodedSlash bool                `json:"allow_encoded_slash,omitempty"` // some matching endpoint permits %2F in a path segment
 	Destination       netname.Destination `json:"-"`
+	Until             time.Time           `json:"until,omitzero"` // a rule that the decision rests on ends then: judge again
 }

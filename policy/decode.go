@@ -27,8 +27,13 @@ type decoder struct {
 	file    string
 	version int
 	left    int // values that may still be decoded
-	faults  Faults
-	warns   Warnings
+	// unmatched is what stands above what is being decoded.
+	unmatched Verdict
+	written   map[string]Position // of the keys that stand there, network policies aside; nil: nobody asks
+	extends   []extension
+	open      []openKey
+	faults    Faults
+	warns     Warnings
 }
 
 // value is a node, its alias followed, with its path in the document.
@@ -193,12 +198,22 @@ func (d *decoder) section(v value, what string, words []word) (section, bool) {
 			d.fault(k, UnknownKey, show(name)+" of "+what, "",
 				fmt.Sprintf("%q is a word of version %d; this file says version: %d", name, words[i].since, d.version))
 		case !words[i].built && !asksNothing(val.n):
-			d.fault(k, NotYet, "the key "+strconv.Quote(name), "", "remove it if the rest is enough without it")
+			d.fault(k, NotYet, "the key "+strconv.Quote(name), "", laterHint(name))
 		case words[i].built:
 			s.fields[name] = val
+			if d.written != nil && !strings.HasPrefix(v.path, "network_policies") {
+				d.written[val.path] = d.at(key)
+			}
 		}
 	})
 	return s, ok
+}
+
+func laterHint(name string) string {
+	if name == "dns" {
+		return "the name server of a sandbox asks nobody, because a query can carry data out: it answers A and AAAA with addresses of its own and every other type empty"
+	}
+	return "remove it if the rest is enough without it"
 }
 
 // asksNothing: a flag written as false is the default, and so needs nothing built.

@@ -48,11 +48,17 @@ func (d *decoder) network(key, v value) Network {
 			n.Name = text
 		}
 	}
+	n.Ancestors = d.ancestors(s)
+	n.Expires, n.MaxUses = d.expires(s), d.maxUses(s)
+	above := d.unmatched
+	d.unmatched = d.unmatchedWord(s, above)
+	defer func() { d.unmatched = above }()
 	if l, ok := s.get("endpoints"); ok {
 		d.list(l, "endpoints", func(_ int, item value) {
 			n.Endpoints = append(n.Endpoints, d.endpoint(item))
 		})
 	}
+	d.networkLimits(s, &n)
 	if len(n.Endpoints) == 0 {
 		d.warn(key, NoOperation, "the rule has no endpoints, so it allows nothing", "")
 	}
@@ -171,7 +177,10 @@ func (d *decoder) endpoint(v value) Endpoint {
 		d.allowedIPs(a, &e)
 	}
 	d.host(v, s, &e)
+	e.Expires, e.MaxUses, e.Unmatched = d.expires(s), d.maxUses(s), d.unmatchedWord(s, d.unmatched)
+	d.internal(s, &e)
 	d.endpointWays(s, &e)
+	d.unmatchedWays(s, &e)
 	if later {
 		// What the rules mean depends on the protocol; its one fault is enough.
 		return e
@@ -179,6 +188,7 @@ func (d *decoder) endpoint(v value) Endpoint {
 	if p, ok := s.get("path"); ok {
 		d.selector(p, &e)
 	}
+	d.endpointLimits(s, &e)
 	if a, ok := s.get("allow_encoded_slash"); ok {
 		e.AllowEncodedSlash = d.boolean(a)
 	}
@@ -380,7 +390,10 @@ func (d *decoder) endpointWays(s section, e *Endpoint) {
 		e.Enforcement = Audit
 	}
 	if v, ok := s.get("enforcement"); ok {
-		const want = "enforce or audit"
+		want, words := "enforce or audit", []string{"enforce", "audit"}
+		if d.version >= 2 {
+			want, words = "enforce, audit or ask", append(words, "ask")
+		}
 		text, ok := d.text(v, want)
 		switch {
 		case !ok || text == "":
@@ -389,9 +402,9 @@ func (d *decoder) endpointWays(s section, e *Endpoint) {
 		case text == "audit":
 			e.Enforcement = Audit
 		case text == "ask" && d.version >= 2:
-			d.fault(v, NotYet, "enforcement: ask", "", "write enforce")
+			e.Enforcement = AskFirst
 		default:
-			d.fault(v, BadValue, show(text), want, didYouMean(text, "enforce", "audit"))
+			d.fault(v, BadValue, show(text), want, didYouMean(text, words...))
 		}
 	}
 }
@@ -452,6 +465,8 @@ func (d *decoder) noRules(s section, e *Endpoint) {
 	}
 	if v, ok := s.get("enforcement"); ok && e.Protocol == TCP {
 		d.fault(v, Conflict, "enforcement on "+what, "", "remove it; connections are always enforced")
+	} else if ok && e.Enforcement == AskFirst {
+		d.fault(v, Conflict, "enforcement: ask on "+what, "", "write protocol: rest to judge requests; unmatched: ask is about programs that are not named")
 	}
 	if v, ok := s.get("allow_encoded_slash"); ok && e.AllowEncodedSlash {
 		d.warn(v, NoOperation, "allow_encoded_slash has no effect on "+what, "")

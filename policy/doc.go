@@ -4,14 +4,16 @@
 // the same; version 2 has safe defaults and more words (design.md §6).
 //
 // It is a leaf: it may import netname, protected and policy/*, and it
-// touches no socket; Load alone reads a file. Documents and engines are
+// touches no socket; Load and Beside alone read files. Documents and engines are
 // immutable after they were made and safe for concurrent use. Zero values
 // deny; errors deny.
 //
 // The way of a document: Parse (decode*.go: words, types, values; lint.go:
 // warnings; ambiguity.go: endpoints that contradict each other) → Document →
-// Compile → Engine. A word that is part of the language and not built is a
-// fault of its own kind, NotYet. What is built here and not enforced by the
+// Compile → Engine. What a document extends is read and merged in between
+// (layers.go: the chain and what is open; merge.go: one layer below another;
+// cover.go: is a rule surely no wider). A word that is part of the language and
+// not built is a fault of its own kind, NotYet. What is built here and not enforced by the
 // egress path is no fault: Unenforced names it, and whoever runs a sandbox
 // refuses it. Messages repeat foreign values escaped and
 // shortened, and never what could be a secret.
@@ -30,6 +32,12 @@
 //   - a host by name has to resolve to public addresses, unless allowed_ips says
 //     which internal ones;
 //   - {path: /x, optional: true} excuses the absence of one path;
+//   - {expires_at, max_uses}: a rule that ends takes away and opens nothing (lapse.go);
+//     the engine is given the time and the counts, and grants nothing without them;
+//   - unmatched and enforcement: ask give the verdict Ask;
+//   - limits are no part of a verdict: Engine.Limits says which hold, and whoever
+//     acts on the verdict counts;
+//   - ancestors and internal_addresses say what version 1 always grants;
 //   - rules that can never match are faults, as are protocols in upper case.
 //
 // In both versions, what would promise a limit that nothing enforces is a fault:

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 )
@@ -17,9 +18,12 @@ type Document struct {
 	Syscalls   Syscalls // version 2
 	Resources  Resources
 	Networks   []Network // sorted by Key
+	Unmatched  Verdict   // version 2: of a connection that no network policy names, Deny or Ask
+	Limits     *Limits   // version 2: of all connections and requests together
 	// Middlewares are sorted by Order.
 	Middlewares []Middleware
 	Inference   *Inference // version 2; nil: the stanza is absent
+	Files       []string   // with extends: all that were merged, the top layer first and File last
 }
 
 // Filesystem says which host paths exist inside a sandbox.
@@ -129,6 +133,10 @@ type Network struct {
 	Endpoints []Endpoint
 	AnyBinary bool // version 2's word: every caller, known or not
 	Binaries  []Binary
+	Ancestors bool      // version 2: a program also counts if an ancestor of the caller is it, as always in version 1
+	Expires   time.Time // version 2: from then on nothing is granted; zero: never
+	Limits    *Limits   // version 2: of all endpoints together
+	MaxUses   int64     // version 2: of all endpoints together; 0: not counted
 	At        Position
 }
 
@@ -151,13 +159,18 @@ const (
 type Enforcement uint8
 
 const (
-	Enforce Enforcement = iota
-	Audit               // it is forwarded and recorded
+	Enforce  Enforcement = iota
+	Audit                // it is forwarded and recorded
+	AskFirst             // version 2: an operator is asked
 )
 
 func (e Enforcement) String() string {
-	if e == Audit {
+	switch e {
+	case Audit:
 		return "audit"
+	case AskFirst:
+		return "ask"
+	case Enforce:
 	}
 	return "enforce"
 }
@@ -176,7 +189,13 @@ type Endpoint struct {
 	Allow, Deny       []RequestRule
 	AllowedIPs        []netip.Prefix // nil: not written
 	AllowEncodedSlash bool
-	MaxBody           int // bytes of a GraphQL, JSON-RPC or MCP body; 0: DefaultMaxBody
+	InternalAddresses bool      // version 2: a host by name may resolve to internal addresses, as always in version 1
+	Expires           time.Time // version 2, as of a Network
+	Limits            *Limits   // version 2
+	MaxUses           int64     // version 2, as of a Network
+	Unmatched         Verdict   // version 2: of programs that the network policy does not name, Deny or Ask
+	Withdrawn         bool      // grants nothing: a layer below restated its network policy
+	MaxBody           int       // bytes of a GraphQL, JSON-RPC or MCP body; 0: DefaultMaxBody
 	GraphQL           GraphQLOptions
 	MCP               MCPOptions
 	Credentials       Credentials

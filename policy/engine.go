@@ -14,6 +14,9 @@ import (
 // wildcards by hash of the text behind their last star.
 type Engine struct {
 	version  int
+	asks     bool       // unmatched: ask of the document
+	limited  bool       // there are limits anywhere
+	limits   *Limited   // of the document
 	networks []*network // sorted by key; network.order is the index
 	literal  map[spot][]*endpoint
 	wild     map[suffix][]*endpoint
@@ -39,6 +42,7 @@ type network struct {
 	globs     []glob.Glob
 	digests   map[string]*network // programs that are named with their content, by its SHA-256: exact and globs alone
 	endpoints []*endpoint
+	limits    *Limited
 	rule      Rule
 	reason    string
 }
@@ -54,6 +58,8 @@ type endpoint struct {
 	calls       calls         // of json-rpc and mcp endpoints
 	destination netname.Destination
 	rule        Rule
+	lapse       *lapse   // nil: the grants never end
+	limits      *Limited // nil: none of its own
 }
 
 // cited is what a decision says about the entry that made it.
@@ -83,6 +89,10 @@ const (
 	reasonNoTarget   = "the request has no canonical method and path"
 	reasonNoPath     = "no endpoint of the network policies takes this path"
 	reasonNoRule     = "no rule of the network policies allows this method and path"
+	reasonEnded      = "what the network policy allowed here has ended"
+	reasonAsked      = "; unmatched is ask"
+	reasonAskFirst   = "; enforcement is ask"
+	reasonSeveral    = "several rules with max_uses would allow parts of this request; send them one by one"
 	reasonTextMethod = "WEBSOCKET_TEXT is no method of HTTP"
 	reasonAudit      = "no rule allows this method and path; enforcement is audit, so it is forwarded"
 )
@@ -195,7 +205,7 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	switch {
 	case c.Host.IsZero() || c.Port == 0:
 		return deny(reasonNoHost)
-	case e == nil || len(e.networks) == 0:
+	case e == nil || len(e.networks) == 0 && !e.asks:
 		return deny(reasonNoNetwork)
 	case c.Host.IsAddr() && netname.Synthetic(c.Host.Addr()):
 		return deny(reasonSynthetic)
@@ -205,19 +215,36 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 		best     *network
 		at       *endpoint
 		hit      bool
+		asks     = e.asks // asked of all that were hit
+		ended    *endpoint
+		why      string
 		d        ConnectDecision
 		skipping = true
 	)
 	e.each(c.Host, c.Port, func(ep *endpoint) {
-		hit = true
+		if !hit {
+			hit, asks = true, true
+		}
+		asks = asks && ep.spec.Unmatched == Ask
 		if !who.matches(ep.net) {
 			return
+		}
+		d.Inspect = d.Inspect || ep.inspect
+		skipping = skipping && ep.spec.TLS == TLSSkip
+		if reason := ep.lapsed(&c); reason != "" {
+			// What a layer took back says less than what was still meant.
+			if ended == nil || ended.spec.Withdrawn && !ep.spec.Withdrawn ||
+				ended.spec.Withdrawn == ep.spec.Withdrawn && ep.net.order < ended.net.order {
+				ended, why = ep, reason
+			}
+			return
+		}
+		if until := ep.until(); !until.IsZero() && (d.Until.IsZero() || until.Before(d.Until)) {
+			d.Until = until
 		}
 		if best == nil || ep.net.order < best.order {
 			best, at = ep.net, ep
 		}
-		d.Inspect = d.Inspect || ep.inspect
-		skipping = skipping && ep.spec.TLS == TLSSkip
 		d.AllowEncodedSlash = d.AllowEncodedSlash || ep.inspect && ep.spec.AllowEncodedSlash
 		if destinationRank(ep.destination) > destinationRank(d.Destination) {
 			d.Destination = ep.destination
@@ -225,6 +252,10 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	})
 	switch {
 	case best != nil:
+	case asks && !neverDialled(c.Host):
+		return e.askConnect(&c, hit, ended)
+	case ended != nil:
+		return ConnectDecision{Decision: Decision{Rule: ended.rule, Reason: why}}
 	case !hit:
 		return deny(reasonNoEndpoint)
 	case !c.KnownCaller || c.Binary == "":
@@ -234,7 +265,24 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	}
 	d.Verdict, d.Reason, d.Rule = Allow, best.reason, at.rule
 	d.SkipTLS = skipping && !d.Inspect
+	if !d.Inspect { // its requests are counted otherwise
+		d.Uses = at.counters()
+	}
 	return d
+}
+
+// askConnect is the decision where unmatched is ask.
+func (e *Engine) askConnect(c *Connection, hit bool, ended *endpoint) ConnectDecision {
+	d := Decision{Verdict: Ask, Reason: reasonNoBinary + reasonAsked}
+	switch {
+	case !hit:
+		d.Reason = reasonNoEndpoint + reasonAsked
+	case ended != nil:
+		d.Rule, d.Reason = ended.rule, reasonEnded+reasonAsked
+	case !c.KnownCaller || c.Binary == "":
+		d.Reason = reasonNoCaller + reasonAsked
+	}
+	return ConnectDecision{Decision: d}
 }
 
 // destinationRank orders address rules: what names addresses goes before what
@@ -276,13 +324,19 @@ func (e *Engine) Request(r Request) Decision {
 		who      = caller{c: &r.Connection}
 		selected *endpoint
 		j        = judgement{allowN: len(e.networks), denyN: len(e.networks), none: reasonNoRule, noneAudit: reasonAudit}
+		asks     = true
 	)
 	e.each(r.Host, r.Port, func(ep *endpoint) {
 		// Endpoints that judge the connection alone say nothing about requests.
-		if !ep.inspect || !who.matches(ep.net) || !ep.takesPath(r.Target.Path) {
+		if !ep.inspect || !who.matches(ep.net) {
 			return
 		}
-		if selected == nil || ep.goesBefore(selected) {
+		asks = asks && ep.spec.Unmatched == Ask
+		if !ep.takesPath(r.Target.Path) {
+			return
+		}
+		lapsed := ep.lapsed(&r.Connection)
+		if (selected == nil || ep.goesBefore(selected)) && (lapsed == "" || ep.spec.Enforcement != Audit) {
 			selected = ep
 		}
 		if ep.net.order < j.denyN {
@@ -292,21 +346,29 @@ func (e *Engine) Request(r Request) Decision {
 		}
 		if ep.spec.Protocol == REST && ep.net.order < j.allowN && ep.grants(&r) {
 			if rule := firstMatch(ep.allow, &r, false); rule != nil {
-				j.allow, j.allowN = &rule.cited, ep.net.order
+				j.uses = nil // one rule is enough
+				j.allows(&rule.cited, ep, &r)
 			}
 		}
 	})
 	switch {
+	case selected == nil && j.deny != nil:
+		return Decision{Rule: j.deny.rule, Reason: j.deny.reason}
+	case selected == nil && j.ended != "":
+		return Decision{Rule: j.endedRule, Reason: j.ended}
+	case selected == nil && asks:
+		return Decision{Verdict: Ask, Reason: reasonNoPath + reasonAsked}
 	case selected == nil:
 		return Decision{Reason: reasonNoPath}
 	case !selected.spec.AllowEncodedSlash && strings.Contains(r.Target.Path, encodedSlash):
 		// The connection let it through because another endpoint permits it.
 		return Decision{Rule: selected.rule, Reason: reasonEncodedSlash}
 	case selected.spec.Protocol != REST:
-		j.allow, j.allowN = nil, len(e.networks)
+		j.allow, j.allowN, j.uses = nil, len(e.networks), nil
+		j.ended, j.endedRule = "", Rule{}
 		e.judgeMessage(selected, &r, &j)
 	}
-	if j.allow == nil && !selected.grants(&r) {
+	if j.allow == nil && j.ended == "" && !selected.grants(&r) {
 		j.none = reasonBare
 	}
 	return j.decide(selected)
@@ -318,12 +380,29 @@ type judgement struct {
 	allowN, denyN   int    // order of their networks; the number of networks where there is none
 	hard            string // reason of a denial that enforcement: audit does not lift
 	none, noneAudit string // the reasons when neither allows nor denies
+
+	uses      *Counters // of what allows it
+	several   bool      // of more than one
+	ended     string    // why a rule that would allow it does not
+	endedRule Rule
 }
 
-func (j *judgement) allows(c *cited, order int) {
-	if order < j.allowN {
-		j.allow, j.allowN = c, order
+// allows notes an allow entry, and reports whether the grants of its endpoint
+// have not ended.
+func (j *judgement) allows(c *cited, ep *endpoint, r *Request) bool {
+	if why := ep.lapsed(&r.Connection); why != "" {
+		if j.ended == "" || !ep.spec.Withdrawn {
+			j.ended, j.endedRule = why, c.rule
+		}
+		return false
 	}
+	if ep.net.order < j.allowN {
+		j.allow, j.allowN = c, ep.net.order
+	}
+	if u := ep.counters(); u != nil && u != j.uses {
+		j.several, j.uses = j.several || j.uses != nil, u
+	}
+	return true
 }
 
 func (j *judgement) denies(c *cited, order int) {
@@ -339,13 +418,23 @@ func (j *judgement) decide(selected *endpoint) Decision {
 		return Decision{Rule: selected.rule, Reason: j.hard}
 	case j.deny != nil:
 		d = Decision{Rule: j.deny.rule, Reason: j.deny.reason}
+	case j.allow != nil && j.several:
+		return Decision{Rule: j.allow.rule, Reason: reasonSeveral}
 	case j.allow != nil:
-		return Decision{Verdict: Allow, Rule: j.allow.rule, Reason: j.allow.reason}
+		return Decision{Verdict: Allow, Rule: j.allow.rule, Reason: j.allow.reason, Uses: j.uses}
+	case j.ended != "":
+		d = Decision{Rule: j.endedRule, Reason: j.ended}
 	default:
 		d = Decision{Reason: j.none}
 	}
-	if selected.spec.Enforcement == Audit {
-		d.Verdict, d.Audited = Allow, true
+	switch {
+	case selected.spec.Enforcement == AskFirst && j.deny == nil:
+		d.Verdict = Ask
+		if j.ended == "" {
+			d.Reason = j.none + reasonAskFirst
+		}
+	case selected.spec.Enforcement == Audit:
+		d.Verdict, d.Audited, d.Uses = Allow, true, selected.counters()
 		if j.deny != nil {
 			d.Reason = j.deny.audit
 		} else {
@@ -365,7 +454,8 @@ func (e *Engine) Governing(c Connection, path string) *Endpoint {
 	who := caller{c: &c}
 	var selected *endpoint
 	e.each(c.Host, c.Port, func(ep *endpoint) {
-		if ep.inspect && who.matches(ep.net) && ep.takesPath(path) && (selected == nil || ep.goesBefore(selected)) {
+		if ep.inspect && who.matches(ep.net) && ep.takesPath(path) && (selected == nil || ep.goesBefore(selected)) &&
+			(ep.spec.Enforcement != Audit || ep.lapsed(&c) == "") {
 			selected = ep
 		}
 	})
@@ -376,16 +466,28 @@ func (e *Engine) Governing(c Connection, path string) *Endpoint {
 }
 
 // goesBefore chooses the endpoint whose enforcement governs: the most specific
-// selector, of equals the one that enforces, and then the one that permits no
-// encoded slash. What two of them agree in does not depend on their order.
+// selector, of equals the strictest, and then the one that permits no encoded
+// slash. What two of them agree in does not depend on their order.
 func (ep *endpoint) goesBefore(other *endpoint) bool {
 	if a, b := ep.selector.Specificity(), other.selector.Specificity(); a != b {
 		return a > b
 	}
-	if ep.spec.Enforcement != other.spec.Enforcement {
-		return ep.spec.Enforcement == Enforce
+	if a, b := looseness(ep.spec.Enforcement), looseness(other.spec.Enforcement); a != b {
+		return a < b
 	}
 	return !ep.spec.AllowEncodedSlash && other.spec.AllowEncodedSlash
+}
+
+// looseness orders enforcements: what is greater lets more through.
+func looseness(e Enforcement) int {
+	switch e {
+	case Enforce:
+		return 0
+	case AskFirst:
+		return 1
+	case Audit:
+	}
+	return 2
 }
 
 func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }

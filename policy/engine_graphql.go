@@ -130,7 +130,7 @@ func (e *Engine) judgeOperations(r *Request, j *judgement) {
 					refused = true
 					continue
 				}
-				j.allows(by, ep.net.order)
+				j.allows(by, ep, r)
 			}
 		}
 	})

@@ -32,7 +32,7 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 		}
 		e.same(selected, r, func(ep *endpoint) {
 			if rule := firstMatch(ep.allow, r, false); rule != nil && ep.grants(r) {
-				j.allows(&rule.cited, ep.net.order)
+				j.allows(&rule.cited, ep, r)
 			}
 		})
 	case JSONRPC, MCP:

@@ -140,7 +140,7 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 		}
 		e.same(selected, r, func(ep *endpoint) {
 			if ep.grants(r) {
-				j.allows(&ep.calls.stream, ep.net.order)
+				j.allows(&ep.calls.stream, ep, r)
 			}
 		})
 		return
@@ -169,7 +169,7 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 			case ep.spec.Protocol == JSONRPC:
 				j.hard = reasonAnswer
 			case ep.spec.Protocol == MCP:
-				j.allows(&ep.calls.answers, ep.net.order)
+				j.allows(&ep.calls.answers, ep, r)
 			}
 		})
 	}
@@ -207,8 +207,7 @@ func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *j
 			return
 		}
 		if by := k.allowing(c); by != nil {
-			allowed = true
-			j.allows(by, ep.net.order)
+			allowed = j.allows(by, ep, r) || allowed
 		}
 	})
 	return allowed

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Miss is one respect in which a rule does not take what was asked.
@@ -24,6 +25,7 @@ type Explanation struct {
 	Nearest    *Rule           `json:"nearest,omitempty"` // of a denial that no rule decided: the rule that misses least
 	Misses     []Miss          `json:"misses,omitempty"`  // why Nearest does not match
 	Suggestion string          `json:"suggestion,omitempty"`
+	Limits     []string        `json:"limits,omitempty"` // that bound what is allowed
 }
 
 // Explain says which rule decides a connection and, unless r is nil, a request
@@ -43,6 +45,19 @@ func (e *Engine) Explain(c Connection, r *Request) Explanation {
 		if d.Verdict != Allow || d.Audited {
 			x.nearestRule(e, &req)
 		}
+	}
+	if x.Verdict == Allow {
+		path := ""
+		if r != nil {
+			path = r.Target.Path
+		}
+		e.Limits(c, path, func(l *Limited) {
+			for _, text := range l.Texts() {
+				if !slices.Contains(x.Limits, text) {
+					x.Limits = append(x.Limits, text)
+				}
+			}
+		})
 	}
 	if x.Verdict == Allow && !x.Audited {
 		return x
@@ -86,6 +101,9 @@ func (x *Explanation) nearestEndpoint(e *Engine, c Connection) {
 			} else {
 				misses = append(misses, n.binaryMiss(&c))
 			}
+			if why := ep.lapsed(&c); why != "" {
+				misses = append(misses, ep.lapseMiss(&c))
+			}
 			// Port and program alone say nothing: a rule for another site is no help.
 			if score >= 4 && score > best {
 				best = score
@@ -119,6 +137,22 @@ func (n *network) binaryMiss(c *Connection) Miss {
 	return m
 }
 
+// lapseMiss says what ended the grants of an endpoint.
+func (ep *endpoint) lapseMiss(c *Connection) Miss {
+	l := ep.lapse
+	switch {
+	case l.withdrawn != "":
+		return Miss{"layer", "a layer below restates the network policy", "what that layer allows"}
+	case !l.expires.IsZero() && (c.Now.IsZero() || !c.Now.Before(l.expires)):
+		now := "a time that is not known"
+		if !c.Now.IsZero() {
+			now = c.Now.Format(time.RFC3339)
+		}
+		return Miss{"time", now, "before " + l.expires.Format(time.RFC3339)}
+	}
+	return Miss{"uses", "all of them used up", "one that is left"}
+}
+
 // related: the host and the pattern share their last two labels.
 func related(host, pattern string) bool {
 	tail := func(s string) string {
@@ -134,7 +168,7 @@ func related(host, pattern string) bool {
 // nearestRule looks for the allow rule that misses a request least. A request
 // that a deny rule took has no nearest: that rule is in the decision.
 func (x *Explanation) nearestRule(e *Engine, r *Request) {
-	if x.Rule.Policy != "" && !x.Audited {
+	if x.Rule.Policy != "" && !x.Audited && x.Verdict != Ask {
 		return
 	}
 	g := e.Governing(r.Connection, r.Target.Path)
@@ -154,6 +188,9 @@ func (x *Explanation) nearestHTTP(e *Engine, governing *Endpoint, r *Request) {
 			return
 		}
 		base, baseMisses := 0, []Miss(nil)
+		if ep.lapsed(&r.Connection) != "" {
+			baseMisses = append(baseMisses, ep.lapseMiss(&r.Connection))
+		}
 		if ep.takesPath(r.Target.Path) && ep.grants(r) {
 			base = 8
 		} else {

@@ -143,7 +143,7 @@ func sortWarnings(w Warnings) Warnings {
 }
 
 func comparePosition(a, b Position) int {
-	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 }
 
 func place(at Position, path string) string {

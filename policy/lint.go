@@ -93,6 +93,9 @@ func (d *decoder) lint(doc *Document) {
 		n := &doc.Networks[i]
 		at := pathKey("network_policies", n.Key)
 		for j := range n.Endpoints {
+			if n.Endpoints[j].Withdrawn {
+				continue
+			}
 			d.lintEndpoint(doc, &n.Endpoints[j], pathIndex(at+".endpoints", j))
 		}
 	}

@@ -2,9 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
@@ -14,20 +11,23 @@ import (
 // error is nil or a Faults with everything that is wrong; the Document is nil
 // then. Warnings are given in both cases.
 func Parse(name string, data []byte) (*Document, Warnings, error) {
-	d := &decoder{file: name, version: 1}
-	doc := &Document{File: name}
-	if root, ok := d.read(data); ok {
-		d.document(root, doc)
-		if len(d.faults) == 0 {
-			d.lint(doc)
-			d.ambiguity(doc)
-		}
-		if len(d.faults) == 0 {
-			// Whatever the checks above may have missed, a Document that was
-			// parsed can be compiled.
-			if _, err := Compile(doc); err != nil {
-				d.fault(value{n: root.n}, BadValue, plainError(err), "", "")
-			}
+	return ParseLayers(name, data, nil)
+}
+
+// ParseLayers is Parse for a document that may extend others, which read gives.
+// The Document is the merged one.
+func ParseLayers(name string, data []byte, read Resolver) (*Document, Warnings, error) {
+	c := chain{read: read}
+	doc, d := c.parse(name, data)
+	if len(d.faults) == 0 {
+		d.lint(doc)
+		d.ambiguity(doc)
+	}
+	if len(d.faults) == 0 {
+		// Whatever the checks above may have missed, a Document that was
+		// parsed can be compiled.
+		if _, err := Compile(doc); err != nil {
+			d.faultAt(Position{name, 1, 1}, "", BadValue, plainError(err), "", "")
 		}
 	}
 	warns := sortWarnings(d.warns)
@@ -35,20 +35,6 @@ func Parse(name string, data []byte) (*Document, Warnings, error) {
 		return nil, warns, sortFaults(d.faults)
 	}
 	return doc, warns, nil
-}
-
-// Load reads a policy file, at most MaxBytes of it.
-func Load(path string) (*Document, Warnings, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open policy: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read policy: %w", err)
-	}
-	return Parse(path, data)
 }
 
 func (d *decoder) document(root value, doc *Document) {
@@ -84,6 +70,10 @@ func (d *decoder) document(root value, doc *Document) {
 	if v, ok := s.get("resources"); ok {
 		doc.Resources = d.resources(v)
 	}
+	d.decodeLayers(s)
+	doc.Limits = d.limits(s)
+	doc.Unmatched = d.unmatchedWord(s, Deny)
+	d.unmatched = doc.Unmatched
 	if v, ok := s.get("network_policies"); ok {
 		doc.Networks = d.networks(v)
 	}

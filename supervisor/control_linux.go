@@ -90,7 +90,10 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 			"keep the policy outside of the workspace, or save it in place",
 			"creel reload "+s.name+" --policy FILE-OUTSIDE-OF-THE-WORKSPACE")
 	}
-	if string(next.data) == string(s.source.data) && next.path == s.source.path {
+	if err := next.sameLayers(s.source); err != nil {
+		return same, err
+	}
+	if string(next.text()) == string(s.source.text()) && next.path == s.source.path {
 		return same, nil
 	}
 	rev, warnings, err := next.compile(old.number + 1)
@@ -108,7 +111,7 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 		return same, err
 	}
 	err = s.log.Record(audit.Event{Kind: audit.PolicyLoad, Detail: map[string]string{
-		"revision": strconv.FormatUint(rev.number, 10), "policy": next.path, "policy_sha256": digest(next.data),
+		"revision": strconv.FormatUint(rev.number, 10), "policy": next.path, "policy_sha256": digest(next.text()),
 	}})
 	if err != nil {
 		return same, fault.Wrap(err, "load policy", fault.Internal)
@@ -147,7 +150,7 @@ func (s *supervisor) rememberPolicy() error {
 		home = filepath.Dir(s.source.path)
 	}
 	if home != "" && (s.source.named || slices.Contains(s.areas, home)) {
-		if err := s.trust.remember(home, s.source.data, s.source.named); err != nil {
+		if err := s.trust.remember(home, s.source.text(), s.source.named); err != nil {
 			return err
 		}
 	}

@@ -212,8 +212,10 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		return c, err
 	}
 	c.Protect = s.protectedPaths()
-	if s.source.exposed {
-		c.Protect = append(c.Protect, s.source.path)
+	for _, path := range s.source.exposedFiles() {
+		if !slices.Contains(c.Protect, path) {
+			c.Protect = append(c.Protect, path)
+		}
 	}
 	uid, gid := sandbox.InsideIDs(c)
 	c.Files = append(suppliedFiles(s.who, uid, gid, s.name), p.ahead.files()...)

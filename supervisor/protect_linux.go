@@ -71,8 +71,10 @@ func (s *supervisor) protectedPaths() []string {
 	for _, rel := range s.found.Here {
 		all = append(all, filepath.Join(s.o.Workspace, rel))
 	}
-	if s.source.exposed && !slices.Contains(all, s.source.path) {
-		all = append(all, s.source.path)
+	for _, path := range s.source.exposedFiles() {
+		if !slices.Contains(all, path) {
+			all = append(all, path)
+		}
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
@@ -33,6 +34,8 @@ type source struct {
 	// named: somebody has named this policy with --policy, now or before. One that
 	// only lay in the workspace may have come with the repository.
 	named bool
+
+	layers []layerFile // that it extends
 
 	workspace string
 }
@@ -67,7 +70,7 @@ func findPolicy(o Options, t trust) (*source, error) {
 			o.Policy+" is a symbolic link to "+s.path+"; whoever can write in the folder could have made it",
 			"read it, then: creel run --policy "+s.path+" -- …")
 	}
-	ok, named, err := t.takes(filepath.Dir(s.path), s.data)
+	ok, named, err := t.takes(filepath.Dir(s.path), s.text())
 	s.named = named
 	if err != nil {
 		return nil, fault.Wrap(err, "load policy", fault.General)
@@ -88,7 +91,7 @@ func (s *source) expose(a areas) error {
 		return fault.UsageError("load policy", s.path+" has other names (hard links), and the agent could write through one of them",
 			"copy it: cp "+s.path+" "+s.path+".new && mv "+s.path+".new "+s.path)
 	}
-	return nil
+	return s.exposeLayers(a)
 }
 
 // modest checks what a policy that nobody has named may ask for: public hosts and
@@ -111,7 +114,8 @@ func (s *source) modest(doc *policy.Document) error {
 	for _, n := range doc.Networks {
 		for _, e := range n.Endpoints {
 			switch {
-			case len(e.AllowedIPs) > 0, e.Pattern.Literal() && e.Pattern.Host().IsAddr() && netname.Classify(e.Pattern.Host().Addr()) != netname.Public:
+			case e.Withdrawn:
+			case e.InternalAddresses, len(e.AllowedIPs) > 0, e.Pattern.Literal() && e.Pattern.Host().IsAddr() && netname.Classify(e.Pattern.Host().Addr()) != netname.Public:
 				return refuse("opens addresses of its own choice (" + e.At.String() + ")")
 			case doc.Version == 1 && e.Pattern.Literal():
 				return refuse("may lead to internal addresses, as version 1 does for a host that is written out (" + e.At.String() + ")")
@@ -171,6 +175,7 @@ func (s *source) read(path string) error {
 		return fault.Wrap(err, op, fault.Usage)
 	}
 	s.path, s.data, s.info = abs, data, fi
+	s.collect()
 	return nil
 }
 
@@ -199,7 +204,11 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if name == "" {
 		name = s.name
 	}
-	doc, warnings, err := policy.Parse(name, s.data)
+	var read policy.Resolver
+	if s.path != "" {
+		read = policy.Beside(s.layer)
+	}
+	doc, warnings, err := policy.ParseLayers(name, s.data, read)
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
@@ -210,7 +219,7 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
-	return &revision{number: number, doc: doc, engine: engine}, warnings, nil
+	return &revision{number: number, doc: doc, engine: engine}, append(warnings, doc.Ended(time.Now())...), nil
 }
 
 // resolver follows the links of a binary's path, because the kernel names the

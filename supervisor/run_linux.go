@@ -169,8 +169,8 @@ func (s *supervisor) loadPolicy() error {
 	for _, w := range warnings {
 		s.o.Notice(w.String())
 	}
-	if s.source.exposed {
-		s.o.Notice("the policy " + s.source.path + " lies where the agent can write; it is read-only for the agent, and is taken again only when it is saved in place")
+	for _, path := range s.source.exposedFiles() {
+		s.o.Notice("the policy " + path + " lies where the agent can write; it is read-only for the agent, and is taken again only when it is saved in place")
 	}
 	s.rev.Store(rev)
 	return nil
@@ -368,7 +368,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 func (s *supervisor) recordStart() error {
 	detail := map[string]string{
 		"command": strings.Join(s.o.Command, " "), "workspace": s.o.Workspace, "policy": s.policyName(),
-		"policy_sha256": digest(s.source.data), "uid": strconv.Itoa(s.box.UID),
+		"policy_sha256": digest(s.source.text()), "uid": strconv.Itoa(s.box.UID),
 	}
 	if s.mode != policy.ReadWrite {
 		detail["workspace_mode"] = s.mode.String()
@@ -392,7 +392,7 @@ func (s *supervisor) recordStart() error {
 		return fault.Wrap(err, "start sandbox", fault.Internal)
 	}
 	return s.log.Record(audit.Event{Kind: audit.PolicyLoad, Detail: map[string]string{
-		"revision": "1", "policy": s.policyName(), "policy_sha256": digest(s.source.data),
+		"revision": "1", "policy": s.policyName(), "policy_sha256": digest(s.source.text()),
 	}})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -31,8 +32,8 @@ func settled(ctx context.Context) bool {
 	}
 }
 
-// watch reloads the policy whenever its file is saved. The folder is watched,
-// because editors replace files.
+// watch reloads the policy whenever its file, or one that it extends, is saved.
+// Their folders are watched, because editors replace files.
 func (s *supervisor) watch(ctx context.Context) error {
 	if !settled(ctx) {
 		return nil
@@ -45,13 +46,11 @@ func (s *supervisor) watch(ctx context.Context) error {
 	return nil
 }
 
-// watchOne watches the present policy's file until another file takes its place
-// (`creel reload --policy`) or ctx ends.
+// watchOne watches the present policy's files until others take their place
+// (`creel reload --policy`, or another list of extends) or ctx ends.
 func (s *supervisor) watchOne(ctx context.Context) error {
-	s.reload.Lock()
-	path := s.source.path
-	s.reload.Unlock()
-	if path == "" {
+	paths := s.policyFiles()
+	if len(paths) == 0 {
 		select {
 		case <-ctx.Done():
 		case <-s.moved:
@@ -61,12 +60,14 @@ func (s *supervisor) watchOne(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err == nil {
 		defer w.Close()
-		err = w.Add(filepath.Dir(path))
+		for _, path := range paths {
+			err = errors.Join(err, w.Add(filepath.Dir(path)))
+		}
 	}
 	if err != nil {
 		// Watches are counted per user, and an agent of the same user can use them up.
 		s.o.Notice("the policy file is read every second, because watching it failed: " + err.Error())
-		return s.poll(ctx, path)
+		return s.poll(ctx, paths)
 	}
 	timer := time.NewTimer(0) // once at the start: the file may have changed since it was read
 	defer timer.Stop()
@@ -80,7 +81,7 @@ func (s *supervisor) watchOne(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			if e.Name == path && !e.Has(fsnotify.Chmod) && !e.Has(fsnotify.Remove) {
+			if slices.Contains(paths, e.Name) && !e.Has(fsnotify.Chmod) && !e.Has(fsnotify.Remove) {
 				timer.Reset(settle)
 			}
 		case err, ok := <-w.Errors:
@@ -91,20 +92,37 @@ func (s *supervisor) watchOne(ctx context.Context) error {
 			timer.Reset(settle)
 		case <-timer.C:
 			s.reloadSaved(ctx)
+			if !slices.Equal(paths, s.policyFiles()) {
+				return nil
+			}
 		}
 	}
 }
 
-// poll looks at the file's identity once a second.
-func (s *supervisor) poll(ctx context.Context, path string) error {
+func (s *supervisor) policyFiles() []string {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	return s.source.files()
+}
+
+// poll looks at the files' identity once a second.
+func (s *supervisor) poll(ctx context.Context, paths []string) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var last os.FileInfo
+	last := make([]os.FileInfo, len(paths))
 	for {
-		fi, err := os.Stat(path)
-		if err == nil && (last == nil || !os.SameFile(fi, last) || fi.ModTime() != last.ModTime() || fi.Size() != last.Size()) {
-			last = fi
+		saved := false
+		for i, path := range paths {
+			fi, err := os.Stat(path)
+			if err == nil && (last[i] == nil || !os.SameFile(fi, last[i]) || fi.ModTime() != last[i].ModTime() || fi.Size() != last[i].Size()) {
+				last[i], saved = fi, true
+			}
+		}
+		if saved {
 			s.reloadSaved(ctx)
+			if !slices.Equal(paths, s.policyFiles()) {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():

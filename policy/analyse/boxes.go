@@ -114,9 +114,9 @@ func (a *analysis) byPorts(c *cell) []portGroup {
 // policies names the network policies that take some of the callers at some of
 // the hosts.
 func (c *cell) policies(group portGroup, callers []int) []string {
-	taken := uint64(0)
+	var taken groupSet
 	for _, i := range callers {
-		taken |= c.who.list[i].taken
+		taken = taken.or(c.who.list[i].taken)
 	}
 	some := &caller{taken: taken}
 	var out []string

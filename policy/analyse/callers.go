@@ -15,17 +15,19 @@ type callers struct {
 	conditions []*condition
 	group      map[string]int // of a condition, by its print
 	groups     int
-	programs   []string // the patterns, as classified
-	digests    []string // that some condition wants; "" stands for all others
+	programAt  map[string]int
+	programs   []string  // the patterns, as classified
+	coverage   *coverage // made when it is needed
+	digests    []string  // that some condition wants; "" stands for all others
 	classes    *automaton.Classes
 	list       []caller
-	byTaken    map[uint64]int
+	byTaken    map[groupSet]int
 }
 
 // caller is a set of callers: those that exactly these groups of conditions
 // take. The program and the ancestors are an example.
 type caller struct {
-	taken     uint64 // by group
+	taken     groupSet
 	known     bool
 	program   int // class of programs
 	sha256    string
@@ -39,10 +41,7 @@ type member struct {
 	sha256  string
 }
 
-const (
-	maxGroups  = 64      // of conditions in one cell
-	maxCallers = 1 << 12 // sets of callers in one cell
-)
+const maxCallers = 1 << 12 // sets of callers in one cell
 
 // TooManyError says that a policy tells more cases apart at one place than are
 // looked at.
@@ -56,7 +55,7 @@ func (e *TooManyError) Error() string {
 }
 
 func (a *analysis) callersOf(c *cell) (*callers, error) {
-	w := &callers{byTaken: map[uint64]int{}, group: map[string]int{}}
+	w := &callers{byTaken: map[groupSet]int{}, group: map[string]int{}}
 	// Conditions that lead to the same endpoints need not be told apart.
 	leadsTo := map[string][]string{}
 	for side, list := range c.sides {
@@ -107,7 +106,7 @@ func (a *analysis) callersOf(c *cell) (*callers, error) {
 
 // classify sorts programs by the patterns that match them.
 func (w *callers) classify(a *analysis) error {
-	known := map[string]bool{}
+	w.programAt = map[string]int{}
 	var sets []*automaton.Automaton
 	w.digests = []string{""}
 	for _, who := range w.conditions {
@@ -115,10 +114,10 @@ func (w *callers) classify(a *analysis) error {
 			if !slices.Contains(w.digests, p.sha256) {
 				w.digests = append(w.digests, p.sha256)
 			}
-			if known[p.text] {
+			if _, known := w.programAt[p.text]; known {
 				continue
 			}
-			known[p.text] = true
+			w.programAt[p.text] = len(w.programs)
 			set, err := programSet(p)
 			if err != nil {
 				return err
@@ -150,33 +149,33 @@ func programSet(p program) (*automaton.Automaton, error) {
 
 // taken are the conditions that take a program as the caller, and those that
 // take it as an ancestor.
-func (w *callers) taken(class automaton.Class, sha256 string) (direct, above uint64) {
+func (w *callers) taken(class automaton.Class, sha256 string) (direct, above groupSet) {
 	for _, who := range w.conditions {
 		i := w.group[who.print]
 		if who.any {
-			direct |= 1 << i
+			direct.add(i)
 			continue
 		}
 		for _, p := range who.programs {
-			if !class.In(slices.Index(w.programs, p.text)) {
+			if !class.In(w.programAt[p.text]) {
 				continue
 			}
 			if p.sha256 == "" || p.sha256 == sha256 {
-				direct |= 1 << i
+				direct.add(i)
 			}
 			if who.ancestors {
-				above |= 1 << i
+				above.add(i)
 			}
 		}
 	}
 	return direct, above
 }
 
-func (w *callers) unknownCaller() uint64 {
-	var taken uint64
+func (w *callers) unknownCaller() groupSet {
+	var taken groupSet
 	for _, who := range w.conditions {
 		if who.any {
-			taken |= 1 << w.group[who.print]
+			taken.add(w.group[who.print])
 		}
 	}
 	return taken
@@ -186,13 +185,15 @@ func (w *callers) unknownCaller() uint64 {
 // alone, then with one ancestor more each.
 func (w *callers) combine() error {
 	w.add(caller{taken: w.unknownCaller()})
-	var aboves []uint64
+	var aboves []groupSet
+	seen := map[groupSet]bool{{}: true}
 	var classOf []int
 	for i, class := range w.classes.List {
 		for _, sum := range w.digests {
 			direct, above := w.taken(class, sum)
 			w.add(caller{taken: direct, known: true, program: i, sha256: sum})
-			if above != 0 && !slices.Contains(aboves, above) {
+			if !seen[above] {
+				seen[above] = true
 				aboves = append(aboves, above)
 				classOf = append(classOf, i)
 			}
@@ -204,10 +205,10 @@ func (w *callers) combine() error {
 		}
 		for k, above := range aboves {
 			one := w.list[i]
-			if one.taken|above == one.taken {
+			if above.within(one.taken) {
 				continue
 			}
-			one.taken |= above
+			one.taken = one.taken.or(above)
 			one.ancestors = append(slices.Clone(one.ancestors), classOf[k])
 			one.members = nil
 			w.add(one)
@@ -238,4 +239,4 @@ func (w *callers) add(c caller) {
 }
 
 // takes reports whether a condition takes the caller.
-func (w *callers) takes(c *caller, who *condition) bool { return c.taken>>w.group[who.print]&1 != 0 }
+func (w *callers) takes(c *caller, who *condition) bool { return c.taken.has(w.group[who.print]) }

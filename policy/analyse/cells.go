@@ -38,7 +38,7 @@ type cell struct {
 	places   []place
 	who      *callers
 	requests *requests
-	masks    [][]uint64 // of the endpoints in sides: the group of their condition
+	groups   [][]int // of the endpoints in sides: the group of their condition
 }
 
 type place struct {
@@ -50,7 +50,7 @@ type place struct {
 const anyPort = 0
 
 // partition makes the cells of all hosts and ports at which some side has an
-// endpoint. With others, ports that nothing names are looked at, too.
+// endpoint: ports that nothing names, too, if a side has one for every port.
 func (a *analysis) partition() error {
 	for i, s := range a.sides {
 		for _, ep := range s.endpoints {
@@ -187,21 +187,33 @@ func (a *analysis) prepare(c *cell) error {
 	}
 	endpoints := 0
 	for _, list := range c.sides {
-		masks := make([]uint64, len(list))
+		groups := make([]int, len(list))
 		for i, ep := range list {
-			masks[i] = 1 << c.who.group[ep.net.who.print]
+			groups[i] = c.who.group[ep.net.who.print]
 		}
-		c.masks = append(c.masks, masks)
+		c.groups = append(c.groups, groups)
 		endpoints += len(list)
 	}
 	if c.requests, err = a.requestsOf(c); err != nil {
 		return err
 	}
-	rules := 0
+	rules, open := 0, 0
 	for i := range c.requests.list {
 		rules += 1 + len(c.requests.rules[c.requests.list[i].path])
 	}
-	return a.spend(len(c.who.list) * (rules + endpoints*(1+len(c.requests.rules))))
+	if err := a.spend(len(c.who.list) * (rules + endpoints)); err != nil {
+		return err
+	}
+	for i := range c.who.list {
+		for _, groups := range c.groups {
+			for _, g := range groups {
+				if c.who.list[i].taken.has(g) {
+					open++
+				}
+			}
+		}
+	}
+	return a.spend(open * len(c.requests.rules))
 }
 
 // maxWork bounds all cells of one comparison together, in steps of some tens

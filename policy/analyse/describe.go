@@ -8,115 +8,50 @@ import (
 	"github.com/creel-run/creel/policy/automaton"
 )
 
-// Descriptions are exact: a pattern is named only if all of its classes are in
-// the set; what is left over is told as one pattern without others.
-
-// cover names a set of classes by patterns. every is the name of all
-// texts. The answer is nil for all classes.
-func cover(classes []automaton.Class, names []string, set []int, every string) []string {
-	in := map[int]bool{}
-	for _, i := range set {
-		in[i] = true
-	}
-	if len(in) == len(classes) {
-		return nil
-	}
-	type candidate struct {
-		name    string
-		pattern int
-		classes []int
-	}
-	var list []candidate
-	for p, name := range names {
-		c := candidate{name: name, pattern: p}
-		for i, class := range classes {
-			if class.In(p) {
-				c.classes = append(c.classes, i)
-			}
-		}
-		list = append(list, c)
-	}
-	slices.SortStableFunc(list, func(x, y candidate) int { return cmp.Compare(len(y.classes), len(x.classes)) })
-	left := map[int]bool{}
-	for i := range in {
-		left[i] = true
-	}
-	var out []string
-	for _, c := range list {
-		whole, adds := len(c.classes) > 0, false
-		for _, i := range c.classes {
-			whole = whole && in[i]
-			adds = adds || left[i]
-		}
-		if !whole || !adds {
-			continue
-		}
-		out = append(out, c.name)
-		for _, i := range c.classes {
-			delete(left, i)
-		}
-	}
-	rest := make([]int, 0, len(left))
-	for i := range left {
-		rest = append(rest, i)
-	}
-	slices.Sort(rest)
-	for _, i := range rest {
-		// The narrowest pattern around the class, and what it loses of it.
-		var around []string
-		var narrow *candidate
-		for k := len(list) - 1; k >= 0; k-- {
-			c := &list[k]
-			if !classes[i].In(c.pattern) {
-				continue
-			}
-			if narrow == nil {
-				narrow = c
-				around = append(around, c.name)
-				continue
-			}
-			if !subset(narrow.classes, c.classes) {
-				around = append(around, c.name)
-			}
-		}
-		text := every
-		if narrow != nil {
-			text = strings.Join(around, " that is also ")
-		}
-		var without []string
-		for k := range list {
-			c := &list[k]
-			if classes[i].In(c.pattern) || narrow != nil && !meets(narrow.classes, c.classes) || len(c.classes) == 0 {
-				continue
-			}
-			without = append(without, c.name)
-		}
-		if len(without) > 0 {
-			text += " but not " + strings.Join(without, ", ")
-		}
-		out = append(out, text)
-	}
-	return out
-}
-
-func subset(a, b []int) bool {
-	for _, i := range a {
-		if !slices.Contains(b, i) {
-			return false
-		}
-	}
-	return true
-}
-
-func meets(a, b []int) bool {
-	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
-}
-
 const encodedSlash = "paths with %2F"
 
 // describePaths names a set of classes of paths. Where no endpoint lets an
 // encoded slash through, patterns stand for the paths without one.
 func (r *requests) describePaths(set []int) []string {
+	if r.all == nil {
+		r.coverPaths()
+	}
+	var some []int
+	slashes := 0
+	seen := map[int]bool{}
+	for _, i := range set {
+		switch {
+		case seen[i]:
+		case r.plain != nil && r.classes.List[i].In(r.slash):
+			slashes++
+		default:
+			some = append(some, r.place[i])
+		}
+		seen[i] = true
+	}
+	if len(seen) == r.occur {
+		return nil
+	}
+	if r.plain == nil || slashes > 0 && slashes < r.slashes {
+		return dedupeTexts(r.all.names(set))
+	}
+	var out []string
+	if len(some) > 0 {
+		if out = dedupeTexts(r.plain.names(some)); out == nil {
+			out = []string{"**"}
+		}
+	}
+	if slashes > 0 {
+		out = append(out, encodedSlash)
+	}
+	if len(out) == 1 && out[0] == "**" {
+		return nil
+	}
+	return out
+}
+
+// coverPaths prepares the names of sets of paths.
+func (r *requests) coverPaths() {
 	names := make([]string, 0, len(r.paths)+1)
 	for _, p := range r.paths {
 		text, selector := strings.CutPrefix(p, selectorName)
@@ -126,57 +61,31 @@ func (r *requests) describePaths(set []int) []string {
 		text = strings.TrimPrefix(text, grantName)
 		names = append(names, text)
 	}
-	if r.slash >= 0 {
-		names = append(names, encodedSlash)
-	}
 	// Classes of paths that are too long do not occur.
-	in, occurs := map[int]bool{}, map[int]bool{}
-	for _, i := range set {
-		in[i] = true
-	}
+	occurs := map[int]bool{}
 	for _, q := range r.list {
 		occurs[q.path] = true
 	}
-	if len(in) == len(occurs) {
-		return nil
-	}
-	if r.slash < 0 || r.slashOpen {
-		return dedupeTexts(cover(r.classes.List, names, set, "**"))
-	}
+	r.occur = len(occurs)
+	r.place = make([]int, len(r.classes.List))
 	var plain []automaton.Class
-	var some []int
-	slashes, taken := 0, 0
 	for i, class := range r.classes.List {
 		switch {
 		case !occurs[i]:
-		case class.In(r.slash):
-			slashes++
-			if in[i] {
-				taken++
-			}
+		case r.slash >= 0 && class.In(r.slash):
+			r.slashes++
 		default:
-			if in[i] {
-				some = append(some, len(plain))
-			}
+			r.place[i] = len(plain)
 			plain = append(plain, class)
 		}
 	}
-	if taken > 0 && taken < slashes {
-		return dedupeTexts(cover(r.classes.List, names, set, "**"))
+	if r.slash >= 0 && !r.slashOpen {
+		r.plain = newCoverage(plain, names, "**")
 	}
-	var out []string
-	if len(some) > 0 {
-		if out = dedupeTexts(cover(plain, names[:len(names)-1], some, "**")); out == nil {
-			out = []string{"**"}
-		}
+	if r.slash >= 0 {
+		names = append(names, encodedSlash)
 	}
-	if taken > 0 {
-		out = append(out, encodedSlash)
-	}
-	if len(out) == 1 && out[0] == "**" {
-		return nil
-	}
-	return out
+	r.all = newCoverage(r.classes.List, names, "**")
 }
 
 func dedupeTexts(list []string) []string {
@@ -221,6 +130,13 @@ func (r *requests) describeQuery(q *request) string {
 	return strings.Join(list, "; ")
 }
 
+func (w *callers) cover() *coverage {
+	if w.coverage == nil {
+		w.coverage = newCoverage(w.classes.List, w.programs, "any known program")
+	}
+	return w.coverage
+}
+
 // describe names sets of callers.
 func (w *callers) describe(set []int) []string {
 	var out []string
@@ -263,7 +179,7 @@ func (w *callers) describe(set []int) []string {
 		}
 		out = append(out, "any known program")
 	} else {
-		out = append(out, cover(w.classes.List, w.programs, plain, "any known program")...)
+		out = append(out, w.cover().names(plain)...)
 	}
 	for _, sum := range w.digests {
 		var some []int
@@ -275,7 +191,7 @@ func (w *callers) describe(set []int) []string {
 		if len(some) == 0 {
 			continue
 		}
-		names := cover(w.classes.List, w.programs, some, "any known program")
+		names := w.cover().names(some)
 		if names == nil {
 			names = []string{"any known program"}
 		}
@@ -295,7 +211,7 @@ func (w *callers) describe(set []int) []string {
 }
 
 func (w *callers) program(class int) string {
-	names := cover(w.classes.List, w.programs, []int{class}, "any known program")
+	names := w.cover().names([]int{class})
 	if names == nil {
 		return "any program"
 	}

@@ -226,7 +226,7 @@ func (c *cell) minimal(items []item) []item {
 		request int
 		was, is Grant
 	}
-	simple := map[change][]uint64{}
+	simple := map[change][]groupSet{}
 	for _, i := range items {
 		if who := &c.who.list[i.caller]; len(who.ancestors) == 0 {
 			k := change{i.traffic, i.request, i.was, i.is}
@@ -239,7 +239,7 @@ next:
 		who := &c.who.list[i.caller]
 		if len(who.ancestors) > 0 {
 			for _, taken := range simple[change{i.traffic, i.request, i.was, i.is}] {
-				if taken&^who.taken == 0 {
+				if taken.within(who.taken) {
 					continue next
 				}
 			}

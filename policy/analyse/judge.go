@@ -54,14 +54,18 @@ type view struct {
 	base state // of the connection
 	path int   // class of paths that at is for; -1: none yet
 	at   state
+	open []*endpoint // the inspected ones that take the caller
 }
 
 // view gathers what one side's endpoints say of a caller's connection.
 func (c *cell) view(side int, who *caller) view {
 	v := view{c: c, side: side, who: who, path: -1}
 	for i, ep := range c.sides[side] {
-		if c.masks[side][i]&who.taken != 0 {
+		if who.taken.has(c.groups[side][i]) {
 			v.base.connection(ep)
+			if ep.inspect {
+				v.open = append(v.open, ep)
+			}
 		}
 	}
 	return v
@@ -71,8 +75,8 @@ func (c *cell) view(side int, who *caller) view {
 func (v *view) request(q *request) state {
 	if v.path != q.path {
 		v.path, v.at = q.path, v.base
-		for i, ep := range v.c.sides[v.side] {
-			if ep.inspect && v.c.masks[v.side][i]&v.who.taken != 0 && v.c.requests.selects(ep, q.path) {
+		for _, ep := range v.open {
+			if v.c.requests.selects(ep, q.path) {
 				v.at.govern(ep)
 			}
 		}
@@ -80,7 +84,7 @@ func (v *view) request(q *request) state {
 	s := v.at
 	for i := range v.c.requests.rules[q.path] {
 		one := &v.c.requests.rules[q.path][i]
-		if one.side != v.side || one.mask&v.who.taken == 0 || one.deny && s.deny || !one.deny && s.allow {
+		if one.side != v.side || !v.who.taken.has(one.group) || one.deny && s.deny || !one.deny && s.allow {
 			continue
 		}
 		if v.c.requests.holds(one.rule, q, one.deny) {

@@ -17,6 +17,7 @@ import (
 // GraphQL, calls of JSON-RPC) is one more field here and in request, one more
 // loop in each, and one more condition in rule.takes.
 type requests struct {
+	pathNames
 	paths     []string // patterns: selectors and rules
 	slash     int      // index in paths of the paths with an encoded slash; -1: none is let through
 	slashOpen bool     // some endpoint lets it through
@@ -46,12 +47,19 @@ type requestGroup struct {
 	count int
 }
 
+// pathNames are made when paths are described.
+type pathNames struct {
+	all, plain     *coverage // plain: without encoded slashes; nil if those are let through
+	place          []int     // of a class in plain
+	occur, slashes int       // classes
+}
+
 // ruleAt is a rule with who may use it.
 type ruleAt struct {
-	side int
-	mask uint64
-	deny bool
-	rule *rule
+	side  int
+	group int
+	deny  bool
+	rule  *rule
 }
 
 const maxRequests = 1 << 15 // in one cell
@@ -291,8 +299,8 @@ func (a *analysis) rulesByPath(c *cell, r *requests) error {
 	}
 	for side, list := range c.sides {
 		for i, ep := range list {
-			add(ep, ep.allow, ruleAt{side: side, mask: c.masks[side][i]})
-			add(ep, ep.deny, ruleAt{side: side, mask: c.masks[side][i], deny: true})
+			add(ep, ep.allow, ruleAt{side: side, group: c.groups[side][i]})
+			add(ep, ep.deny, ruleAt{side: side, group: c.groups[side][i], deny: true})
 		}
 	}
 	r.rules = make([][]ruleAt, len(r.classes.List))

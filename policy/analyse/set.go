@@ -124,12 +124,12 @@ func (w *callers) of(c policy.Connection) *caller {
 	}
 	if i, ok := w.classes.Of(c.Binary); ok {
 		direct, _ := w.taken(w.classes.List[i], sum)
-		taken |= direct
+		taken = taken.or(direct)
 	}
 	for _, a := range c.Ancestors {
 		if i, ok := w.classes.Of(a); ok {
 			_, above := w.taken(w.classes.List[i], sum)
-			taken |= above
+			taken = taken.or(above)
 		}
 	}
 	if i, ok := w.byTaken[taken]; ok {

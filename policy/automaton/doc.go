@@ -11,10 +11,11 @@
 // shortest text. Nothing here samples.
 //
 // A product can have as many states as the product of its parts. Every
-// construction is bounded by Limits states, and ends in a *TooLargeError beyond
-// it, never in a guess. Lengths are not part of the sets, but every witness is a
+// construction is bounded in states and work, and ends in a *TooLargeError
+// beyond that, never in a guess. Lengths are not part of the sets, but every witness is a
 // shortest one: if it is longer than a path or a name may be, no text of its
-// class is short enough, which HostNames' counted form and the callers use.
+// class is short enough. Where a part of a text has a bound (the labels of a
+// host), HostNamesCounted counts.
 //
 // The package is pure and its values are immutable. It imports the packages
 // whose patterns it reads: policy/glob, policy/target and netname.

@@ -1,0 +1,93 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Load reads a policy file and those that it extends, at most MaxBytes of each.
+func Load(path string) (*Document, Warnings, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ParseLayers(path, data, Beside(readFile))
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open policy: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	return data, nil
+}
+
+// Beside is the Resolver of files: a name is absolute, or lies in the folder of
+// the file that names it or below. read is called with the file that the name
+// leads to, links followed: a relative name may not lead out of its folder.
+func Beside(read func(path string) ([]byte, error)) Resolver {
+	return func(from, name string) (string, []byte, error) {
+		path, err := besidePath(from, name)
+		if err != nil {
+			return "", nil, err
+		}
+		fi, err := os.Stat(path)
+		switch {
+		case err != nil:
+			return "", nil, plainPathError(err)
+		case !fi.Mode().IsRegular():
+			return "", nil, errors.New("it is not a regular file")
+		}
+		data, err := read(path)
+		if err != nil {
+			return "", nil, plainPathError(err)
+		}
+		return path, data, nil
+	}
+}
+
+func besidePath(from, name string) (string, error) {
+	folder, err := filepath.EvalSymlinks(filepath.Dir(from))
+	if err == nil {
+		folder, err = filepath.Abs(folder)
+	}
+	if err != nil {
+		return "", plainPathError(err)
+	}
+	path, inside := name, false
+	if !filepath.IsAbs(name) {
+		if !filepath.IsLocal(name) {
+			return "", errors.New("it leads out of the folder of this file; write the absolute path")
+		}
+		path, inside = filepath.Join(folder, name), true
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", plainPathError(err)
+	}
+	if inside && !strings.HasPrefix(real, strings.TrimSuffix(folder, string(filepath.Separator))+string(filepath.Separator)) {
+		return "", errors.New("a link leads out of the folder of this file; write the absolute path")
+	}
+	return real, nil
+}
+
+// plainPathError is the cause without the path, which the fault shows itself.
+func plainPathError(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return errors.New("there is no such file")
+	}
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return errors.New("it cannot be read")
+}

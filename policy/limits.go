@@ -1,0 +1,126 @@
+package policy
+
+import (
+	"fmt"
+	"mime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits bound what rules let through, whichever of them allows it. Zero
+// members bound nothing.
+type Limits struct {
+	Connections   int64    // at once
+	Requests      Quantity // that are judged
+	BytesOut      Quantity // from the agent, as they pass, with TLS and heads
+	BytesIn       Quantity // to the agent
+	ResponseTypes []string // media types, lower case, "type/subtype" or "type/*"; nil: all
+	At            Position
+}
+
+// Quantity is a number of requests or bytes; Per 0: as long as the sandbox lives.
+// A time begins with the first use and starts anew when it is over.
+type Quantity struct {
+	Count int64
+	Per   time.Duration
+}
+
+func (q Quantity) String() string {
+	if q.Per == 0 {
+		return fmt.Sprint(q.Count)
+	}
+	return fmt.Sprintf("%d in %s", q.Count, shortDuration(q.Per))
+}
+
+// shortDuration writes whole days, hours, minutes or seconds as policies do.
+func shortDuration(d time.Duration) string {
+	for _, u := range durationUnits {
+		if d%u.d == 0 {
+			return fmt.Sprintf("%d%c", d/u.d, u.letter)
+		}
+	}
+	return d.String()
+}
+
+var durationUnits = [...]struct {
+	letter byte
+	d      time.Duration
+}{{'d', 24 * time.Hour}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
+
+// Limited is one set of limits with the rule that it belongs to. Whoever acts
+// on decisions counts under Key, which outlives a reload.
+type Limited struct {
+	Key    string
+	Name   string // of what the limits stand at, for reasons
+	Rule   Rule   // zero: the document
+	Limits *Limits
+}
+
+// Texts are the limits in words, one each.
+func (l *Limited) Texts() []string {
+	var list []string
+	if n := l.Limits.Connections; n > 0 {
+		list = append(list, fmt.Sprintf("connections of %s: %d at once", l.Name, n))
+	}
+	for _, q := range []struct {
+		what string
+		q    Quantity
+	}{{"requests", l.Limits.Requests}, {"bytes_out", l.Limits.BytesOut}, {"bytes_in", l.Limits.BytesIn}} {
+		if q.q.Count > 0 {
+			list = append(list, fmt.Sprintf("%s of %s: %v", q.what, l.Name, q.q))
+		}
+	}
+	if t := l.Limits.ResponseTypes; t != nil {
+		list = append(list, fmt.Sprintf("response_types of %s: %s", l.Name, strings.Join(t, ", ")))
+	}
+	return list
+}
+
+// Limits calls f for every set of limits that a connection falls under, or with
+// a canonical path a request on it; one set may come more than once. Who made
+// the connection or request has asked whether it is allowed.
+func (e *Engine) Limits(c Connection, path string, f func(*Limited)) {
+	if e == nil || !e.limited {
+		return
+	}
+	if e.limits != nil {
+		f(e.limits)
+	}
+	who := caller{c: &c}
+	e.each(c.Host, c.Port, func(ep *endpoint) {
+		if ep.limits == nil && ep.net.limits == nil || !who.matches(ep.net) {
+			return
+		}
+		if ep.net.limits != nil {
+			f(ep.net.limits)
+		}
+		if ep.limits != nil && (path == "" || !ep.inspect || ep.takesPath(path)) {
+			f(ep.limits)
+		}
+	})
+}
+
+// newLimited is nil without limits. A layer has counts of its own.
+func newLimited(l *Limits, key, name string, r Rule) *Limited {
+	if l == nil {
+		return nil
+	}
+	return &Limited{Key: l.At.File + "\x00" + key, Name: name, Rule: r, Limits: l}
+}
+
+// AcceptsType reports whether a response with these Content-Type fields may pass.
+func (l *Limits) AcceptsType(fields []string) bool {
+	if l.ResponseTypes == nil {
+		return true
+	}
+	if len(fields) != 1 {
+		return false
+	}
+	kind, _, err := mime.ParseMediaType(fields[0])
+	if err != nil {
+		return false
+	}
+	class, sub, _ := strings.Cut(kind, "/")
+	return sub != "" && (slices.Contains(l.ResponseTypes, kind) || slices.Contains(l.ResponseTypes, class+"/*"))
+}
