@@ -364,9 +364,6 @@ var (
 	}
 )
 
-// protocolsLater are protocols of the language that this build cannot inspect.
-var protocolsLater = []string{"websocket", "graphql", "sql", "mcp", "json-rpc"}
-
 // nearest is the candidate closest to s, or "" if none is close: few edits
 // away, or the one whose words contain s or are contained in it.
 func nearest(s string, candidates []string) string {
