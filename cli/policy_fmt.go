@@ -96,8 +96,16 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 	return nil
 }
 
-// parserOf is how the text of a policy file is read.
-func parserOf(string) format.Parser { return policy.Parse }
+// parserOf is how the text of a policy file is read, with the files that it
+// extends. Of standard input nothing lies beside.
+func parserOf(file string) format.Parser {
+	if file == "-" {
+		return policy.Parse
+	}
+	return func(name string, data []byte) (*policy.Document, policy.Warnings, error) {
+		return policy.ParseLayers(name, data, policy.Beside(policy.ReadFile))
+	}
+}
 
 func formatError(err error) error {
 	if errors.Is(err, format.ErrComments) || errors.Is(err, format.ErrMeaning) {

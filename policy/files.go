@@ -11,14 +11,16 @@ import (
 
 // Load reads a policy file and those that it extends, at most MaxBytes of each.
 func Load(path string) (*Document, Warnings, error) {
-	data, err := readFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	return ParseLayers(path, data, Beside(readFile))
+	return ParseLayers(path, data, Beside(ReadFile))
 }
 
-func readFile(path string) ([]byte, error) {
+// ReadFile reads the text of one policy file, at most one byte more than MaxBytes,
+// which Parse refuses.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open policy: %w", err)
