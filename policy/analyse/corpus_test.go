@@ -75,3 +75,49 @@ func TestCorpus(t *testing.T) {
 	}
 	t.Logf("%d of %d analysed", analysed, len(files))
 }
+
+// What migrate writes lets through what the old file did: proved for all traffic,
+// where the protocols are known here.
+func TestMigratedIsEqual(t *testing.T) {
+	files, err := filepath.Glob("../testdata/corpus/*/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proved, open := 0, 0
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(f, "--presets--") {
+			text = presetDocument(t, text)
+		}
+		old, _, err := policy.Parse(filepath.Base(f), text)
+		if err != nil {
+			continue
+		}
+		written, _, err := policy.Migrate(filepath.Base(f), text)
+		if err != nil {
+			continue // refused, and package policy says why
+		}
+		migrated, _, err := policy.Parse("migrated.yaml", written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := analyse.Diff(old, migrated)
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", f, err)
+		case len(d.Allowed)+len(d.Denied)+len(d.Recorded) > 0:
+			t.Errorf("%s: newly allowed %+v, denied %+v, recorded %+v", f, d.Allowed, d.Denied, d.Recorded)
+		case len(d.Unknown) > 0:
+			open++
+		default:
+			proved++
+		}
+	}
+	if proved < 20 {
+		t.Errorf("%d proved, %d cannot be told", proved, open)
+	}
+	t.Logf("%d proved equal, %d cannot be told", proved, open)
+}

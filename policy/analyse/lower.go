@@ -114,7 +114,7 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 }
 
 func lowerCondition(spec *policy.Network, version int) *condition {
-	c := &condition{any: spec.AnyBinary, ancestors: version == 1 && !spec.AnyBinary}
+	c := &condition{any: spec.AnyBinary, ancestors: (version == 1 || spec.Ancestors) && !spec.AnyBinary}
 	for _, b := range spec.Binaries {
 		if b.Path == "" {
 			continue // matches no caller
@@ -137,7 +137,7 @@ func lowerCondition(spec *policy.Network, version int) *condition {
 func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int) (*endpoint, error) {
 	ep := &endpoint{
 		net: n, at: spec.At, ports: sortedPorts(spec.Ports), tlsSkip: spec.TLS == policy.TLSSkip,
-		inspect: spec.Protocol == policy.REST, slash: spec.AllowEncodedSlash, enforce: spec.Enforcement == policy.Enforce,
+		inspect: spec.Protocol == policy.REST, slash: spec.AllowEncodedSlash, enforce: spec.Enforcement != policy.Audit, // what asks lets nothing through by itself
 	}
 	if ep.ports == nil {
 		ep.ports = []uint16{} // no port, where nil would be every port
@@ -151,7 +151,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 		ep.dest = netname.Destination{Mode: netname.AllowedIPs, Allowed: spec.AllowedIPs}
 	case ep.host.literal.IsAddr():
 		ep.dest.Mode = netname.LiteralIP
-	case !ep.host.literal.IsZero() && version == 1:
+	case !ep.host.literal.IsZero() && (version == 1 || spec.InternalAddresses):
 		ep.dest.Mode = netname.DeclaredHost
 	}
 	for _, f := range unknownFields(spec, endpointFields) {
@@ -166,7 +166,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	default:
 		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "requests under protocol " + string(spec.Protocol), requests: true})
 	}
-	if spec.Enforcement != policy.Enforce && spec.Enforcement != policy.Audit {
+	if spec.Enforcement != policy.Enforce && spec.Enforcement != policy.Audit && spec.Enforcement != policy.AskFirst {
 		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "enforcement " + spec.Enforcement.String(), requests: true})
 	}
 	// The print leaves out where the endpoint stands and whom it names: that is

@@ -31,10 +31,10 @@ func (u Unknown) Error() string {
 // The fields that lower reads. A field that a later policy package adds and
 // that is not here makes an analysis inexact, so that it cannot be forgotten.
 const (
-	documentFields = "File Version Filesystem Landlock Process Syscalls Resources Networks Inference"
-	networkFields  = "Key Name Endpoints AnyBinary Binaries At"
+	documentFields = "File Version Filesystem Landlock Process Syscalls Resources Networks Inference Files Unmatched"
+	networkFields  = "Key Name Endpoints AnyBinary Binaries Ancestors Unmatched At"
 	binaryFields   = "Path At SHA256"
-	endpointFields = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash At KeyAt"
+	endpointFields = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash InternalAddresses Unmatched At KeyAt"
 	ruleFields     = "Method Path Query At"
 )
 
