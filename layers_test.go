@@ -33,7 +33,7 @@ var layers = []layer{
 		"one strict reader of JSON for the packages beside it"},
 	{[]string{"policy/jsonrpc", "policy/graphql"}, []string{"policy/internal/strictjson"},
 		"bytes to plain data: they know no policy, and no way a request came"},
-	{[]string{"policy"}, []string{"netname", "policy/glob", "policy/graphql", "policy/jsonrpc", "policy/target", "protected"},
+	{[]string{"policy"}, []string{"netname", "policy/git", "policy/glob", "policy/graphql", "policy/jsonrpc", "policy/registry", "policy/target", "protected"},
 		"a verdict follows from the document and the request alone, not from sockets, files or secrets"},
 	{[]string{"policy/schema"}, []string{"policy"},
 		"writes the table of the language down, and decides nothing"},

@@ -25,6 +25,8 @@ type explainFlags struct {
 	at                                 string
 	graphql, rpc                       []string
 	operation, tool                    string
+	refs                               []string
+	force                              bool
 	text, inference, json              bool
 }
 
@@ -49,7 +51,8 @@ opened with --path. Exit status 0 means that an answer was given, whatever it is
 		Example: `  creel policy explain creel.yaml --binary /usr/bin/curl --host api.example.test --method GET --path /v1/items
   creel policy explain creel.yaml --host api.example.test --path /graphql --graphql mutation:createIssue
   creel policy explain creel.yaml --host mcp.example.test --path /mcp --tool read_file
-  creel policy explain creel.yaml --host ws.example.test --path /chat --text`,
+  creel policy explain creel.yaml --host ws.example.test --path /chat --text
+  creel policy explain creel.yaml --host git.example.test --method POST --path /team/app/git-receive-pack --ref refs/heads/agent/x`,
 		Args: exactly(1),
 		RunE: func(_ *cobra.Command, args []string) error { return runPolicyExplain(args[0], f, streams) },
 	}
@@ -66,6 +69,8 @@ opened with --path. Exit status 0 means that an answer was given, whatever it is
 	fl.StringVar(&f.operation, "operation", "", "name of the GraphQL operation")
 	fl.StringArrayVar(&f.rpc, "rpc-method", nil, "method of a JSON-RPC or MCP call; repeated for a batch")
 	fl.StringVar(&f.tool, "tool", "", "tool that an MCP call of tools/call names")
+	fl.StringArrayVar(&f.refs, "ref", nil, "a ref that a Git push changes, like refs/heads/agent/x; repeated for several")
+	fl.BoolVar(&f.force, "force", false, "the push may leave commits behind")
 	fl.BoolVar(&f.text, "text", false, "a text message of a WebSocket client, and not the request that opens it")
 	fl.BoolVar(&f.inference, "inference", false, "as under run --inference: model hosts are rerouted")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
@@ -122,7 +127,9 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 				return fault.Wrap(err, "read --path", fault.Usage, hints...)
 			}
 			req = &policy.Request{Method: body.Method, Target: t, Text: f.text, GraphQL: body.GraphQL, RPC: body.RPC}
-			f.remark(streams.Err, engine.Governing(conn, t.Path))
+			governing := engine.Governing(conn, t.Path)
+			f.named(req, governing)
+			f.remark(streams.Err, governing)
 		}
 		x = engine.Explain(conn, req)
 	}

@@ -7,8 +7,10 @@ import (
 
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
 	"github.com/creel-run/creel/policy/jsonrpc"
+	"github.com/creel-run/creel/policy/registry"
 )
 
 // body makes of the flags what would be read from a request: its method, and
@@ -58,6 +60,25 @@ func (f explainFlags) body() (policy.Request, error) {
 	return r, nil
 }
 
+// named fills in what method and path say where the endpoint reads them so: a Git
+// operation, or a package. What is none stays unread, which denies.
+func (f explainFlags) named(r *policy.Request, governing *policy.Endpoint) {
+	switch {
+	case governing == nil:
+	case governing.Protocol == policy.Git:
+		g, err := git.ParseTarget(strings.ToUpper(r.Method), r.Target.Path, r.Target.Query)
+		if err != nil {
+			return
+		}
+		for _, ref := range f.refs {
+			g.Updates = append(g.Updates, git.Update{Ref: ref, Forced: f.force})
+		}
+		r.Git = g
+	case governing.Protocol == policy.Package:
+		r.Package, _ = registry.Parse(governing.Registry, governing.RegistryPath, strings.ToUpper(r.Method), r.Target.Path)
+	}
+}
+
 // operation reads TYPE:FIELD,FIELD, hash:KEY or id:KEY.
 func operation(text, name string) (graphql.Operation, error) {
 	kind, rest, _ := strings.Cut(text, ":")
@@ -88,6 +109,8 @@ func (f explainFlags) remark(w io.Writer, governing *policy.Endpoint) {
 	case governing == nil:
 	case (governing.Protocol == policy.GraphQL || f.text && governing.GraphQLMessages()) && len(f.graphql) == 0:
 		line(w, "note: what is asked there are GraphQL operations: add --graphql TYPE:FIELD")
+	case governing.Protocol == policy.Git && len(f.refs) == 0 && strings.HasSuffix(f.path, "/git-receive-pack"):
+		line(w, "note: a push is judged by the refs that it changes: add --ref refs/heads/NAME")
 	case (governing.Protocol == policy.MCP || governing.Protocol == policy.JSONRPC) && len(f.rpc) == 0 && f.tool == "":
 		line(w, "note: what is asked there are calls: add --rpc-method METHOD or --tool NAME")
 	}

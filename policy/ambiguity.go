@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/creel-run/creel/policy/registry"
 )
 
 // maxPairs bounds the comparison of endpoints that overlap: beyond it a
@@ -138,14 +140,16 @@ type treatment struct {
 	body        int
 	loose       bool
 	messages    bool
+	registry    registry.Kind
+	base        string
 }
 
 func (e *Endpoint) treatment() treatment {
-	t := treatment{e.Protocol, e.Enforcement, e.AllowEncodedSlash, e.Credentials, 0, e.MCP.LooseToolNames, false}
+	t := treatment{e.Protocol, e.Enforcement, e.AllowEncodedSlash, e.Credentials, 0, e.MCP.LooseToolNames, false, e.Registry, e.RegistryPath}
 	switch e.Protocol {
 	case GraphQL, WebSocket, JSONRPC, MCP:
 		t.body, t.messages = e.BodyLimit(), e.GraphQLMessages()
-	case L4, TCP, SQL, REST:
+	case L4, TCP, SQL, REST, Git, Package:
 	}
 	return t
 }
@@ -179,7 +183,9 @@ func agreeing(x, y *Endpoint) []agreed {
 		list = append(list, agreed{"mcp", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
 		strict := func(e *Endpoint) string { return fmt.Sprintf("strict_tool_names: %t", !e.MCP.LooseToolNames) }
 		list = append(list, agreed{"mcp", strict(x), strict(y)})
-	case L4, TCP, SQL, REST:
+	case Package:
+		list = append(list, agreed{"registry", string(x.Registry), string(y.Registry)}, agreed{"registry_path", orNone(x.RegistryPath), orNone(y.RegistryPath)})
+	case L4, TCP, SQL, REST, Git:
 	}
 	return list
 }

@@ -198,6 +198,12 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 		if ep.operations, err = c.operations(allow, ep); err != nil {
 			return nil, err
 		}
+	case Git:
+		ep.git, err = c.git(ep)
+		return ep, err
+	case Package:
+		ep.packages, err = c.packages(ep)
+		return ep, err
 	case REST, L4, TCP, SQL:
 	}
 	if spec.Protocol == GraphQL {

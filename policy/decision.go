@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
 	"github.com/creel-run/creel/policy/jsonrpc"
+	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
 )
 
@@ -88,6 +90,8 @@ type Request struct {
 	// denies what is nil: it was not read, or is malformed.
 	GraphQL *graphql.Request
 	RPC     *jsonrpc.Request
+	Git     *git.Request
+	Package *registry.Request
 }
 
 // Decision is the outcome with its reason; the same value goes to the client,

@@ -193,6 +193,7 @@ func (d *decoder) endpoint(v value) Endpoint {
 		e.AllowEncodedSlash = d.boolean(a)
 	}
 	d.protocolKeys(s, &e)
+	d.registryKeys(s, &e)
 	d.credentialKeys(s, &e)
 	switch e.Protocol {
 	case REST:
@@ -205,6 +206,10 @@ func (d *decoder) endpoint(v value) Endpoint {
 		d.callRules(v, s, &e)
 	case SQL:
 		d.sqlRules(v, s, &e)
+	case Git:
+		d.gitRules(v, s, &e)
+	case Package:
+		d.packageRules(v, s, &e)
 	default:
 		d.noRules(s, &e)
 	}
@@ -247,8 +252,11 @@ func (d *decoder) protocol(v value) (p Protocol, later bool) {
 		return L4, !ok
 	}
 	folded := strings.ToLower(text)
-	if !slices.Contains(protocolWords, folded) {
+	if !slices.Contains(protocolWords, folded) || d.version < 2 && slices.Contains(protocolsOf2, folded) {
 		hint := didYouMean(text, protocolWords...)
+		if slices.Contains(protocolsOf2, folded) {
+			hint = "protocol: " + folded + " is of version: 2"
+		}
 		if strings.HasPrefix(folded, "http") {
 			hint = "HTTP requests are judged by protocol: rest"
 		}

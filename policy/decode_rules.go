@@ -101,6 +101,8 @@ var ruleKeys = map[string]string{
 	"method": "rest, websocket, json-rpc or mcp", "path": "rest or websocket", "query": "rest or websocket", "command": "sql",
 	"operation_type": "graphql or websocket", "operation_name": "graphql or websocket", "fields": "graphql or websocket",
 	"tool": "mcp", "params": "mcp",
+	"operation": "git", "repository": "git", "refs": "git", "force": "git", "delete": "git",
+	"package": "package", "versions": "package", "min_age": "package", "publish": "package",
 }
 
 // ruleSection decodes an allow or deny entry that may hold the given keys. The

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy/registry"
 )
 
 // Document is a policy as it was written, decoded and valid: plain data.
@@ -189,13 +190,15 @@ type Endpoint struct {
 	Allow, Deny       []RequestRule
 	AllowedIPs        []netip.Prefix // nil: not written
 	AllowEncodedSlash bool
-	InternalAddresses bool      // version 2: a host by name may resolve to internal addresses, as always in version 1
-	Expires           time.Time // version 2, as of a Network
-	Limits            *Limits   // version 2
-	MaxUses           int64     // version 2, as of a Network
-	Unmatched         Verdict   // version 2: of programs that the network policy does not name, Deny or Ask
-	Withdrawn         bool      // grants nothing: a layer below restated its network policy
-	MaxBody           int       // bytes of a GraphQL, JSON-RPC or MCP body; 0: DefaultMaxBody
+	InternalAddresses bool          // version 2: a host by name may resolve to internal addresses, as always in version 1
+	Expires           time.Time     // version 2, as of a Network
+	Limits            *Limits       // version 2
+	MaxUses           int64         // version 2, as of a Network
+	Unmatched         Verdict       // version 2: of programs that the network policy does not name, Deny or Ask
+	Withdrawn         bool          // grants nothing: a layer below restated its network policy
+	Registry          registry.Kind // of protocol package
+	RegistryPath      string        // where the registry begins; empty: at the root
+	MaxBody           int           // bytes of a GraphQL, JSON-RPC or MCP body; 0: DefaultMaxBody
 	GraphQL           GraphQLOptions
 	MCP               MCPOptions
 	Credentials       Credentials
@@ -218,6 +221,16 @@ type RequestRule struct {
 
 	Tools   []string // globs of MCP tools; nil: every call, with or without a tool
 	Command string   // of SQL; not enforced
+
+	Operation     string   // of Git: fetch or push
+	Repository    string   // glob over team/app
+	Refs          []string // globs over whole names of refs, of a push; a deny rule without them takes every push
+	Force, Delete bool     // a push may leave commits behind, or remove the ref
+
+	Package  string        // glob over names as the registry compares them
+	Versions []string      // globs; empty: every version
+	MinAge   time.Duration // since its publication; 0: any
+	Publish  bool          // packages may be published, changed and removed
 
 	At Position
 }

@@ -56,6 +56,8 @@ type endpoint struct {
 	allow, deny []requestRule // by method and path: of rest and websocket endpoints
 	operations  operations    // of graphql endpoints, and websocket ones with GraphQL messages
 	calls       calls         // of json-rpc and mcp endpoints
+	git         gitRules
+	packages    packageRules
 	destination netname.Destination
 	rule        Rule
 	lapse       *lapse   // nil: the grants never end

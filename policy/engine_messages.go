@@ -37,6 +37,10 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 		})
 	case JSONRPC, MCP:
 		e.judgeCalls(selected, r, j)
+	case Git:
+		e.judgeGit(selected, r, j)
+	case Package:
+		e.judgePackage(selected, r, j)
 	case REST, L4, TCP, SQL:
 		j.hard = reasonNoRule
 	default:

@@ -40,6 +40,28 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 				offer(score, rule.rule, misses...)
 			}
 		})
+	case selected.spec.Protocol == Git:
+		if r.Git == nil {
+			return
+		}
+		e.same(selected, r, func(ep *endpoint) {
+			for i := range ep.git.allow {
+				rule := &ep.git.allow[i]
+				score, misses := rule.misses(r.Git)
+				offer(score, rule.rule, misses...)
+			}
+		})
+	case selected.spec.Protocol == Package:
+		if r.Package == nil {
+			return
+		}
+		e.same(selected, r, func(ep *endpoint) {
+			for i := range ep.packages.allow {
+				rule := &ep.packages.allow[i]
+				score, misses := rule.misses(r.Package, r.Now)
+				offer(score, rule.rule, misses...)
+			}
+		})
 	case selected.spec.Protocol == GraphQL || selected.operations.messages && r.Text:
 		ep, asked, op, known := e.refusedOperation(r)
 		if ep == nil {
@@ -222,6 +244,14 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 				}
 				rule += ", fields: [" + strings.Join(names, ", ") + "]"
 			}
+		}
+	case Git:
+		if r.Git != nil {
+			rule = gitRuleText(r.Git)
+		}
+	case Package:
+		if r.Package != nil {
+			rule = packageRuleText(r.Package)
 		}
 	case L4, TCP, SQL, REST:
 	}

@@ -115,6 +115,8 @@ func TestWordsOfValues(t *testing.T) {
 		"policy.unmatched":               "unmatched: $",
 		"network rule.unmatched":         "network_policies: {k: {binaries: any, unmatched: $}}",
 		"endpoint.unmatched":             endpoint + "protocol: rest, access: full, unmatched: $}]}}",
+		"endpoint.registry":              endpoint + "protocol: package, registry: $, rules: [{allow: {package: a}}]}]}}",
+		"request.operation":              endpoint + "protocol: git, rules: [{allow: {operation: $, repository: a, refs: [b]}}]}]}}",
 		"endpoint.persisted_queries":     endpoint + "protocol: graphql, access: full, persisted_queries: $}]}}",
 		"endpoint.credential_signing":    endpoint + "protocol: rest, access: full, signing_service: s3, credential_signing: $}]}}",
 		"request.operation_type":         endpoint + "protocol: graphql, rules: [{allow: {operation_type: $}}]}]}}",

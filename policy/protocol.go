@@ -14,15 +14,20 @@ const (
 	GraphQL   Protocol = "graphql"   // every operation of every HTTP request
 	JSONRPC   Protocol = "json-rpc"  // every call of every HTTP request
 	MCP       Protocol = "mcp"       // the same, and the tools that are called
+	Git       Protocol = "git"       // version 2: every fetch and every ref of a push
+	Package   Protocol = "package"   // version 2: every package that is read, downloaded or published
 )
 
 // protocolWords are the names that a document may write.
-var protocolWords = []string{string(REST), string(TCP), string(WebSocket), string(GraphQL), string(MCP), string(JSONRPC), string(SQL)}
+var protocolWords = []string{string(REST), string(TCP), string(WebSocket), string(GraphQL), string(MCP), string(JSONRPC), string(SQL), string(Git), string(Package)}
+
+// protocolsOf2 are those that version 1 does not have.
+var protocolsOf2 = []string{string(Git), string(Package)}
 
 // Inspected: requests are judged one by one.
 func (p Protocol) Inspected() bool {
 	switch p {
-	case REST, WebSocket, GraphQL, JSONRPC, MCP:
+	case REST, WebSocket, GraphQL, JSONRPC, MCP, Git, Package:
 		return true
 	case L4, TCP, SQL:
 	}

@@ -46,6 +46,8 @@ var unenforcedKeys = []struct {
 	{"signing_region", func(e *Endpoint) bool { return e.Credentials.Signing.Region != "" }},
 	{"credential_binding", func(e *Endpoint) bool { return e.Credentials.Provider != "" }},
 	{"json_rpc", func(e *Endpoint) bool { return e.MaxBody > 0 && e.Protocol == JSONRPC }},
+	{"registry", func(e *Endpoint) bool { return e.Registry != "" }},
+	{"registry_path", func(e *Endpoint) bool { return e.RegistryPath != "" }},
 	{"mcp", func(e *Endpoint) bool { return e.MCP != MCPOptions{} || e.MaxBody > 0 && e.Protocol == MCP }},
 }
 
