@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/audit"
 )
@@ -91,6 +92,83 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	})
+}
+
+// stubborn is an agent that says when it is ready and ends only as trap says.
+func stubborn(trap string) []string {
+	return []string{"sh", "-c", trap + "; echo ready; while :; do sleep 0.05; done"}
+}
+
+// TestStopKeepsTheStatus: an agent that ends by itself when it is asked to has the
+// status that it chose, 0 too; one that has to be killed has the kill's.
+func TestStopKeepsTheStatus(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for i, c := range []struct {
+			trap string
+			code int
+		}{{"trap 'exit 0' TERM", 0}, {"trap 'exit 3' TERM", 3}, {"trap '' TERM HUP INT", 128 + 9}} {
+			name := fmt.Sprintf("stop-%d-%d", os.Getpid(), i)
+			b := box{name: name}
+			cmd, log, _ := b.setup(t, stubborn(c.trap)...)
+			begin(t, cmd)
+			stop := exec.Command(creel, "stop", name)
+			if err := stop.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if c.code > 128 { // sooner than after the time that it is given
+				for deadline := time.Now().Add(10 * time.Second); lastEvent(t, log).Kind != audit.Operator && time.Now().Before(deadline); {
+					time.Sleep(5 * time.Millisecond)
+				}
+				hurry(t, cmd)
+			}
+			_ = cmd.Wait()
+			if err := stop.Wait(); err != nil {
+				t.Errorf("%s: creel stop: %v", c.trap, err)
+			}
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("%s: status %d, want %d", c.trap, code, c.code)
+			}
+			if e := lastEvent(t, log); e.Kind != audit.SandboxExit || e.Status != c.code {
+				t.Errorf("%s: the log ends with %+v", c.trap, e)
+			}
+		}
+	})
+}
+
+// begin starts a stubborn agent and returns when it is ready.
+func begin(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 6)
+	if _, err := out.Read(line); err != nil || string(line) != "ready\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+}
+
+// hurry sends the three signals of which the last one kills. They differ: equal
+// ones that wait are one.
+func hurry(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT} {
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func lastEvent(t *testing.T, log string) audit.Event {
+	t.Helper()
+	_, last, err := audit.Ends(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
 }
 
 // TestStreams: megabytes through all three streams arrive complete, apart and

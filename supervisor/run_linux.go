@@ -327,7 +327,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		s.box.SweepGroups()
 		return nil
 	})
-	exit, err := s.relay(inner, caught)
+	exit, seen, err := s.relay(inner, caught)
 	code := exit.Code()
 	select {
 	case cause := <-failed:
@@ -346,7 +346,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	s.settleLayer()
 	if s.stopping.Load() {
 		reason, err = errStopped.Error(), nil
-		if exit == (sandbox.Exit{}) {
+		if !seen {
 			code = fault.Signal + int(syscall.SIGKILL)
 		}
 	}
