@@ -135,6 +135,35 @@ func TestStopKeepsTheStatus(t *testing.T) {
 	})
 }
 
+// TestKilledSandbox: one that the operator kills with a third signal ends like a
+// killed command; one whose process 1 somebody else kills is a failure of Creel's.
+func TestKilledSandbox(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, c := range []struct {
+			kill func(*exec.Cmd)
+			code int
+			text string
+		}{
+			{func(cmd *exec.Cmd) { hurry(t, cmd) }, 128 + 9, "creel: the sandbox was killed at the third signal\n"},
+			{func(cmd *exec.Cmd) { _ = syscall.Kill(descendants(cmd.Process.Pid)[0].pid, syscall.SIGKILL) }, 125, "creel: process 1 of the sandbox was killed\n"},
+		} {
+			b := box{}
+			cmd, log, _ := b.setup(t, stubborn("trap '' TERM HUP INT")...)
+			var told bytes.Buffer
+			cmd.Stderr = &told
+			begin(t, cmd)
+			c.kill(cmd)
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(told.String(), c.text) || strings.Contains(told.String(), "EOF") {
+				t.Errorf("status %d, want %d, told %q", code, c.code, told.String())
+			}
+			if e := lastEvent(t, log); e.Kind != audit.SandboxExit || e.Status != c.code || e.Reason != strings.TrimSpace(strings.TrimPrefix(c.text, "creel: ")) {
+				t.Errorf("the log ends with %+v", e)
+			}
+		}
+	})
+}
+
 // begin starts a stubborn agent and returns when it is ready.
 func begin(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()

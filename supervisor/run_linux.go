@@ -64,14 +64,17 @@ type supervisor struct {
 	terminal *terminal
 	stop     context.CancelCauseFunc
 	stopping atomic.Bool
+	killed   atomic.Bool   // by the third signal
 	hurry    chan struct{} // closed when the operator wants the end
 	hasten   func()        // closes it
 
 	unaudited atomic.Bool // the audit has failed, and the operator was told
 }
 
-// errStopped ends a run that `creel stop` or a second signal asked to end.
-var errStopped = errors.New("stopped by the operator")
+var (
+	errStopped = errors.New("stopped by the operator") // a run that `creel stop` asked to end
+	errKilled  = errors.New("the sandbox was killed at the third signal")
+)
 
 // Run starts a sandbox and returns when it has ended. Nothing is started when
 // the input is wrong (fault.Usage) or the host cannot (fault.Host).
@@ -349,9 +352,13 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		if !seen {
 			code = fault.Signal + int(syscall.SIGKILL)
 		}
+	} else if s.killed.Load() && !seen {
+		s.o.Notice(errKilled.Error())
+		code, reason, err = fault.Signal+int(syscall.SIGKILL), errKilled.Error(), nil
 	}
 	if err != nil {
 		code, reason = fault.Internal, err.Error()
+		err = fault.Wrap(err, "", code)
 	}
 	if rerr := s.recordExit(code, reason); err == nil && rerr != nil {
 		err = fault.Wrap(rerr, "end sandbox", fault.Internal)

@@ -321,8 +321,8 @@ func (s *supervisor) feed(ctx context.Context) {
 	}
 }
 
-// forward passes signals on. A second SIGTERM or SIGINT from outside a terminal
-// within the grace time ends everything.
+// forward passes signals on. The third SIGTERM, SIGINT or SIGHUP from outside of
+// the terminal kills everything.
 func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
 	asked := 0
 	for {
@@ -340,6 +340,7 @@ func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
 				}
 			case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP:
 				if asked++; asked > 2 {
+					s.killed.Store(true)
 					s.hasten()
 					s.box.Kill()
 					continue
