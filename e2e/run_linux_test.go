@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -130,6 +131,35 @@ func TestStopKeepsTheStatus(t *testing.T) {
 			}
 			if e := lastEvent(t, log); e.Kind != audit.SandboxExit || e.Status != c.code {
 				t.Errorf("%s: the log ends with %+v", c.trap, e)
+			}
+		}
+	})
+}
+
+// TestFailedStart: of a command that never started there is no summary, only the
+// error; no log stays empty, and one with lines is sound and has an end.
+func TestFailedStart(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, c := range []struct {
+			command string
+			code    int
+		}{{"no-such-command-here", 127}, {"/etc/passwd", 126}} {
+			b := box{}
+			cmd, log, _ := b.setup(t, c.command)
+			out, _ := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != c.code || !bytes.HasPrefix(out, []byte("creel: start command: ")) || bytes.Contains(out, []byte("audit:")) || bytes.Contains(out, []byte("denied")) {
+				t.Errorf("%s: status %d, told %s", c.command, cmd.ProcessState.ExitCode(), out)
+			}
+			info, err := os.Stat(log)
+			switch {
+			case errors.Is(err, os.ErrNotExist):
+			case err != nil || info.Size() == 0:
+				t.Errorf("%s: the log is empty (%v)", c.command, err)
+			default:
+				creelCmd(t, "audit", "verify", log).want(t, 0).out(t, "ok:")
+				if e := lastEvent(t, log); e.Kind != audit.SandboxExit || e.Status != c.code {
+					t.Errorf("%s: the log ends with %+v", c.command, e)
+				}
 			}
 		}
 	})

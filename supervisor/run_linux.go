@@ -68,6 +68,7 @@ type supervisor struct {
 	hurry    chan struct{} // closed when the operator wants the end
 	hasten   func()        // closes it
 
+	ran       bool        // the agent was started
 	unaudited atomic.Bool // the audit has failed, and the operator was told
 }
 
@@ -77,7 +78,8 @@ var (
 )
 
 // Run starts a sandbox and returns when it has ended. Nothing is started when
-// the input is wrong (fault.Usage) or the host cannot (fault.Host).
+// the input is wrong (fault.Usage) or the host cannot (fault.Host). There is no
+// Result of an agent that was never started.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
@@ -133,6 +135,14 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	ctx, s.stop = context.WithCancelCause(ctx)
 	defer s.stop(nil)
 	code, err := s.serve(ctx, parts, socket)
+	if !s.ran {
+		if derr := s.log.Discard(); derr != nil {
+			s.o.Notice(derr.Error())
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	result := &Result{
 		Code: code, Name: s.name, AuditPath: s.log.Path(), Policy: s.policyName(),
 		Started: s.started, Elapsed: time.Since(s.started), Suggest: s.suggest,
@@ -308,21 +318,24 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if err := s.recordStart(); err != nil {
 		return fault.Internal, err
 	}
-	if err := s.rememberPolicy(); err != nil {
-		return fault.Internal, err
-	}
-	if err := s.promise(); err != nil {
-		return fault.Internal, err
-	}
-	caught := heard.all() // from here on there is an agent to take them
-	start("watch protected files", s.watchAbsent)
-	if err := s.box.Release(ctx); err != nil {
-		code, err := commandError(err, s.o.Command[0])
+	fail := func(code int, err error) (int, error) { // the log of a start that is in it has an end
 		s.box.End()
 		s.sweep()
 		_ = s.recordExit(code, err.Error())
 		return code, err
 	}
+	if err := s.rememberPolicy(); err != nil {
+		return fail(fault.Internal, err)
+	}
+	if err := s.promise(); err != nil {
+		return fail(fault.Internal, err)
+	}
+	caught := heard.all() // from here on there is an agent to take them
+	start("watch protected files", s.watchAbsent)
+	if err := s.box.Release(ctx); err != nil {
+		return fail(commandError(err, s.o.Command[0]))
+	}
+	s.ran = true
 	start("collect leftovers", func(context.Context) error {
 		if err := api.Left(collect); err != nil {
 			s.o.Notice("left by a sandbox that was killed: " + err.Error())
