@@ -23,7 +23,8 @@ const (
 )
 
 // UpstreamFailed is the value of "error" in the Detail of a Close when the server
-// of an allowed connection was not reached: a failure, not a verdict.
+// of an allowed connection was not reached, and of an InferenceDone when the model
+// backend ("backend" in the Detail) was not: a failure, not a verdict.
 const UpstreamFailed = "upstream_unreachable"
 
 // Via is the way a connection came in.

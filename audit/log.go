@@ -35,6 +35,7 @@ type Log struct {
 	err  error  // the first failure; sticky
 	tees []func(Event)
 	torn *Torn
+	made bool // the file was not there before
 	now  func() time.Time
 }
 
@@ -59,11 +60,13 @@ func Open(path, sandbox string) (*Log, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
+	_, err = os.Lstat(path)
+	made := errors.Is(err, os.ErrNotExist)
 	file, err := openFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
-	l := &Log{path: path, sandbox: sandbox, file: file, now: time.Now}
+	l := &Log{path: path, sandbox: sandbox, file: file, made: made, now: time.Now}
 	if err := l.resume(); err != nil {
 		_ = file.Close()
 		return nil, fmt.Errorf("open audit log %s: %w", path, err)
@@ -288,6 +291,31 @@ func (l *Log) Close() error {
 	}
 	if err != nil {
 		return fmt.Errorf("close audit log: %w", err)
+	}
+	return nil
+}
+
+// Discard removes the file of a log in which nothing was recorded, if Open made
+// it: it would say that its lines were cut off. It is for before Close.
+func (l *Log) Discard() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil || !l.made || l.seq > 0 {
+		return nil
+	}
+	info, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("remove empty audit log: %w", err)
+	}
+	there, err := os.Lstat(l.path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && (info.Size() > 0 || !os.SameFile(info, there)) {
+		return nil
+	}
+	if err == nil {
+		err = os.Remove(l.path) // while it is locked
+	}
+	if err != nil {
+		return fmt.Errorf("remove empty audit log: %w", err)
 	}
 	return nil
 }

@@ -260,3 +260,38 @@ func lines(t testing.TB, n int) [][]byte {
 	}
 	return bytes.SplitAfter(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
 }
+
+// TestDiscard: only a file that the log made itself, and that holds nothing, goes away.
+func TestDiscard(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		there, record bool
+		gone          bool
+	}{
+		{"made and empty", false, false, true},
+		{"made and written", false, true, false},
+		{"somebody's empty file", true, false, false},
+	} {
+		path := filepath.Join(t.TempDir(), "a.jsonl")
+		if c.there {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := Open(path, "box")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.record {
+			if err := l.Record(Event{Kind: SandboxStart}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(l.Discard(), l.Close()); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) != c.gone {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

@@ -15,6 +15,9 @@ import (
 // A verdict has its own list, so that a flood of denials hides nothing else.
 const maxEntries = 1000
 
+// rerouteFailed is the Verdict of an Entry for a model backend that was not reached.
+const rerouteFailed = "reroute_failed"
+
 // maxShown bounds a string of an entry in bytes; the log has it in full.
 const maxShown = 256
 
@@ -47,7 +50,8 @@ type Totals struct {
 	Allowed  uint64 `json:"allowed"`
 	Denied   uint64 `json:"denied"`
 	Rerouted uint64 `json:"rerouted"`
-	Failed   uint64 `json:"failed,omitempty"` // allowed connections whose upstream was not reached
+	Failed   uint64 `json:"failed,omitempty"`          // allowed connections whose upstream was not reached
+	Missed   uint64 `json:"rerouted_failed,omitempty"` // rerouted requests whose backend was not reached
 	BytesIn  int64  `json:"bytes_in"`
 	BytesOut int64  `json:"bytes_out"`
 }
@@ -60,7 +64,8 @@ type SummaryData struct {
 	Denied   []Entry       `json:"denied"`
 	Rerouted []Entry       `json:"rerouted"`
 	Failed   []Entry       `json:"failed,omitempty"`
-	More     uint64        `json:"more,omitempty"` // decisions beyond the lists' bound
+	Missed   []Entry       `json:"rerouted_failed,omitempty"` // backends, in the form SCHEME://HOST:PORT as host
+	More     uint64        `json:"more,omitempty"`            // decisions beyond the lists' bound
 	Suggest  []Suggestion  `json:"suggest,omitempty"`
 	Policy   string        `json:"policy,omitempty"` // the suggestions as one piece of policy
 	Duration time.Duration `json:"-"`
@@ -104,7 +109,12 @@ func (s *Summary) Add(e Event) {
 		// with InferenceDone per request, and its Close counts none of them.
 		s.totals.BytesIn += e.BytesIn
 		s.totals.BytesOut += e.BytesOut
-		if e.Detail["error"] == UpstreamFailed {
+		switch {
+		case e.Detail["error"] != UpstreamFailed:
+		case e.Kind == InferenceDone: // whoever asked, it is the one backend
+			s.totals.Missed++
+			s.add(Entry{Verdict: rerouteFailed, Host: shorten(e.Detail["backend"])}, shorten(e.Reason))
+		default:
 			s.totals.Failed++
 			s.add(Entry{Verdict: "failed", Host: shorten(e.Host), Port: e.Port, Binary: shorten(e.Binary), Unverified: e.Unverified, Script: shorten(e.Script)}, shorten(e.Reason))
 		}
@@ -221,6 +231,8 @@ func (s *Summary) Data(suggest Suggest) SummaryData {
 			d.Rerouted = append(d.Rerouted, n.Entry)
 		case "failed":
 			d.Failed = append(d.Failed, n.Entry)
+		case rerouteFailed:
+			d.Missed = append(d.Missed, n.Entry)
 		default:
 			d.Denied = append(d.Denied, n.Entry)
 		}
@@ -262,6 +274,7 @@ func (s *Summary) Render(w io.Writer, o SummaryOptions) error {
 		size(d.Totals.BytesIn), size(d.Totals.BytesOut))
 	section(&b, "allowed", d.Allowed, rows)
 	section(&b, "rerouted", d.Rerouted, rows)
+	section(&b, "rerouted, but not reached", d.Missed, rows)
 	section(&b, "allowed, but not reached", d.Failed, rows)
 	section(&b, "denied", d.Denied, rows)
 	if d.More > 0 {
@@ -324,7 +337,7 @@ func (e Entry) String() string {
 			b.WriteString(" (" + e.RuleAt + ")")
 		}
 	}
-	if (e.Verdict == "deny" || e.Verdict == "failed") && e.Reason != "" {
+	if (e.Verdict == "deny" || e.Verdict == "failed" || e.Verdict == rerouteFailed) && e.Reason != "" {
 		b.WriteString(" — " + e.Reason)
 	}
 	if e.Audited {

@@ -189,9 +189,17 @@ func TestSummaryTellsFailures(t *testing.T) {
 	s.Add(Event{Kind: Request, Verdict: "allow", Host: "a.test", Port: 443})
 	s.Add(Event{Kind: Close, Host: "a.test", Port: 443, Reason: "connect: refused", Detail: map[string]string{"error": UpstreamFailed}})
 	s.Add(Event{Kind: Close, Host: "b.test", Port: 443, Reason: "done"})
+	for _, host := range []string{"m.test", "n.test"} { // two hosts, one backend
+		s.Add(Event{Kind: Inference, Verdict: "reroute", Host: host, Port: 443, Path: "/v1/messages"})
+		s.Add(Event{Kind: InferenceDone, Host: host, Port: 443, Path: "/v1/messages", Reason: "connection refused", Detail: map[string]string{"error": UpstreamFailed, "backend": "http://127.0.0.1:1"}})
+	}
+	s.Add(Event{Kind: InferenceDone, Host: "m.test", Port: 443, Reason: "the agent went away"})
 	var b strings.Builder
 	if err := s.Render(&b, SummaryOptions{}); err != nil || s.Totals().Failed != 1 || !strings.Contains(b.String(), "allowed, but not reached\n      1× a.test:443 — connect: refused") {
 		t.Errorf("%v %s", err, b.String())
+	}
+	if s.Totals().Missed != 2 || s.Totals().Rerouted != 2 || !strings.Contains(b.String(), "rerouted, but not reached\n      2× http://127.0.0.1:1 — connection refused\n") {
+		t.Error(b.String())
 	}
 }
 

@@ -65,7 +65,7 @@ func runAuditVerify(ctx context.Context, what, head string, asJSON bool, streams
 		return fault.Wrap(err, "verify audit log", fault.General)
 	}
 	if rep.Lines == 0 && rep.Torn == nil {
-		return fault.Errorf("verify audit log", "the log is empty: every log begins with the start of a sandbox, so its lines were cut off")
+		return fault.Errorf("verify audit log", "the log is empty: nothing was recorded because the start failed, or its lines were cut off")
 	}
 	if asJSON {
 		if err := writeJSON(streams.Out, rep); err != nil {

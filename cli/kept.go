@@ -73,6 +73,9 @@ func keptAudits(live []string) ([]kept, error) {
 		case err != nil:
 			k.Name, _, _ = strings.Cut(filepath.Base(f), ".")
 			k.Started, k.State, k.Next = info.ModTime(), "unreadable", "creel audit verify "+quote(f)
+			if info.Size() == 0 {
+				k.State = "empty" // of a start that failed or goes on
+			}
 		default:
 			k.Name, k.Started, k.State = first.Sandbox, first.Time, "killed"
 			if last.Kind == audit.SandboxExit {

@@ -158,11 +158,17 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 		return fault.UsageError(op, abs+" belongs to the system, not to one piece of work",
 			"cd to the project's folder, or name it with --workspace DIR")
 	}
+	home, _ := streams.Getenv("HOME")
+	if !o.ReadOnly && !o.CopyOnWrite && belowSystem(abs, realOf(home)) {
+		return fault.UsageError(op, abs+" belongs to the system, and the command could change what other programs run or trust",
+			"cd to the project's folder, or name it with --workspace DIR",
+			"creel run --workspace "+quote(abs)+":ro -- …  (or :cow, which keeps its changes apart)")
+	}
 	o.Workspace = abs
 	if seen := keysIn(abs); len(seen) > 0 {
 		o.Warnings = append(o.Warnings, fmt.Sprintf("the workspace %s holds %s: the agent can read them",
 			abs, strings.Join(seen, ", ")))
-		if home, ok := streams.Getenv("HOME"); ok && isHome(abs, home) {
+		if home != "" && isHome(abs, home) {
 			return fault.UsageError(op, fmt.Sprintf("%s is a home folder, and the agent could read %s", abs, strings.Join(seen, ", ")),
 				"cd to the project's folder, or name it with --workspace DIR")
 		}
@@ -179,6 +185,36 @@ func ofSystem(dir string) bool {
 	}
 	for _, p := range []string{"/proc/", "/sys/", "/dev/", "/run/"} {
 		if strings.HasPrefix(dir, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// systemTrees are the folders below which the machine keeps its programs, settings
+// and state (FHS 3.0), and workTrees those in them where people work. /var/lib
+// holds the homes of services too.
+var (
+	systemTrees = []string{
+		"/bin", "/boot", "/dev", "/efi", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr",
+		"/var/cache", "/var/lib", "/var/log", "/var/spool",
+	}
+	workTrees = []string{"/usr/local/src", "/usr/src"}
+)
+
+// belowSystem reports whether a folder is one of the system's trees, or lies in
+// one, and is no place to work there. Both paths are real ones.
+func belowSystem(dir, home string) bool {
+	for _, tree := range workTrees {
+		if within(tree, dir) {
+			return false
+		}
+	}
+	if home != "/var/lib" && within("/var/lib", home) && within(home, dir) {
+		return false
+	}
+	for _, tree := range systemTrees {
+		if within(tree, dir) {
 			return true
 		}
 	}

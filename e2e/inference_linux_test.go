@@ -94,7 +94,8 @@ func TestDeadUpstream(t *testing.T) {
 		if strings.Count(r.stdout, "status 502") != 2 {
 			t.Errorf("want two 502: %s", r.stdout)
 		}
-		r.out(t, "upstream_unreachable", "refused").err(t, "allowed, but not reached", "a.test:443")
+		r.out(t, "upstream_unreachable", "refused").err(t, "allowed, but not reached", "a.test:443",
+			"rerouted, but not reached\n      1× http://"+addr+" — connection refused\n")
 		// A server that nobody vouches for.
 		s := newSink(t)
 		r = box{policy: twoHosts(restFull, "a.test"), flags: s.upstreams("a.test")}.run(t, "curl", "-sS", "-w", "status %{http_code}", "https://a.test/").want(t, 0)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/audit"
 )
@@ -91,6 +93,141 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	})
+}
+
+// stubborn is an agent that says when it is ready and ends only as trap says.
+func stubborn(trap string) []string {
+	return []string{"sh", "-c", trap + "; echo ready; while :; do sleep 0.05; done"}
+}
+
+// TestStopKeepsTheStatus: an agent that ends by itself when it is asked to has the
+// status that it chose, 0 too; one that has to be killed has the kill's.
+func TestStopKeepsTheStatus(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for i, c := range []struct {
+			trap string
+			code int
+		}{{"trap 'exit 0' TERM", 0}, {"trap 'exit 3' TERM", 3}, {"trap '' TERM HUP INT", 128 + 9}} {
+			name := fmt.Sprintf("stop-%d-%d", os.Getpid(), i)
+			b := box{name: name}
+			cmd, log, _ := b.setup(t, stubborn(c.trap)...)
+			begin(t, cmd)
+			stop := exec.Command(creel, "stop", name)
+			if err := stop.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if c.code > 128 { // sooner than after the time that it is given
+				for deadline := time.Now().Add(10 * time.Second); lastEvent(t, log).Kind != audit.Operator && time.Now().Before(deadline); {
+					time.Sleep(5 * time.Millisecond)
+				}
+				hurry(t, cmd)
+			}
+			_ = cmd.Wait()
+			if err := stop.Wait(); err != nil {
+				t.Errorf("%s: creel stop: %v", c.trap, err)
+			}
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("%s: status %d, want %d", c.trap, code, c.code)
+			}
+			if e := lastEvent(t, log); e.Kind != audit.SandboxExit || e.Status != c.code {
+				t.Errorf("%s: the log ends with %+v", c.trap, e)
+			}
+		}
+	})
+}
+
+// TestFailedStart: of a command that never started there is no summary, only the
+// error; no log stays empty, and one with lines is sound and has an end.
+func TestFailedStart(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, c := range []struct {
+			command string
+			code    int
+		}{{"no-such-command-here", 127}, {"/etc/passwd", 126}} {
+			b := box{}
+			cmd, log, _ := b.setup(t, c.command)
+			out, _ := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != c.code || !bytes.HasPrefix(out, []byte("creel: start command: ")) || bytes.Contains(out, []byte("audit:")) || bytes.Contains(out, []byte("denied")) {
+				t.Errorf("%s: status %d, told %s", c.command, cmd.ProcessState.ExitCode(), out)
+			}
+			info, err := os.Stat(log)
+			switch {
+			case errors.Is(err, os.ErrNotExist):
+			case err != nil || info.Size() == 0:
+				t.Errorf("%s: the log is empty (%v)", c.command, err)
+			default:
+				creelCmd(t, "audit", "verify", log).want(t, 0).out(t, "ok:")
+				if e := lastEvent(t, log); e.Kind != audit.SandboxExit || e.Status != c.code {
+					t.Errorf("%s: the log ends with %+v", c.command, e)
+				}
+			}
+		}
+	})
+}
+
+// TestKilledSandbox: one that the operator kills with a third signal ends like a
+// killed command; one whose process 1 somebody else kills is a failure of Creel's.
+func TestKilledSandbox(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, c := range []struct {
+			kill func(*exec.Cmd)
+			code int
+			text string
+		}{
+			{func(cmd *exec.Cmd) { hurry(t, cmd) }, 128 + 9, "creel: the sandbox was killed at the third signal\n"},
+			{func(cmd *exec.Cmd) { _ = syscall.Kill(descendants(cmd.Process.Pid)[0].pid, syscall.SIGKILL) }, 125, "creel: process 1 of the sandbox was killed\n"},
+		} {
+			b := box{}
+			cmd, log, _ := b.setup(t, stubborn("trap '' TERM HUP INT")...)
+			var told bytes.Buffer
+			cmd.Stderr = &told
+			begin(t, cmd)
+			c.kill(cmd)
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(told.String(), c.text) || strings.Contains(told.String(), "EOF") {
+				t.Errorf("status %d, want %d, told %q", code, c.code, told.String())
+			}
+			if e := lastEvent(t, log); e.Kind != audit.SandboxExit || e.Status != c.code || e.Reason != strings.TrimSpace(strings.TrimPrefix(c.text, "creel: ")) {
+				t.Errorf("the log ends with %+v", e)
+			}
+		}
+	})
+}
+
+// begin starts a stubborn agent and returns when it is ready.
+func begin(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 6)
+	if _, err := out.Read(line); err != nil || string(line) != "ready\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+}
+
+// hurry sends the three signals of which the last one kills. They differ: equal
+// ones that wait are one.
+func hurry(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT} {
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func lastEvent(t *testing.T, log string) audit.Event {
+	t.Helper()
+	_, last, err := audit.Ends(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
 }
 
 // TestStreams: megabytes through all three streams arrive complete, apart and

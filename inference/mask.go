@@ -2,8 +2,10 @@ package inference
 
 import (
 	"errors"
+	"net"
 	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/creel-run/creel/secret"
 )
@@ -19,4 +21,17 @@ func cause(err error) string {
 		err = u.Err
 	}
 	return strings.TrimPrefix(err.Error(), "net/http: ")
+}
+
+// brief is the cause without the address, which stands beside it in the summary.
+func brief(err error) string {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number.Error()
+	}
+	var name *net.DNSError
+	if errors.As(err, &name) {
+		return name.Err
+	}
+	return cause(err)
 }

@@ -60,6 +60,9 @@ func (r *Route) Serve(w http.ResponseWriter, req *http.Request, record func(audi
 	why := c.forward()
 	done := c.event(audit.InferenceDone)
 	done.Reason, done.Status = why, c.status
+	if c.unreached {
+		done.Detail = map[string]string{"error": audit.UpstreamFailed, "backend": r.base.Scheme + "://" + r.base.Host}
+	}
 	done.BytesIn, done.BytesOut = c.in, int64(len(c.body))
 	done.Millis = time.Since(start).Milliseconds()
 	if record(done) != nil || c.broken {
@@ -87,6 +90,8 @@ type exchange struct {
 	held   int64
 
 	removed []string // tools of the service
+
+	unreached bool // the backend gave no answer
 
 	status int   // of the answer that the agent got
 	in     int64 // bytes of its body
@@ -313,9 +318,9 @@ func (c *exchange) forward() string {
 		if ctx.Err() != nil {
 			return "the agent went away"
 		}
-		reason := cause(err)
-		c.fail("the inference backend does not answer: " + reason)
-		return reason
+		c.unreached = true
+		c.fail("the inference backend does not answer: " + cause(err))
+		return brief(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -403,6 +404,7 @@ func TestBackendFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead.Close()
+	deadURL := "http://" + dead.Addr().String() + "/v1/private" // a path stays out of the log
 	echo := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if status == 302 {
@@ -434,7 +436,7 @@ func TestBackendFaults(t *testing.T) {
 		status int
 		say    string
 	}{
-		{"http://" + dead.Addr().String(), 502, "connection refused"},
+		{deadURL, 502, "connection refused"},
 		{untrusted.URL, 502, "certificate"},
 		{moved.URL, 502, "redirect"},
 		{packed.URL, 502, "encoded its answer"},
@@ -449,6 +451,10 @@ func TestBackendFaults(t *testing.T) {
 		agent.Close()
 		if all := fmt.Sprint(resp.Header, body, ev.all()); strings.Contains(all, routeKey) || strings.Contains(all, "Set-Cookie") {
 			t.Errorf("%s: the key or a cookie came back: %s", tt.url, all)
+		}
+		if list := ev.all(); tt.url == deadURL &&
+			(list[1].Reason != "connection refused" || !maps.Equal(list[1].Detail, map[string]string{"error": audit.UpstreamFailed, "backend": strings.TrimSuffix(tt.url, "/v1/private")})) {
+			t.Errorf("a dead backend ends with %+v", list[1])
 		}
 		if list := ev.all(); len(list) != 2 || list[1].Status != tt.status || (list[1].Reason == "") != (tt.status == 401) {
 			t.Errorf("%s: events %+v", tt.url, list)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"runtime"
@@ -315,15 +314,19 @@ func (s *Sandbox) Release(ctx context.Context) error {
 	return err
 }
 
-// Wait returns when the agent has ended. onStop is called when a signal has
-// stopped it.
+// ErrKilled says that everything in the sandbox has ended with its process 1, and
+// that nothing is known of the agent's own end.
+var ErrKilled = errors.New("process 1 of the sandbox was killed")
+
+// Wait returns when the agent has ended; ErrKilled when it was killed with the
+// whole sandbox. onStop is called when a signal has stopped it.
 func (s *Sandbox) Wait(onStop func(syscall.Signal)) (Exit, error) {
 	report := make([]byte, 8)
 	for {
 		n, err := s.control.Read(report)
 		switch {
 		case err != nil || n == 0:
-			return Exit{}, fmt.Errorf("wait for agent: process 1 of the sandbox has ended: %w", errors.Join(err, io.ErrUnexpectedEOF))
+			return Exit{}, ErrKilled
 		case n != 4:
 			continue
 		}

@@ -149,7 +149,14 @@ func (s *supervisor) rememberPolicy() error {
 	if filepath.Base(s.source.path) == policyName {
 		home = filepath.Dir(s.source.path)
 	}
-	if home != "" && (s.source.named || slices.Contains(s.areas, home)) {
+	// What an agent changes in a copy may come into the folder later (creel apply).
+	apart := home != "" && s.areas.holding(home) == "" && (s.mode != policy.CopyOnWrite || !within(realPath(s.o.Workspace), home))
+	switch {
+	case home != "" && s.source.named && apart:
+		if err := s.trust.rememberAlone(home, s.source.text()); err != nil {
+			return err
+		}
+	case home != "" && (s.source.named || slices.Contains(s.areas, home)):
 		if err := s.trust.remember(home, s.source.text(), s.source.named); err != nil {
 			return err
 		}
@@ -159,9 +166,16 @@ func (s *supervisor) rememberPolicy() error {
 		if dir == home {
 			continue
 		}
-		if r, err := s.trust.read(dir); err != nil || r != nil {
-			if err != nil {
-				return err
+		r, err := s.trust.read(dir)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			if r.Alone { // from now on an agent can write there
+				r.Alone = false
+				if err := s.trust.write(*r); err != nil {
+					return err
+				}
 			}
 			continue // what lies there now may be an agent's
 		}

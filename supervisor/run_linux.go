@@ -64,17 +64,22 @@ type supervisor struct {
 	terminal *terminal
 	stop     context.CancelCauseFunc
 	stopping atomic.Bool
+	killed   atomic.Bool   // by the third signal
 	hurry    chan struct{} // closed when the operator wants the end
 	hasten   func()        // closes it
 
+	ran       bool        // the agent was started
 	unaudited atomic.Bool // the audit has failed, and the operator was told
 }
 
-// errStopped ends a run that `creel stop` or a second signal asked to end.
-var errStopped = errors.New("stopped by the operator")
+var (
+	errStopped = errors.New("stopped by the operator") // a run that `creel stop` asked to end
+	errKilled  = errors.New("the sandbox was killed at the third signal")
+)
 
 // Run starts a sandbox and returns when it has ended. Nothing is started when
-// the input is wrong (fault.Usage) or the host cannot (fault.Host).
+// the input is wrong (fault.Usage) or the host cannot (fault.Host). There is no
+// Result of an agent that was never started.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Notice == nil {
 		o.Notice = func(string) {}
@@ -130,6 +135,14 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	ctx, s.stop = context.WithCancelCause(ctx)
 	defer s.stop(nil)
 	code, err := s.serve(ctx, parts, socket)
+	if !s.ran {
+		if derr := s.log.Discard(); derr != nil {
+			s.o.Notice(derr.Error())
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	result := &Result{
 		Code: code, Name: s.name, AuditPath: s.log.Path(), Policy: s.policyName(),
 		Started: s.started, Elapsed: time.Since(s.started), Suggest: s.suggest,
@@ -305,21 +318,24 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	if err := s.recordStart(); err != nil {
 		return fault.Internal, err
 	}
-	if err := s.rememberPolicy(); err != nil {
-		return fault.Internal, err
-	}
-	if err := s.promise(); err != nil {
-		return fault.Internal, err
-	}
-	caught := heard.all() // from here on there is an agent to take them
-	start("watch protected files", s.watchAbsent)
-	if err := s.box.Release(ctx); err != nil {
-		code, err := commandError(err, s.o.Command[0])
+	fail := func(code int, err error) (int, error) { // the log of a start that is in it has an end
 		s.box.End()
 		s.sweep()
 		_ = s.recordExit(code, err.Error())
 		return code, err
 	}
+	if err := s.rememberPolicy(); err != nil {
+		return fail(fault.Internal, err)
+	}
+	if err := s.promise(); err != nil {
+		return fail(fault.Internal, err)
+	}
+	caught := heard.all() // from here on there is an agent to take them
+	start("watch protected files", s.watchAbsent)
+	if err := s.box.Release(ctx); err != nil {
+		return fail(commandError(err, s.o.Command[0]))
+	}
+	s.ran = true
 	start("collect leftovers", func(context.Context) error {
 		if err := api.Left(collect); err != nil {
 			s.o.Notice("left by a sandbox that was killed: " + err.Error())
@@ -327,7 +343,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		s.box.SweepGroups()
 		return nil
 	})
-	exit, err := s.relay(inner, caught)
+	exit, seen, err := s.relay(inner, caught)
 	code := exit.Code()
 	select {
 	case cause := <-failed:
@@ -346,12 +362,16 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	s.settleLayer()
 	if s.stopping.Load() {
 		reason, err = errStopped.Error(), nil
-		if exit == (sandbox.Exit{}) {
+		if !seen {
 			code = fault.Signal + int(syscall.SIGKILL)
 		}
+	} else if s.killed.Load() && !seen {
+		s.o.Notice(errKilled.Error())
+		code, reason, err = fault.Signal+int(syscall.SIGKILL), errKilled.Error(), nil
 	}
 	if err != nil {
 		code, reason = fault.Internal, err.Error()
+		err = fault.Wrap(err, "", code)
 	}
 	if rerr := s.recordExit(code, reason); err == nil && rerr != nil {
 		err = fault.Wrap(rerr, "end sandbox", fault.Internal)

@@ -118,6 +118,88 @@ func TestPolicyLeftByAnAgent(t *testing.T) {
 	}
 }
 
+// TestNamedPolicyOutsideOfTheWorkspace: a policy that is named is trusted where it
+// lies. That makes its folder none that an agent could write, and takes nothing
+// from what is known of one that an agent could.
+func TestNamedPolicyOutsideOfTheWorkspace(t *testing.T) {
+	tr := trust{t.TempDir()}
+	home := t.TempDir()
+	const good = "version: 2\nfilesystem_policy: {include_workdir: true}\n"
+	run := func(o Options) error {
+		src, err := findPolicy(o, tr)
+		if err != nil {
+			return err
+		}
+		rev, _, err := src.compile(1)
+		if err != nil {
+			return err
+		}
+		s := &supervisor{o: o, source: src, trust: tr, areas: writableAreas(o, rev.doc), mode: workspaceMode(o, rev.doc)}
+		return s.rememberPolicy()
+	}
+	folder := func(name, text string) string {
+		dir := filepath.Join(home, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if text != "" {
+			write(t, filepath.Join(dir, policyName), text)
+		}
+		return dir
+	}
+	found := func(dir string) Options {
+		return Options{Workspace: dir, Policy: filepath.Join(dir, policyName), PolicyFound: true}
+	}
+	own := filepath.Join(home, policyName)
+	write(t, own, good)
+	named := Options{Workspace: folder("job", ""), Policy: own}
+	if err := run(named); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(found(folder("new", good))); err != nil {
+		t.Errorf("a policy below the folder of a named one is refused: %v", err)
+	}
+	// What the agent of the first run could write stays what it was.
+	if err := run(found(folder("job/sub", good))); err == nil {
+		t.Error("a policy below a workspace was taken")
+	}
+	// The record of the named file holds for that text alone.
+	write(t, own, good+"# changed\n")
+	if err := run(found(home)); err == nil {
+		t.Error("a named policy that changed was taken")
+	}
+	// An agent that works in the home itself can leave policies below it.
+	write(t, own, good)
+	if err := run(found(home)); err != nil {
+		t.Fatalf("a policy that was named is refused: %v", err)
+	}
+	if err := run(found(folder("left", good))); err == nil {
+		t.Error("a policy below a folder that an agent could write was taken")
+	}
+	// Also when the folder's own policy was not the one in force, and when it is
+	// named again later.
+	home = t.TempDir()
+	write(t, filepath.Join(home, policyName), good)
+	named = Options{Workspace: folder("job", ""), Policy: filepath.Join(home, policyName)}
+	for _, o := range []Options{named, {Workspace: home}, named} {
+		if err := run(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := run(found(folder("left", good))); err == nil {
+		t.Error("naming a policy made its folder one that no agent could write")
+	}
+	// Changes of a copy-on-write workspace come into it when they are applied.
+	home = t.TempDir()
+	write(t, filepath.Join(home, policyName), good)
+	if err := run(Options{Workspace: home, Policy: filepath.Join(home, policyName), CopyOnWrite: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(found(folder("applied", good))); err == nil {
+		t.Error("a policy below a copy-on-write workspace was taken")
+	}
+}
+
 // TestPolicyThatCameWithTheFolder: a policy that nobody has named may open hosts,
 // but take no secret and show no path of its own.
 func TestPolicyThatCameWithTheFolder(t *testing.T) {

@@ -156,12 +156,13 @@ func (h *hearing) all() <-chan os.Signal {
 }
 
 // relay moves bytes and signals between the host and the agent until the agent
-// has ended and its streams are drained.
-func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (sandbox.Exit, error) {
+// has ended and its streams are drained. seen says that the agent's own end was
+// reported; without it everything was killed, and exit means nothing.
+func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (exit sandbox.Exit, seen bool, err error) {
 	t := s.terminal
 	if s.box.PTY != nil {
 		if err := t.setRaw(); err != nil {
-			return sandbox.Exit{}, err
+			return sandbox.Exit{}, false, err
 		}
 		defer t.calm()
 		defer t.restore()
@@ -213,13 +214,14 @@ func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (sandb
 		s.forward(inputCtx, signals)
 	}()
 
-	exit, err := s.box.Wait(func(sig syscall.Signal) {
+	exit, err = s.box.Wait(func(sig syscall.Signal) {
 		switch sig {
 		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
 			s.suspend()
 		default: // SIGSTOP is sent by a program, not by a terminal
 		}
 	})
+	seen = err == nil
 	if !waitFor(&output, drainTime) {
 		s.box.Kill()
 		s.deliver(&output)
@@ -227,7 +229,7 @@ func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (sandb
 	if cause := lost.Load(); err == nil && cause != nil {
 		err = fault.Wrap(*cause, "write the command's output", fault.Internal)
 	}
-	return exit, err
+	return exit, seen, err
 }
 
 // onlyReader hides splice and copy_file_range: a terminal or an O_APPEND file
@@ -319,8 +321,8 @@ func (s *supervisor) feed(ctx context.Context) {
 	}
 }
 
-// forward passes signals on. A second SIGTERM or SIGINT from outside a terminal
-// within the grace time ends everything.
+// forward passes signals on. The third SIGTERM, SIGINT or SIGHUP from outside of
+// the terminal kills everything.
 func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
 	asked := 0
 	for {
@@ -338,6 +340,7 @@ func (s *supervisor) forward(ctx context.Context, signals <-chan os.Signal) {
 				}
 			case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP:
 				if asked++; asked > 2 {
+					s.killed.Store(true)
 					s.hasten()
 					s.box.Kill()
 					continue

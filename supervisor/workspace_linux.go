@@ -145,6 +145,10 @@ type trustRecord struct {
 	Folder string `json:"folder"`
 	Policy string `json:"policy_sha256"` // empty: there was none
 	Named  bool   `json:"named"`         // somebody named it with --policy
+
+	// Alone: the file was named, and no agent could write in the folder then or
+	// before. The record speaks of that file, not of the folder and what lies below.
+	Alone bool `json:"alone,omitempty"`
 }
 
 func openTrust() (trust, error) {
@@ -190,16 +194,31 @@ func (t trust) takes(dir string, data []byte) (ok, named bool, err error) {
 	}
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
-		if r, err := t.read(dir); err != nil || r != nil {
+		if r, err := t.read(dir); err != nil || r != nil && !r.Alone {
 			return false, false, err
 		}
 	}
 	return true, false, nil
 }
 
-// remember records a policy; nil stands for none.
+// remember records a policy of a folder that an agent can write; nil stands for none.
 func (t trust) remember(dir string, data []byte, named bool) error {
-	b, err := json.Marshal(trustRecord{Folder: dir, Policy: digest(data), Named: named})
+	return t.write(trustRecord{Folder: dir, Policy: digest(data), Named: named})
+}
+
+// rememberAlone records a policy that was named, in a folder that no agent can
+// write now. If one could before, the folder stays what it was.
+func (t trust) rememberAlone(dir string, data []byte) error {
+	before, err := t.read(dir)
+	if err != nil {
+		return err
+	}
+	return t.write(trustRecord{Folder: dir, Policy: digest(data), Named: true, Alone: before == nil || before.Alone})
+}
+
+func (t trust) write(r trustRecord) error {
+	dir := r.Folder
+	b, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write workspace record: %w", err)
 	}
