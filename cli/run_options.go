@@ -277,9 +277,22 @@ func (f runFlags) setPolicy(o *RunOptions, _ IO) error {
 	if err != nil {
 		return fault.Wrap(err, "read policy", fault.Usage)
 	}
-	// Existence is checked here for the better hint; reading is the supervisor's.
-	if _, err := os.Stat(abs); err != nil {
-		return fault.Wrap(err, "read policy", fault.Usage, "creel policy default > "+quote(path))
+	// Looked at here for the better hint; reading it is the supervisor's.
+	info, err := os.Stat(abs)
+	if err == nil && info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: abs, Err: errors.New("is a folder")}
+	} else if err == nil && info.Mode().IsRegular() {
+		var file *os.File
+		if file, err = os.Open(abs); err == nil {
+			_ = file.Close()
+		}
+	}
+	if err != nil {
+		show := "creel policy default"
+		if f.agent != "" {
+			show = "creel agent policy " + quote(f.agent)
+		}
+		return fault.Wrap(err, "read policy", fault.Usage, policyHints(err, path, show)...)
 	}
 	o.Policy = abs
 	return nil
