@@ -49,6 +49,7 @@ type supervisor struct {
 	rev      atomic.Pointer[revision]
 	reload   sync.Mutex    // one reload at a time
 	moved    chan struct{} // another file is the policy now
+	refused  bool          // the last save was not taken; the watcher's own
 
 	socket   *api.Socket
 	log      *audit.Log
