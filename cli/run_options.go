@@ -159,6 +159,11 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 			"cd to the project's folder, or name it with --workspace DIR")
 	}
 	o.Workspace = abs
+	if home, ok := streams.Getenv("HOME"); ok && isHome(abs, home) && !o.ReadOnly && os.Geteuid() != 0 && len(keysIn(abs)) == 0 {
+		// Creel's own state lies there, too; the reason that people can act on comes first.
+		return fault.UsageError(op, "your home folder as workspace would show the agent your keys",
+			"cd to the project's folder, or name it with --workspace DIR")
+	}
 	if seen := keysIn(abs); len(seen) > 0 {
 		o.Warnings = append(o.Warnings, fmt.Sprintf("the workspace %s holds %s: the agent can read them",
 			abs, strings.Join(seen, ", ")))

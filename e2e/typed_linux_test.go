@@ -34,3 +34,17 @@ func TestReadmeStart(t *testing.T) {
 		t.Errorf("%d commands were found under Start", typed)
 	}
 }
+
+// TestHomeAsWorkspace: an ordinary user is told what would be shown, and not where
+// creel keeps its state.
+func TestHomeAsWorkspace(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		if os.Geteuid() == 0 {
+			return // its state lies elsewhere; keys in its home are refused as everybody's
+		}
+		home := t.TempDir()
+		cmd := exec.Command(creel, "run", "--", "true")
+		cmd.Dir, cmd.Env = home, append(os.Environ(), "HOME="+home, "XDG_STATE_HOME=")
+		finish(t, cmd).want(t, 2).err(t, "your home folder as workspace would show the agent your keys", "hint: cd to the project's folder")
+	})
+}

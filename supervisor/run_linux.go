@@ -182,7 +182,7 @@ func (s *supervisor) loadPolicy() error {
 func (s *supervisor) keepApart() error {
 	if dir := s.areas.touching(filepath.Dir(s.trust.folder)); dir != "" {
 		return fault.UsageError("start sandbox", "Creel's own state ("+filepath.Dir(s.trust.folder)+") and "+dir+", where the agent can write, lie in each other",
-			"choose a narrower workspace or read_write path, or move the state with XDG_STATE_HOME")
+			append([]string{"choose a narrower workspace or read_write path"}, api.MoveHints("or move the state: export XDG_STATE_HOME=DIR")...)...)
 	}
 	runtime, err := api.RuntimeDir()
 	if err != nil {
@@ -190,7 +190,7 @@ func (s *supervisor) keepApart() error {
 	}
 	if dir := s.areas.touching(runtime); dir != "" {
 		return fault.UsageError("start sandbox", "Creel's control sockets ("+runtime+") and "+dir+", where the agent can write, lie in each other",
-			"choose a narrower workspace or read_write path, or move the sockets with XDG_RUNTIME_DIR")
+			append([]string{"choose a narrower workspace or read_write path"}, api.MoveHints("or move the sockets: export XDG_RUNTIME_DIR=DIR")...)...)
 	}
 	return nil
 }
