@@ -3,12 +3,16 @@ package supervisor
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/sandbox"
 )
 
 // TestSecretHints: what cannot be read is said once, with what to type.
@@ -40,6 +44,25 @@ func wantFault(t *testing.T, err error, text string, hints ...string) {
 	for _, h := range hints {
 		if !slices.Contains(told.Hints, h) {
 			t.Errorf("hints %q, want %q", strings.Join(told.Hints, "\n"), h)
+		}
+	}
+}
+
+func TestNoExecHints(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"plain.sh": 0o644, "fit.sh": 0o755} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ command, want string }{
+		{"./plain.sh", "chmod +x ./plain.sh"}, {filepath.Join(dir, "plain.sh"), "chmod +x " + filepath.Join(dir, "plain.sh")},
+		{"./fit.sh", ""}, {"./absent.sh", ""}, {"plain.sh", ""}, {dir, ""},
+	} {
+		_, err := commandError(&sandbox.CommandError{Step: "exec", Errno: int(syscall.EACCES), Text: "x"}, tt.command, dir)
+		var told *fault.Error
+		if !errors.As(err, &told) || strings.Join(told.Hints, "") != tt.want {
+			t.Errorf("%s: %v, want %q", tt.command, err, tt.want)
 		}
 	}
 }

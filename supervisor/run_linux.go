@@ -274,7 +274,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	defer heard.stop()
 	if s.box, err = p.ahead.begun.Start(ctx, config); err != nil {
 		if ofCommand(err) { // it is looked for before the agent is made
-			return commandError(err, s.o.Command[0])
+			return commandError(err, s.o.Command[0], s.o.Workspace)
 		}
 		return fault.Host, hostError(err)
 	}
@@ -315,7 +315,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	caught := heard.all() // from here on there is an agent to take them
 	start("watch protected files", s.watchAbsent)
 	if err := s.box.Release(ctx); err != nil {
-		code, err := commandError(err, s.o.Command[0])
+		code, err := commandError(err, s.o.Command[0], s.o.Workspace)
 		s.box.End()
 		s.sweep()
 		_ = s.recordExit(code, err.Error())
@@ -449,7 +449,7 @@ func ofCommand(err error) bool {
 }
 
 // commandError gives a command that could not be started the status of a shell.
-func commandError(err error, command string) (int, error) {
+func commandError(err error, command, workspace string) (int, error) {
 	var c *sandbox.CommandError
 	if !errors.As(err, &c) || !ofCommand(err) {
 		return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
@@ -458,9 +458,24 @@ func commandError(err error, command string) (int, error) {
 	case syscall.ENOENT, syscall.ENOTDIR:
 		return fault.NotFound, fault.Wrap(err, "start command", fault.NotFound, missingHints(command)...)
 	case syscall.EACCES, syscall.ENOEXEC, syscall.EPERM:
-		return fault.NotExecutable, fault.Wrap(err, "start command", fault.NotExecutable)
+		return fault.NotExecutable, fault.Wrap(err, "start command", fault.NotExecutable, noExecHints(command, workspace)...)
 	}
 	return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
+}
+
+// noExecHints: a file that was named, and that nobody may execute.
+func noExecHints(command, workspace string) []string {
+	if !strings.Contains(command, "/") {
+		return nil
+	}
+	path := command
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(workspace, path)
+	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 != 0 {
+		return nil
+	}
+	return []string{"chmod +x " + command}
 }
 
 // missingHints say where the host has a program that is not there inside.
