@@ -257,7 +257,7 @@ func TestAbsent(t *testing.T) {
 		t.Errorf("not each once: %v", err)
 	}
 	all := strings.Join(told.Hints, "\n")
-	for _, want := range []string{"npm install --prefix " + dir + " node-linux-", "@24 openclaw@latest", "--agent openclaw --agent-root " + dir} {
+	for _, want := range []string{"npm install --prefix " + dir + " node-linux-", "@24 && PATH=" + dir + "/node_modules/node-linux-", "npm install --prefix " + dir + " openclaw@latest", "--agent openclaw --agent-root " + dir} {
 		if !strings.Contains(all, want) || strings.Contains(all, "${") || strings.Contains(all, "install -g") {
 			t.Errorf("hints %q, want %q", all, want)
 		}
