@@ -13,6 +13,7 @@ func TestMargin(t *testing.T) {
 			"network_policies belongs at the left margin: remove the spaces before it"},
 		{"inference", "version: 2\nfilesystem_policy:\n  include_workdir: true\n  inference: {}\n",
 			"inference belongs at the left margin: remove the spaces before it"},
+		{"open", "version: 2\nlandlock:\n  open: []\n", "known keys: compatibility"}, // a short word, of a list
 		{"hidden", "version: 2\nhidden: []\n", `"hidden" belongs into filesystem_policy`},
 		{"networkpolicies", "version: 2\nlandlock:\n  networkpolicies: {}\n", "known keys: compatibility"},
 	} {
