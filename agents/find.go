@@ -55,7 +55,7 @@ func (m *Manifest) Find(root, path, home string) (*Found, error) {
 			}
 		}
 	}
-	var why []string
+	var why causes
 	for _, hit := range hits {
 		f, err := m.accept(hit, root, path)
 		if err == nil {
@@ -64,9 +64,80 @@ func (m *Manifest) Find(root, path, home string) (*Found, error) {
 			}
 			return f, nil
 		}
-		why = append(why, hit+": "+err.Error())
+		why.add(realPath(hit), err.Error())
 	}
-	return nil, m.absent(root, why)
+	return nil, m.absent(root, why, m.hollow(root, path, home))
+}
+
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}
+
+// causes say why candidates were not taken, each cause once.
+type causes []struct {
+	paths []string
+	text  string
+}
+
+func (c *causes) add(path, text string) {
+	for i, known := range *c {
+		if known.text == text {
+			if !slices.Contains(known.paths, path) {
+				(*c)[i].paths = append(known.paths, path)
+			}
+			return
+		}
+	}
+	*c = append(*c, struct {
+		paths []string
+		text  string
+	}{[]string{path}, text})
+}
+
+func (c causes) String() string {
+	var all []string
+	for _, one := range c {
+		all = append(all, strings.Join(one.paths, ", ")+": "+one.text)
+	}
+	return strings.Join(all, "; ")
+}
+
+// hollow gives the folder of a package of that name without the program: npm takes
+// an old placeholder where the newest one wants a newer Node. "" is none.
+func (m *Manifest) hollow(root, path, home string) string {
+	var modules []string
+	if root != "" {
+		modules = []string{filepath.Join(root, "node_modules"), filepath.Join(root, "lib", "node_modules"), root}
+	} else {
+		dirs := append(filepath.SplitList(path), "/usr/local/bin", "/usr/bin")
+		if filepath.IsAbs(home) {
+			dirs = append(dirs, filepath.Join(home, ".npm-global/bin"))
+		}
+		for _, dir := range dirs { // PREFIX/bin beside PREFIX/lib/node_modules
+			if filepath.IsAbs(dir) {
+				modules = append(modules, filepath.Join(dir, "..", "lib", "node_modules"))
+			}
+		}
+	}
+	for _, pattern := range m.Program.Packages {
+		words := strings.Split(pattern, "/")
+		name := words[0]
+		if strings.HasPrefix(name, "@") && len(words) > 1 {
+			name = words[0] + "/" + words[1]
+		}
+		if strings.ContainsAny(name, "*?[$") {
+			continue
+		}
+		for _, dir := range modules {
+			if _, err := os.Lstat(filepath.Join(dir, name, "package.json")); err == nil && len(m.packaged(dir)) == 0 {
+				return filepath.Join(dir, name)
+			}
+		}
+	}
+	return ""
 }
 
 // finished refuses a package whose own installation steps have not run, as after
@@ -87,17 +158,38 @@ func (m *Manifest) finished(f *Found) error {
 	return nil
 }
 
-func (m *Manifest) absent(root string, why []string) error {
+// usualRoot is where the hint installs an agent when no folder is named.
+const usualRoot = "~/creel-agents"
+
+// InstallHint is what to type when the program is absent; "" if the manifest has
+// nothing. Packages go below root, if the manifest installs into a folder.
+func (m *Manifest) InstallHint(root string) string {
+	if root == "" {
+		root = usualRoot
+	}
+	return strings.NewReplacer("${root}", root, "${arch}", arch()).Replace(m.Program.Install)
+}
+
+func (m *Manifest) absent(root string, why causes, hollow string) error {
 	msg := "its program " + m.Program.Command + " is nowhere on PATH"
 	if root != "" {
 		msg = "its program " + m.Program.Command + " is not below " + root
 	}
+	if hollow != "" {
+		msg += "; the package " + hollow + " has none in it (npm takes an old one where Node is too old for the newest)"
+	}
 	if len(why) > 0 {
-		msg = strings.Join(why, "; ")
+		msg = why.String()
 	}
 	var hints []string
 	if m.Program.Install != "" {
-		hints = append(hints, m.Program.Install)
+		hints = append(hints, m.InstallHint(root))
+	}
+	if strings.Contains(m.Program.Install, "${root}") {
+		if root == "" {
+			root = usualRoot
+		}
+		return fault.UsageError("find "+m.Title, msg, append(hints, "then: creel run --agent "+m.Name+" --agent-root "+root)...)
 	}
 	return fault.UsageError("find "+m.Title, msg, append(hints, "creel run --agent "+m.Name+" --agent-root DIR -- …  (where it is installed; make agents, in the sources of creel, installs it in .tools/agents)")...)
 }

@@ -74,9 +74,18 @@ func StateDir() (string, error) {
 		dir = filepath.Join(state, "creel")
 	}
 	if err := privateDir(dir); err != nil {
-		return "", fault.Wrap(err, "open state folder", fault.General, "export XDG_STATE_HOME=DIR, a folder of your own")
+		return "", fault.Wrap(err, "open state folder", fault.General, MoveHints("export XDG_STATE_HOME=DIR, a folder of your own")...)
 	}
 	return dir, nil
+}
+
+// MoveHints are hints about XDG_STATE_HOME and XDG_RUNTIME_DIR; root, whose folders
+// have fixed places, gets none.
+func MoveHints(hints ...string) []string {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return hints
 }
 
 // privateDir makes dir if it is missing and checks that it is a folder, not a

@@ -281,11 +281,17 @@ func (s *Summary) Render(w io.Writer, o SummaryOptions) error {
 		fmt.Fprintf(&b, "  and %d more decisions of other kinds\n", d.More)
 	}
 	if d.Policy != "" {
-		b.WriteString("to allow what was denied, add what you agree with to " + Printable(cmp.Or(o.Where, "the policy")) + ":\n")
-		for l := range strings.SplitSeq(d.Policy, "\n") {
-			b.WriteString("  " + Printable(l) + "\n")
+		allows := strings.HasPrefix(d.Policy, policyHeader) // remarks stand below the rules, or alone
+		if allows {
+			b.WriteString("to allow what was denied, add what you agree with to " + Printable(cmp.Or(o.Where, "the policy")) + ":\n")
+		} else {
+			b.WriteString("about what was denied:\n")
 		}
-		if o.Next != "" {
+		// At the left margin, as they are pasted.
+		for l := range strings.SplitSeq(d.Policy, "\n") {
+			b.WriteString(Printable(l) + "\n")
+		}
+		if allows && o.Next != "" {
 			b.WriteString(Printable(o.Next) + "\n")
 		}
 	}

@@ -63,17 +63,17 @@ denied
       2× evil.test:443 by /usr/bin/curl — no rule names the host
       1× udp 192.0.2.1:123 — only TCP and DNS leave
 to allow what was denied, add what you agree with to the policy:
-  network_policies:
-    # api.test
-    key:
-      endpoints:
-      binaries:
-        - {path: /b}
-    # evil.test
-    key_2:
-      endpoints:
-      binaries:
-        - {path: /b}
+network_policies:
+  # api.test
+  key:
+    endpoints:
+    binaries:
+      - {path: /b}
+  # evil.test
+  key_2:
+    endpoints:
+    binaries:
+      - {path: /b}
 audit: /var/log/a\x1b.jsonl
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
@@ -103,6 +103,19 @@ func TestSummaryIsEmptyAtFirst(t *testing.T) {
 	}
 	if j, err := json.Marshal(s.Data(nil)); err != nil || !strings.Contains(string(j), `"denied":[]`) {
 		t.Errorf("%s, %v", j, err)
+	}
+}
+
+// TestSummaryOfRemarks: what allows nothing is not announced as lines to add.
+func TestSummaryOfRemarks(t *testing.T) {
+	s := NewSummary()
+	s.Add(Event{Kind: Connect, Verdict: "deny", Host: "a.test", Port: 443})
+	var b strings.Builder
+	if err := s.Render(&b, SummaryOptions{Suggest: func(Entry) Proposal { return Proposal{Note: "# not needed"} }, Next: "then"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); !strings.HasSuffix(got, "about what was denied:\n# a.test:443: not needed\n") {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -52,6 +52,7 @@ func lookUp(word, root string, streams IO) (knownAgent, error) {
 	path, _ := streams.Getenv("PATH")
 	home, _ := streams.Getenv("HOME")
 	found, err := m.Find(root, path, home)
+	m.Program.Install = m.InstallHint(root)
 	k := knownAgent{Manifest: m, Found: found}
 	if err != nil {
 		k.Missing = err.Error()

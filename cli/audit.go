@@ -3,6 +3,8 @@ package cli
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,51 +129,99 @@ func runAuditShow(ctx context.Context, what string, asJSON bool, streams IO) err
 	defer f.Close()
 	sum := audit.NewSummary()
 	var broken error
+	loaded := map[string]string{} // what the log tells of the policy that was put into force last
 	for e, err := range audit.Read(f) {
 		if err != nil {
 			broken = fault.Wrap(err, "show audit log", fault.General, "creel audit verify "+quote(what))
 			break
 		}
+		if e.Kind == audit.PolicyLoad {
+			loaded = e.Detail
+		}
 		sum.Add(e)
 	}
-	engine, next := inForce(ctx, what)
-	suggest := audit.SuggestFor(engine)
+	now := inForce(ctx, what, loaded)
+	suggest := audit.SuggestFor(now.engine)
 	d := sum.Data(suggest)
-	if asJSON {
-		err = writeJSON(streams.Out, d)
+	if now.waits && d.Policy == "" {
+		// The file allows it all, and it is not what holds.
+		suggest = audit.SuggestFor(nil)
+		d = sum.Data(suggest)
 	} else {
-		err = sum.Render(streams.Out, audit.SummaryOptions{Suggest: suggest, Rows: 200})
+		now.waits = false
 	}
-	if next != "" && d.Policy != "" && !asJSON {
-		line(streams.Err, "hint: %s", next)
+	if asJSON {
+		return errors.Join(writeJSON(streams.Out, d), broken)
+	}
+	err = sum.Render(streams.Out, audit.SummaryOptions{Suggest: suggest, Rows: 200, Where: now.where})
+	switch {
+	case !strings.HasPrefix(d.Policy, "network_policies:"):
+	case now.waits:
+		line(streams.Err, "hint: %s allows these, but is not in force: creel reload %s --policy %s", quote(now.file), what, quote(now.file))
+	case now.next != "":
+		line(streams.Err, "hint: %s", now.next)
 	}
 	return errors.Join(err, broken)
 }
 
-// inForce is the policy of the sandbox NAME as it is now, and how lines are added
-// to it while it runs. Where none of that name runs, or its policy is no file, it is
-// nil: lines are proposed as if nothing was allowed.
-func inForce(ctx context.Context, name string) (*policy.Engine, string) {
-	if _, err := os.Lstat(name); err == nil || api.CheckName(name) != nil {
-		return nil, ""
+// policyNow is the policy of a sandbox as its file is now.
+type policyNow struct {
+	engine *policy.Engine // nil: lines are proposed as if nothing was allowed
+	file   string         // "": no file
+	waits  bool           // the file holds another policy than the one in force
+	where  string         // what lines are added to
+	next   string         // what to type then
+}
+
+// inForce looks at the policy of the sandbox NAME while it runs, and of one that has
+// ended only says where lines belong. loaded is what the log tells of the last revision.
+func inForce(ctx context.Context, name string, loaded map[string]string) policyNow {
+	inForce := loaded["policy"]
+	_, err := os.Lstat(name)
+	running := err != nil && api.CheckName(name) == nil
+	if running {
+		box, err := ask(ctx, name)
+		if running = err == nil; running {
+			name, inForce = box.Name, box.Policy
+		}
 	}
-	box, err := ask(ctx, name)
+	if !filepath.IsAbs(inForce) {
+		agent, isAgent := strings.CutPrefix(inForce, "agent ")
+		show := "creel policy default"
+		file := "~/creel.yaml"
+		if isAgent {
+			show, file = "creel agent policy "+agent, "~/"+agent+".yaml"
+		}
+		p := policyNow{}
+		if inForce != "" {
+			p.where = "a policy of your own (" + show + " > " + file + ")"
+		}
+		if running {
+			p.next = "when they are there: creel reload " + name + " --policy " + file
+		}
+		return p
+	}
+	p := policyNow{file: inForce, where: inForce}
+	if !running {
+		return p
+	}
+	p.next = "save them in " + quote(p.file) + ": they hold at once; else: creel reload " + name + " --policy " + quote(p.file)
+	data, err := os.ReadFile(p.file)
 	if err != nil {
-		return nil, ""
+		return p
 	}
-	if !filepath.IsAbs(box.Policy) {
-		return nil, box.Name + " runs with a policy that is no file; creel reload " + box.Name + " says how to give it one"
-	}
-	next := "save them in " + quote(box.Policy) + ": they hold at once; else: creel reload " + box.Name
-	doc, _, err := policy.Load(box.Policy)
+	doc, _, err := policy.Load(p.file)
 	if err != nil {
-		return nil, next
+		return p
 	}
 	engine, err := policy.Compile(doc)
 	if err != nil {
-		return nil, next
+		return p
 	}
-	return engine, next
+	sum := sha256.Sum256(data)
+	// The hash of a policy in layers covers them all: that one is taken as in force.
+	p.engine, p.waits = engine, !strings.Contains("\n"+string(data), "\nextends:") && loaded["policy_sha256"] != "" && loaded["policy_sha256"] != hex.EncodeToString(sum[:])
+	return p
 }
 
 func newAuditTail(streams IO) *cobra.Command {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 // box is a supervisor that does nothing, on a real control socket.
 type box struct {
 	name, log string
+	policy    string // its file
 	stopped   atomic.Bool
 	asked     atomic.Value // policy of the last reload
 	end       func()       // gives the name back
@@ -29,7 +31,7 @@ type box struct {
 
 func (b *box) Sandbox(context.Context) (api.Sandbox, error) {
 	return api.Sandbox{Name: b.name, PID: 7, Command: []string{"evil\x1b[2J"}, Started: time.Now(), Workspace: "/w",
-		Revision: 3, Audit: b.log, Counts: api.Counts{Allowed: 11, Denied: 22, Rerouted: 33}}, nil
+		Policy: b.policy, Revision: 3, Audit: b.log, Counts: api.Counts{Allowed: 11, Denied: 22, Rerouted: 33}}, nil
 }
 
 func (b *box) Posture(context.Context) (api.Posture, error) {
@@ -212,3 +214,42 @@ func TestTailFollows(t *testing.T) {
 type lineWriter struct{ lines chan string }
 
 func (w *lineWriter) Write(p []byte) (int, error) { w.lines <- string(p); return len(p), nil }
+
+// TestShowOfWaitingPolicy: a file that allows what was denied, and is not what holds,
+// is no reason to show nothing.
+func TestShowOfWaitingPolicy(t *testing.T) {
+	b := start(t)
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	b.policy = file
+	text := []byte("version: 2\nnetwork_policies:\n  a:\n    endpoints: [{host: a.test, port: 22, protocol: tcp}]\n    binaries: any\n")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	record := func(hash string) {
+		l, err := audit.Open(b.log, b.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		for _, e := range []audit.Event{
+			{Kind: audit.PolicyLoad, Detail: map[string]string{"policy": file, "policy_sha256": hash}},
+			{Kind: audit.Connect, Verdict: "deny", Host: "a.test", Port: 22, Binary: "/usr/bin/ssh"},
+		} {
+			if err := l.Record(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	record("of another text")
+	_, out, errs := command(t, "audit", "show", b.name)
+	if !strings.Contains(out, "add what you agree with to "+file) || !strings.Contains(out, "\nnetwork_policies:\n") {
+		t.Errorf("no lines: %s", out)
+	}
+	if want := "hint: " + file + " allows these, but is not in force: creel reload " + b.name + " --policy " + file; !strings.Contains(errs, want) {
+		t.Errorf("got %q, want %q", errs, want)
+	}
+	record(fmt.Sprintf("%x", sha256.Sum256(text)))
+	if _, out, errs = command(t, "audit", "show", b.name); strings.Contains(out, "network_policies:") || errs != "" {
+		t.Errorf("in force: %s%s", out, errs)
+	}
+}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,7 @@ func runDoctor(ctx context.Context, probe func(context.Context, kernel.Paths) []
 func folder(name, path string, err error) kernel.Feature {
 	if err != nil {
 		return kernel.Feature{Name: name, Outcome: kernel.No, Required: true, Detail: err.Error(),
-			Fix: "export XDG_RUNTIME_DIR and XDG_STATE_HOME: folders of your own with mode 0700"}
+			Fix: strings.Join(api.MoveHints("export XDG_RUNTIME_DIR and XDG_STATE_HOME: folders of your own with mode 0700"), "")}
 	}
 	return kernel.Feature{Name: name, Outcome: kernel.Yes, Required: true, Detail: path}
 }

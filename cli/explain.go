@@ -232,7 +232,7 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 		line(w, "these lines would allow it:")
 	}
 	for l := range strings.SplitSeq(strings.TrimRight(x.Suggestion, "\n"), "\n") {
-		fmt.Fprintln(w, "  "+audit.Printable(l))
+		fmt.Fprintln(w, audit.Printable(l)) // at the left margin, as it is pasted
 	}
 	if !lines {
 		return nil

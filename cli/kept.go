@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 // kept is a thing that a sandbox left: on purpose (audit, layers), or because its
 // supervisor was killed (leftovers, which the next start collects).
 type kept struct {
-	Kind    string    `json:"kind"` // audit, leftover, …
+	Kind    string    `json:"kind"` // audit, home, leftover, …
 	Name    string    `json:"name"` // of the sandbox
 	State   string    `json:"state"`
 	Path    string    `json:"path"`
@@ -29,7 +30,7 @@ type kept struct {
 
 // keepers list what is kept, one for each kind of thing. live are the names of
 // the sandboxes that run.
-var keepers = []func(live []string) ([]kept, error){keptAudits, keptLayers, keptLeftovers}
+var keepers = []func(live []string) ([]kept, error){keptAudits, keptLayers, keptHomes, keptLeftovers}
 
 // listKept asks all keepers, sandbox by sandbox, the oldest first.
 func listKept(live []string) ([]kept, error) {
@@ -112,6 +113,32 @@ func keptLayers(live []string) ([]kept, error) {
 			k.State, k.Next = "unreadable", "creel discard "+quote(m.Name)
 		case slices.Contains(live, m.Name):
 			k.State = "running"
+		}
+		list = append(list, k)
+	}
+	return list, nil
+}
+
+// keptHomes are the homes of agents that were started with --agent and --name: they
+// wait for the next start under that name (docs/agents.md).
+func keptHomes(live []string) ([]kept, error) {
+	state, err := api.StateDir()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(filepath.Join(state, "homes"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fault.Wrap(err, "list homes", fault.General)
+	}
+	var list []kept
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		path := filepath.Join(state, "homes", e.Name())
+		k := kept{Kind: "home", Name: e.Name(), State: "kept", Path: path, Next: "to forget it: rm -rf " + quote(path)}
+		if slices.Contains(live, e.Name()) {
+			k.State, k.Next = "running", ""
 		}
 		list = append(list, k)
 	}

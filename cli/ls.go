@@ -22,8 +22,8 @@ func newLs(streams IO) *cobra.Command {
 		Use:   "ls",
 		Short: "List the sandboxes that run",
 		Long: `List the sandboxes that run; with --all also what ended ones left: audit logs,
-file changes that wait for a decision, and what a killed supervisor could not
-remove. Nothing of it is removed without being asked.`,
+file changes that wait for a decision, homes of agents, and what a killed
+supervisor could not remove. Nothing of it is removed without being asked.`,
 		Example: "  creel ls --json\n  creel ls --all",
 		Args:    exactly(0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runLs(cmd.Context(), all, asJSON, streams) },

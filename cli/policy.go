@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -171,10 +172,7 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 		if _, ok := asFaults(err); ok {
 			return nil, nil, warnings, err
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, nil, fault.Wrap(err, "", fault.Usage, "creel policy default > "+quote(file))
-		}
-		return nil, nil, nil, fault.Wrap(err, "", fault.Usage)
+		return nil, nil, nil, fault.Wrap(err, "", fault.Usage, policyHints(err, file, "creel policy default")...)
 	}
 	engine, err := policy.Compile(doc, policy.ResolveBinaries(realPath))
 	if err != nil {
@@ -190,4 +188,18 @@ func realPath(path string) string {
 		return ""
 	}
 	return real
+}
+
+// policyHints are what to type when a policy file cannot be read; make prints a
+// policy to begin with.
+func policyHints(err error, file, make string) []string {
+	switch info, statErr := os.Stat(file); {
+	case errors.Is(err, fs.ErrPermission):
+		return []string{"chmod u+r " + quote(file)}
+	case statErr == nil && info.IsDir():
+		return []string{"name a file: " + quote(filepath.Join(file, policyName))}
+	case errors.Is(err, fs.ErrNotExist):
+		return []string{make + " > " + quote(file)}
+	}
+	return nil
 }

@@ -165,6 +165,11 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 			"creel run --workspace "+quote(abs)+":ro -- …  (or :cow, which keeps its changes apart)")
 	}
 	o.Workspace = abs
+	if home, ok := streams.Getenv("HOME"); ok && isHome(abs, home) && !o.ReadOnly && os.Geteuid() != 0 && len(keysIn(abs)) == 0 {
+		// Creel's own state lies there, too; the reason that people can act on comes first.
+		return fault.UsageError(op, "your home folder as workspace would show the agent your keys",
+			"cd to the project's folder, or name it with --workspace DIR")
+	}
 	if seen := keysIn(abs); len(seen) > 0 {
 		o.Warnings = append(o.Warnings, fmt.Sprintf("the workspace %s holds %s: the agent can read them",
 			abs, strings.Join(seen, ", ")))
@@ -313,9 +318,22 @@ func (f runFlags) setPolicy(o *RunOptions, _ IO) error {
 	if err != nil {
 		return fault.Wrap(err, "read policy", fault.Usage)
 	}
-	// Existence is checked here for the better hint; reading is the supervisor's.
-	if _, err := os.Stat(abs); err != nil {
-		return fault.Wrap(err, "read policy", fault.Usage, "creel policy default > "+quote(path))
+	// Looked at here for the better hint; reading it is the supervisor's.
+	info, err := os.Stat(abs)
+	if err == nil && info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: abs, Err: errors.New("is a folder")}
+	} else if err == nil && info.Mode().IsRegular() {
+		var file *os.File
+		if file, err = os.Open(abs); err == nil {
+			_ = file.Close()
+		}
+	}
+	if err != nil {
+		show := "creel policy default"
+		if f.agent != "" {
+			show = "creel agent policy " + quote(f.agent)
+		}
+		return fault.Wrap(err, "read policy", fault.Usage, policyHints(err, path, show)...)
 	}
 	o.Policy = abs
 	return nil

@@ -74,6 +74,10 @@ func Parse(flags []string, getenv func(string) (string, bool)) (*Set, error) {
 		}
 		if _, ok := sources[name]; !ok {
 			value, err := secret.Resolve(source, getenv)
+			var gone *secret.Unreadable
+			if errors.As(err, &gone) {
+				return nil, fmt.Errorf("read --secret %s: %s: %w", name, gone.Ref, gone.Err)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("read --secret %s: %w", name, err)
 			}

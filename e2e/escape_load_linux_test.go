@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/kernel"
 )
 
 // bomb forks as often as it may until its time is over. Every process of it
@@ -129,7 +130,7 @@ func TestLimits(t *testing.T) {
 				t.Errorf("half a processor gave %q in two seconds", child)
 			}
 		} else {
-			r := big(asked).want(t, 3).err(t, "a memory limit is not available", "--limits best_effort", "systemd-run --user")
+			r := big(asked).want(t, 3).err(t, "a memory limit is not available", "--limits best_effort", kernel.CgroupFix())
 			if _, err := os.Lstat(r.audit); err == nil && len(readEvents(t, r.audit)) > 0 {
 				t.Error("something was started")
 			}

@@ -114,6 +114,10 @@ func TestLiveRules(t *testing.T) {
 				if !out.grows(0) || !out.grows(1) {
 					t.Error("a faulty file cut a stream")
 				}
+				save(twoHosts(c.protocol, "a.test", "b.test"))
+				if !eventually(func() bool { return strings.Contains(l.stderr.String(), "the saved policy is the one in force again") }) {
+					t.Errorf("the corrected file is not told of\n%s", l.stderr.String())
+				}
 				// Without a.test: its stream ends, the other one goes on.
 				mark = save(twoHosts(c.protocol, "b.test"))
 				if end := l.receive(a); end.Code == 0 {

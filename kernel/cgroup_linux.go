@@ -33,6 +33,9 @@ func cgroups() Feature {
 	})
 }
 
+// CgroupFix is how this process gets control groups of its own; "" if it has them.
+func CgroupFix() string { return cgroups().Fix }
+
 // Cgroups reads which groups this process is in, by controller ("" stands for
 // version 2), and which hierarchies are mounted.
 func Cgroups() (own map[string]string, mounts []CgroupMount, err error) {

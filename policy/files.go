@@ -2,7 +2,6 @@ package policy
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,14 +22,23 @@ func Load(path string) (*Document, Warnings, error) {
 func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open policy: %w", err)
+		return nil, named("open policy:", path, err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
+		return nil, named("read policy:", path, err)
 	}
 	return data, nil
+}
+
+// named says the verb and the path once.
+func named(op, path string, err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return &os.PathError{Op: op, Path: path, Err: err}
 }
 
 // Beside is the Resolver of files: a name is absolute, or lies in the folder of

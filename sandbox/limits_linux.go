@@ -58,11 +58,19 @@ func planLimits(c Config, p *plan, early *earlyGroup) (*limits, error) {
 		}
 		if !c.Limits.BestEffort {
 			_ = l.group.Close()
-			return nil, &NotSupported{Feature: need.what, Err: errors.New(why), Fix: groupFix + ", or accept less: --limits best_effort (in a policy: resources: {compatibility: best_effort})"}
+			return nil, &NotSupported{Feature: need.what, Err: errors.New(why), Fix: acceptLess(groupFix())}
 		}
 		p.degraded = append(p.degraded, need.what+" is not enforced: "+why)
 	}
 	return l, nil
+}
+
+func acceptLess(fix string) string {
+	const less = "accept less: --limits best_effort (in a policy: resources: {compatibility: best_effort})"
+	if fix == "" {
+		return less
+	}
+	return fix + ", or " + less
 }
 
 // earlyGroup is a control group that is being made beside other work.
@@ -104,8 +112,9 @@ func withDefaults(l Limits) Limits {
 // the group, too, and a bomb must not keep it from reaping.
 const ofInit = 16
 
-// groupFix is how an ordinary user gets a control group.
-const groupFix = "systemd-run --user --scope -p Delegate=yes creel run …"
+// groupFix is how this user gets a control group, as doctor says it: what helps with
+// version 2 does not with version 1.
+func groupFix() string { return kernel.CgroupFix() }
 
 // Close removes the control group; the sandbox must have ended.
 func (l *limits) Close() error {
@@ -334,9 +343,9 @@ func (l *limits) memory(in bool, now cgroup.State, group string, data uint64) Li
 		r.Detail = "no limit in its " + group
 	case data <= uint64(l.want.Memory):
 		r.Detail = fmt.Sprintf("at most %s for each process alone: %s", Size(int64(data)), l.why(cgroup.Memory))
-		r.Fix = groupFix
+		r.Fix = groupFix()
 	default:
-		r.Absent, r.Detail, r.Fix = true, l.why(cgroup.Memory), groupFix
+		r.Absent, r.Detail, r.Fix = true, l.why(cgroup.Memory), groupFix()
 	}
 	return r
 }
@@ -352,9 +361,9 @@ func (l *limits) cpu(in bool, now cgroup.State, group string) Limit {
 	case in:
 		r.Detail = "no limit in its " + group
 	case l.want.CPU == 0:
-		r.Detail, r.Fix = "no limit asked; each of its processes weighs as one: "+l.why(cgroup.CPU), groupFix
+		r.Detail, r.Fix = "no limit asked; each of its processes weighs as one: "+l.why(cgroup.CPU), groupFix()
 	default:
-		r.Absent, r.Detail, r.Fix = true, l.why(cgroup.CPU), groupFix
+		r.Absent, r.Detail, r.Fix = true, l.why(cgroup.CPU), groupFix()
 	}
 	return r
 }

@@ -211,8 +211,11 @@ func startError(err error) error {
 			Fix: "run creel outside of the container, or start that with an unmasked /proc (podman, docker: --security-opt systempaths=unconfined; Kubernetes: procMount: Unmasked)"}
 	}
 	if errors.As(err, &call) && call.Step == spec.StepOverlay {
-		return &NotSupported{Feature: "a copy-on-write workspace", MinKernel: "5.11; started by root 5.19", Err: err,
-			Fix: "the folder and the state folder need a file system with user extended attributes (ext4, xfs, btrfs, tmpfs): export XDG_STATE_HOME=DIR"}
+		fix := "the folder and the state folder need a file system with user extended attributes (ext4, xfs, btrfs, tmpfs)"
+		if os.Geteuid() != 0 { // root's has a fixed place
+			fix += ": export XDG_STATE_HOME=DIR"
+		}
+		return &NotSupported{Feature: "a copy-on-write workspace", MinKernel: "5.11; started by root 5.19", Err: err, Fix: fix}
 	}
 	var c *stage.CommandError
 	if !errors.As(err, &c) {

@@ -13,6 +13,18 @@ import (
 // few KiB, and a larger one fits into no header.
 const maxBytes = 64 << 10
 
+// ErrNotSet: the variable that a reference names does not exist.
+var ErrNotSet = errors.New("the variable is not set")
+
+// Unreadable is a reference that led to nothing.
+type Unreadable struct {
+	Ref string // env:VAR or file:PATH
+	Err error
+}
+
+func (u *Unreadable) Error() string { return "read secret " + u.Ref + ": " + u.Err.Error() }
+func (u *Unreadable) Unwrap() error { return u.Err }
+
 // Resolve reads a secret from a reference: env:VAR or file:PATH. One trailing
 // line end is cut off; what is left must be one non-empty line, because it ends
 // up in a header.
@@ -26,13 +38,13 @@ func Resolve(ref string, getenv func(string) (string, bool)) (Value, error) {
 		}
 		v, ok := getenv(name)
 		if !ok {
-			return Value{}, fmt.Errorf("read secret %s: the variable is not set", ref)
+			return Value{}, &Unreadable{ref, ErrNotSet}
 		}
 		text = v
 	case kind == "file" && name != "":
 		v, err := readFile(name)
 		if err != nil {
-			return Value{}, fmt.Errorf("read secret %s: %w", ref, err)
+			return Value{}, &Unreadable{ref, err}
 		}
 		text = v
 	default:

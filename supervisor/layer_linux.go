@@ -36,7 +36,8 @@ func (s *supervisor) takeLayer() error {
 		return err
 	}
 	if ws := realPath(s.o.Workspace); within(ws, realPath(state)) || within(realPath(state), ws) {
-		return fault.UsageError(op, "the state folder "+state+" and the workspace "+ws+" lie in each other", "move the state: export XDG_STATE_HOME=DIR")
+		return fault.UsageError(op, "the state folder "+state+" and the workspace "+ws+" lie in each other",
+			append([]string{"choose another workspace"}, api.MoveHints("or move the state: export XDG_STATE_HOME=DIR")...)...)
 	}
 	l, had, err := cow.Take(state, s.name, s.o.Workspace, s.o.Command)
 	if errors.Is(err, cow.ErrRunning) {

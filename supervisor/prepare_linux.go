@@ -2,7 +2,9 @@ package supervisor
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -41,7 +43,11 @@ func (s *supervisor) prepare() (*prepared, error) {
 	var err error
 	if len(s.o.Secrets) > 0 {
 		if p.secrets, err = credential.Parse(s.o.Secrets, s.o.Getenv); err != nil {
-			return nil, fault.Wrap(err, "read --secret", fault.Usage, "creel run --secret NAME=env:VAR@HOST[:HEADER] -- …")
+			hints := secretHints(err, s.o.Secrets)
+			if hints == nil {
+				hints = []string{"creel run --secret NAME=env:VAR@HOST[:HEADER] -- …"}
+			}
+			return nil, fault.Wrap(err, "", fault.Usage, hints...) // its text names the flag
 		}
 	}
 	if p.upstreams, err = parseUpstreams(s.o.Upstreams); err != nil {
@@ -54,6 +60,25 @@ func (s *supervisor) prepare() (*prepared, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// secretHints are what to type when a secret cannot be read: the references are as
+// they were written, alone or in a --secret flag.
+func secretHints(err error, refs []string) (hints []string) {
+	var where *fs.PathError
+	switch {
+	case errors.Is(err, secret.ErrNotSet):
+		for _, ref := range refs {
+			_, name, ok := strings.Cut(ref, "env:")
+			name, _, _ = strings.Cut(name, "@")
+			if ok && strings.Contains(err.Error(), "env:"+name+": ") {
+				return []string{"export " + name + "=…"}
+			}
+		}
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, &where):
+		return []string{"chmod u+r " + where.Path}
+	}
+	return nil
 }
 
 // ahead is what does not depend on the policy and is made while that is read, and
@@ -336,7 +361,15 @@ func (r *route) build(doc *policy.Document) (*inference.Route, error) {
 	if key != "" {
 		v, err := secret.Resolve(key, r.flags.Getenv)
 		if err != nil {
-			return nil, fault.Wrap(err, "read inference key", fault.Usage, "creel run --inference URL --inference-key env:VAR -- …")
+			var gone *secret.Unreadable
+			if errors.As(err, &gone) {
+				err = fmt.Errorf("%s: %w", gone.Ref, gone.Err)
+			}
+			hints := append(secretHints(err, []string{key}), "creel run --inference URL --inference-key env:VAR -- …")
+			if errors.Is(err, secret.ErrNotSet) {
+				hints = append(hints, "without a key: docs/agents.md")
+			}
+			return nil, fault.Wrap(err, "read inference key", fault.Usage, hints...)
 		}
 		conf.Key = v
 	}

@@ -49,6 +49,7 @@ type supervisor struct {
 	rev      atomic.Pointer[revision]
 	reload   sync.Mutex    // one reload at a time
 	moved    chan struct{} // another file is the policy now
+	refused  bool          // the last save was not taken; the watcher's own
 
 	socket   *api.Socket
 	log      *audit.Log
@@ -194,7 +195,7 @@ func (s *supervisor) loadPolicy() error {
 func (s *supervisor) keepApart() error {
 	if dir := s.areas.touching(filepath.Dir(s.trust.folder)); dir != "" {
 		return fault.UsageError("start sandbox", "Creel's own state ("+filepath.Dir(s.trust.folder)+") and "+dir+", where the agent can write, lie in each other",
-			"choose a narrower workspace or read_write path, or move the state with XDG_STATE_HOME")
+			append([]string{"choose a narrower workspace or read_write path"}, api.MoveHints("or move the state: export XDG_STATE_HOME=DIR")...)...)
 	}
 	runtime, err := api.RuntimeDir()
 	if err != nil {
@@ -202,7 +203,7 @@ func (s *supervisor) keepApart() error {
 	}
 	if dir := s.areas.touching(runtime); dir != "" {
 		return fault.UsageError("start sandbox", "Creel's control sockets ("+runtime+") and "+dir+", where the agent can write, lie in each other",
-			"choose a narrower workspace or read_write path, or move the sockets with XDG_RUNTIME_DIR")
+			append([]string{"choose a narrower workspace or read_write path"}, api.MoveHints("or move the sockets: export XDG_RUNTIME_DIR=DIR")...)...)
 	}
 	return nil
 }
@@ -286,7 +287,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	defer heard.stop()
 	if s.box, err = p.ahead.begun.Start(ctx, config); err != nil {
 		if ofCommand(err) { // it is looked for before the agent is made
-			return commandError(err, s.o.Command[0])
+			return commandError(err, s.o.Command[0], s.o.Workspace)
 		}
 		return fault.Host, hostError(err)
 	}
@@ -333,7 +334,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	caught := heard.all() // from here on there is an agent to take them
 	start("watch protected files", s.watchAbsent)
 	if err := s.box.Release(ctx); err != nil {
-		return fail(commandError(err, s.o.Command[0]))
+		return fail(commandError(err, s.o.Command[0], s.o.Workspace))
 	}
 	s.ran = true
 	start("collect leftovers", func(context.Context) error {
@@ -468,7 +469,7 @@ func ofCommand(err error) bool {
 }
 
 // commandError gives a command that could not be started the status of a shell.
-func commandError(err error, command string) (int, error) {
+func commandError(err error, command, workspace string) (int, error) {
 	var c *sandbox.CommandError
 	if !errors.As(err, &c) || !ofCommand(err) {
 		return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
@@ -477,9 +478,24 @@ func commandError(err error, command string) (int, error) {
 	case syscall.ENOENT, syscall.ENOTDIR:
 		return fault.NotFound, fault.Wrap(err, "start command", fault.NotFound, missingHints(command)...)
 	case syscall.EACCES, syscall.ENOEXEC, syscall.EPERM:
-		return fault.NotExecutable, fault.Wrap(err, "start command", fault.NotExecutable)
+		return fault.NotExecutable, fault.Wrap(err, "start command", fault.NotExecutable, noExecHints(command, workspace)...)
 	}
 	return fault.Internal, fault.Wrap(err, "start command", fault.Internal)
+}
+
+// noExecHints: a file that was named, and that nobody may execute.
+func noExecHints(command, workspace string) []string {
+	if !strings.Contains(command, "/") {
+		return nil
+	}
+	path := command
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(workspace, path)
+	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 != 0 {
+		return nil
+	}
+	return []string{"chmod +x " + command}
 }
 
 // missingHints say where the host has a program that is not there inside.

@@ -396,7 +396,7 @@ func TestResolverStaysOutOfWritableFolders(t *testing.T) {
 
 func TestCommandErrors(t *testing.T) {
 	for errno, want := range map[int]int{2: fault.NotFound, 20: fault.NotFound, 13: fault.NotExecutable, 8: fault.NotExecutable, 12: fault.Internal} {
-		code, err := commandError(&sandbox.CommandError{Step: "exec", Errno: errno, Text: "x"}, "no-such-program")
+		code, err := commandError(&sandbox.CommandError{Step: "exec", Errno: errno, Text: "x"}, "no-such-program", "/")
 		var f *fault.Error
 		if code != want || !errors.As(err, &f) || f.Exit() != want {
 			t.Errorf("errno %d: %d, %v", errno, code, err)

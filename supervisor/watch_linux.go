@@ -136,6 +136,8 @@ func (s *supervisor) poll(ctx context.Context, paths []string) error {
 
 func (s *supervisor) reloadSaved(ctx context.Context) {
 	r, err := s.Reload(ctx, "")
+	refused := s.refused
+	s.refused = err != nil
 	var bad *api.FaultyPolicy
 	switch {
 	case errors.As(err, &bad):
@@ -154,6 +156,8 @@ func (s *supervisor) reloadSaved(ctx context.Context) {
 				s.o.Notice("hint: " + h)
 			}
 		}
+	case refused && !r.Changed:
+		s.o.Notice(fmt.Sprintf("the saved policy is the one in force again: revision %d", r.Revision))
 	case r.Changed:
 		s.o.Notice(fmt.Sprintf("policy revision %d is in force; %d connections closed", r.Revision, r.Closed))
 	}

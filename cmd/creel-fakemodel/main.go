@@ -35,7 +35,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	script := fs.String("script", "", "file of steps: say TEXT, run COMMAND, read PATH, fetch URL, write PATH TEXT")
 	keyEnv := fs.String("key-env", "", "variable that holds the key which requests must carry")
 	logFile := fs.String("log", "", "file that gets one JSON line per request, without keys and bodies")
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil // printed already
+	} else if err != nil {
 		return err
 	}
 	var conf fakemodel.Config

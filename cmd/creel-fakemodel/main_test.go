@@ -60,3 +60,9 @@ func TestRunRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestRunHelp(t *testing.T) {
+	if err := run(context.Background(), []string{"--help"}, io.Discard); err != nil {
+		t.Errorf("help is no failure: %v", err)
+	}
+}
