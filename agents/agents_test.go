@@ -264,6 +264,18 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// TestNoNativeHelper: with it OpenClaw wants openat2 and does not start.
+func TestNoNativeHelper(t *testing.T) {
+	m, err := agents.Load("openclaw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := m.Launch(&agents.Found{Program: "/p", Show: []string{"/p"}}, nil, "/srv/x", "", "")
+	if !slices.Contains(l.Env, "FS_SAFE_NATIVE_MODE=off") {
+		t.Errorf("environment %q", l.Env)
+	}
+}
+
 // TestOwnHome: a workspace in somebody's real /home/agent does not lie in the
 // sandbox's home.
 func TestOwnHome(t *testing.T) {

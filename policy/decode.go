@@ -242,7 +242,9 @@ func (d *decoder) unknown(k value, name, what string, words []word) {
 	if k.path == name && slices.ContainsFunc(filesystemWords, func(w word) bool { return w.name == name }) {
 		hint = strconv.Quote(name) + " belongs into filesystem_policy"
 	}
-	if k.path != name && slices.ContainsFunc(documentWords, func(w word) bool { return w.name == name && w.since <= d.version && (w.value.Form == Mapping || w.value.Form == Map) }) {
+	if k.path != name && slices.ContainsFunc(documentWords, func(w word) bool {
+		return w.name == name && w.since <= d.version && (w.value.Form == Mapping || w.value.Form == Map)
+	}) {
 		hint = name + " belongs at the left margin: remove the spaces before it"
 	}
 	d.fault(k, UnknownKey, show(name)+" of "+what, "", hint)
