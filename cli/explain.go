@@ -16,23 +16,15 @@ import (
 	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/expect"
 	"github.com/creel-run/creel/policy/target"
 )
 
 type explainFlags struct {
-	binary, sha256, host, method, path string
-	port                               uint16
-	at                                 string
-	graphql, rpc                       []string
-	operation, tool                    string
-	refs                               []string
-	force                              bool
-	text, inference, json              bool
-}
-
-// inspects: something of a request is given, and not the connection alone.
-func (f explainFlags) inspects() bool {
-	return f.method != "" || f.text || len(f.graphql) > 0 || len(f.rpc) > 0 || f.tool != ""
+	expect.Asked
+	binary, sha256, host, at string
+	port                     uint16
+	inference, json          bool
 }
 
 func newPolicyExplain(streams IO) *cobra.Command {
@@ -62,16 +54,17 @@ opened with --path. Exit status 0 means that an answer was given, whatever it is
 	fl.Uint16Var(&f.port, "port", 443, "port")
 	fl.StringVar(&f.binary, "binary", "", "path of the calling program (default: unknown)")
 	fl.StringVar(&f.sha256, "sha256", "", "digest of the calling program, for rules that name one")
-	fl.StringVar(&f.method, "method", "", "method of an HTTP request")
-	fl.StringVar(&f.path, "path", "", "path of an HTTP request, with its query")
+	fl.StringVar(&f.Method, "method", "", "method of an HTTP request")
+	fl.StringVar(&f.Path, "path", "", "path of an HTTP request, with its query")
 	fl.StringVar(&f.at, "at", "", "the time to judge at, like 2026-12-31T18:00:00Z (default: now)")
-	fl.StringArrayVar(&f.graphql, "graphql", nil, "a GraphQL operation: query:FIELD,FIELD (or mutation, subscription), or hash:KEY, id:KEY of a persisted one; repeated for a batch")
-	fl.StringVar(&f.operation, "operation", "", "name of the GraphQL operation")
-	fl.StringArrayVar(&f.rpc, "rpc-method", nil, "method of a JSON-RPC or MCP call; repeated for a batch")
-	fl.StringVar(&f.tool, "tool", "", "tool that an MCP call of tools/call names")
-	fl.StringArrayVar(&f.refs, "ref", nil, "a ref that a Git push changes, like refs/heads/agent/x; repeated for several")
-	fl.BoolVar(&f.force, "force", false, "the push may leave commits behind")
-	fl.BoolVar(&f.text, "text", false, "a text message of a WebSocket client, and not the request that opens it")
+	fl.StringArrayVar(&f.GraphQL, "graphql", nil, "a GraphQL operation: query:FIELD,FIELD (or mutation, subscription), or hash:KEY, id:KEY of a persisted one; repeated for a batch")
+	fl.StringVar(&f.Operation, "operation", "", "name of the GraphQL operation")
+	fl.StringArrayVar(&f.RPC, "rpc-method", nil, "method of a JSON-RPC or MCP call; repeated for a batch")
+	fl.StringVar(&f.Tool, "tool", "", "tool that an MCP call of tools/call names")
+	fl.StringArrayVar(&f.Refs, "ref", nil, "a ref that a Git push changes, like refs/heads/agent/x; repeated for several")
+	fl.BoolVar(&f.Force, "force", false, "the push may leave commits behind")
+	fl.BoolVar(&f.Delete, "delete", false, "the push removes the refs")
+	fl.BoolVar(&f.Text, "text", false, "a text message of a WebSocket client, and not the request that opens it")
 	fl.BoolVar(&f.inference, "inference", false, "as under run --inference: model hosts are rerouted")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
@@ -82,12 +75,11 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	if f.host == "" {
 		return fault.UsageError(op, "--host is needed", "creel policy explain --help")
 	}
-	if f.inspects() != (f.path != "") {
+	if f.Inspects() != (f.Path != "") {
 		return fault.UsageError(op, "--path belongs to a request: to --method, --graphql, --rpc-method, --tool or --text")
 	}
-	body, err := f.body()
-	if err != nil {
-		return err
+	if err := f.Check(); err != nil {
+		return fault.Wrap(err, op, fault.Usage, "creel policy explain --help")
 	}
 	host, err := netname.ParseHost(f.host)
 	if err != nil {
@@ -117,19 +109,18 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		x.Reason = "the inference route answers this host; rules about it do not count"
 	} else {
 		var req *policy.Request
-		if f.inspects() {
-			t, err := target.Parse(f.path, engine.Connect(conn).AllowEncodedSlash)
+		if f.Inspects() {
+			t, err := target.Parse(f.Path, engine.Connect(conn).AllowEncodedSlash)
 			if err != nil {
 				var hints []string
-				if !strings.HasPrefix(f.path, "/") {
-					hints = append(hints, "--path "+quote("/"+f.path))
+				if !strings.HasPrefix(f.Path, "/") {
+					hints = append(hints, "--path "+quote("/"+f.Path))
 				}
 				return fault.Wrap(err, "read --path", fault.Usage, hints...)
 			}
-			req = &policy.Request{Method: body.Method, Target: t, Text: f.text, GraphQL: body.GraphQL, RPC: body.RPC}
-			governing := engine.Governing(conn, t.Path)
-			f.named(req, governing)
-			f.remark(streams.Err, governing)
+			var governing *policy.Endpoint
+			req, governing = f.Request(engine, conn, t)
+			remark(streams.Err, f.Asked, governing)
 		}
 		x = engine.Explain(conn, req)
 	}
@@ -140,6 +131,20 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		return writeJSON(streams.Out, x)
 	}
 	return printExplanation(streams.Out, file, f, x)
+}
+
+// remark says which flag is missing where the endpoint judges more than
+// method and path.
+func remark(w io.Writer, a expect.Asked, governing *policy.Endpoint) {
+	switch {
+	case governing == nil:
+	case (governing.Protocol == policy.GraphQL || a.Text && governing.GraphQLMessages()) && len(a.GraphQL) == 0:
+		line(w, "note: what is asked there are GraphQL operations: add --graphql TYPE:FIELD")
+	case governing.Protocol == policy.Git && len(a.Refs) == 0 && strings.HasSuffix(a.Path, "/git-receive-pack"):
+		line(w, "note: a push is judged by the refs that it changes: add --ref refs/heads/NAME")
+	case (governing.Protocol == policy.MCP || governing.Protocol == policy.JSONRPC) && len(a.RPC) == 0 && a.Tool == "":
+		line(w, "note: what is asked there are calls: add --rpc-method METHOD or --tool NAME")
+	}
 }
 
 // hostHint takes a URL apart for whoever has copied one.
@@ -202,11 +207,11 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 	switch {
 	case x.Audited:
 		rows = append(rows, []string{"note", "allowed only because enforcement is audit"})
-	case f.inspects() && x.Verdict == policy.Allow && x.Request == nil:
+	case f.Inspects() && x.Verdict == policy.Allow && x.Request == nil:
 		rows = append(rows, []string{"note", "requests on this connection are not inspected"})
 	case x.Verdict == policy.Ask:
 		rows = append(rows, []string{"note", "an operator would have to be asked; approvals are not built yet, so a run denies it"})
-	case !f.inspects() && x.Connection.Inspect:
+	case !f.Inspects() && x.Connection.Inspect:
 		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
 	}
 	for _, l := range x.Limits {
@@ -240,7 +245,7 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 	if f.binary == "" {
 		line(w, "they are for every program: --binary PATH narrows them")
 	}
-	if f.method == "" {
+	if f.Method == "" {
 		line(w, "they allow the connection and all that is said on it: --method GET --path /… narrows them")
 	}
 	if file != "-" {

@@ -24,8 +24,9 @@ func newPolicyTest(streams IO) *cobra.Command {
 		Long: `Check a policy against a list of requests with the wanted verdicts.
 
 EXPECTATIONS is a YAML list. Each entry names a host, and may name port (443),
-binary, ancestors, sha256, and method with path; without the two the connection
-is judged. want is allow, deny, ask or reroute. rule is the key of the network
+binary, ancestors, sha256, at (a time), and method with path; without the two the
+connection is judged. What a request holds is told with graphql, operation,
+rpc_method, tool, ref, force, delete and text, as with the flags of policy explain. want is allow, deny, ask or reroute. rule is the key of the network
 policy that must decide ("" for none), audited whether it may pass only because
 enforcement is audit:
 

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -15,9 +16,8 @@ type Case struct {
 	At   policy.Position
 	Name string // what is asked, in words, if the list gives no name
 
-	Connection policy.Connection
-	Method     string // empty: the connection alone is judged
-	Path       string // as a client would send it, with its query
+	Connection policy.Connection // without Now: the time of the run
+	Asked
 
 	Want    policy.Verdict
 	Rule    string // key of the network policy that must decide; with AnyRule false, "" is no rule at all
@@ -26,7 +26,10 @@ type Case struct {
 }
 
 // keys of one expectation, in the order of the documentation.
-var keys = []string{"name", "host", "port", "binary", "ancestors", "sha256", "method", "path", "want", "rule", "audited"}
+var keys = []string{
+	"name", "host", "port", "binary", "ancestors", "sha256", "at", "method", "path",
+	"graphql", "operation", "rpc_method", "tool", "ref", "force", "delete", "text", "want", "rule", "audited",
+}
 
 const defaultPort = 443
 
@@ -67,7 +70,7 @@ type seen struct {
 
 // repeated refuses the same question with two answers: one of them must fail.
 func (d *decoder) repeated(v policy.Value, c Case) {
-	key := fmt.Sprintf("%q", []any{c.Connection.Host.String(), c.Connection.Port, c.Connection.Binary, c.Connection.Ancestors, c.Connection.SHA256, c.Method, c.Path})
+	key := fmt.Sprintf("%q", []any{c.Connection.Host.String(), c.Connection.Port, c.Connection.Binary, c.Connection.Ancestors, c.Connection.SHA256, c.Connection.Now, c.Asked})
 	if first, ok := d.seen[key]; ok && first.want != c.Want {
 		d.Fault(v, policy.Conflict, fmt.Sprintf("want: %s for what line %d wants to %s", c.Want, first.line, first.want), "one answer to one request", "keep one of them")
 	} else if !ok {
@@ -155,6 +158,16 @@ func (d *decoder) connection(v policy.Value, s map[string]policy.Value, c *Case)
 		}
 		c.Connection.SHA256 = strings.ToLower(text)
 	}
+	if a, ok := s["at"]; ok {
+		const want = "a time like 2026-12-31T18:00:00Z"
+		if text, ok := d.Text(a, want); ok {
+			now, err := time.Parse(time.RFC3339, text)
+			if err != nil || now.IsZero() {
+				d.Fault(a, policy.BadValue, policy.Show(text), want, "date, T, time, and Z or a difference from UTC such as +02:00 (RFC 3339)")
+			}
+			c.Connection.Now = now
+		}
+	}
 }
 
 var digest = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-fA-F]{64}$`) })
@@ -174,16 +187,9 @@ func (d *decoder) program(v policy.Value) string {
 }
 
 func (d *decoder) request(v policy.Value, s map[string]policy.Value, c *Case) {
-	m, hasMethod := s["method"]
-	p, hasPath := s["path"]
 	const wantMethod, wantPath = "an HTTP method", "the path of a request, with its query"
-	switch {
-	case hasMethod && !hasPath:
-		d.Fault(v.Child("path"), policy.Missing, "", wantPath, "method and path belong together; without both the connection is judged")
-	case hasPath && !hasMethod:
-		d.Fault(v.Child("method"), policy.Missing, "", wantMethod, "method and path belong together; without both the connection is judged")
-	}
-	if hasMethod {
+	before := d.Count()
+	if m, ok := s["method"]; ok {
 		if text, ok := d.Text(m, wantMethod); ok {
 			hint := ""
 			if text == "*" {
@@ -195,6 +201,7 @@ func (d *decoder) request(v policy.Value, s map[string]policy.Value, c *Case) {
 			c.Method = text
 		}
 	}
+	p, hasPath := s["path"]
 	if hasPath {
 		if text, ok := d.Text(p, wantPath); ok {
 			if !strings.HasPrefix(text, "/") {
@@ -203,6 +210,62 @@ func (d *decoder) request(v policy.Value, s map[string]policy.Value, c *Case) {
 			c.Path = text
 		}
 	}
+	d.body(s, &c.Asked)
+	if d.Count() != before {
+		return
+	}
+	switch err := c.Check(); {
+	case err != nil:
+		d.Fault(v, policy.Conflict, err.Error(), "one request", "creel policy test --help")
+	case c.Inspects() && !hasPath:
+		d.Fault(v.Child("path"), policy.Missing, "", wantPath, "a request has a path; without one, the connection is judged")
+	case hasPath && !c.Inspects():
+		d.Fault(v.Child("method"), policy.Missing, "", wantMethod, "method and path belong together; without both the connection is judged")
+	case len(c.Refs) > 0 && !hasPath:
+		d.Fault(v.Child("path"), policy.Missing, "", wantPath, "a ref belongs to a push: method: POST, path: /REPOSITORY/git-receive-pack")
+	}
+}
+
+// body decodes what a request holds beside its method and path.
+func (d *decoder) body(s map[string]policy.Value, a *Asked) {
+	texts := func(key, what string) (all []string) {
+		v, ok := s[key]
+		if !ok {
+			return nil
+		}
+		d.List(v, what, func(_ int, item policy.Value) {
+			switch text, ok := d.Text(item, what); {
+			case ok && text == "":
+				d.Fault(item, policy.BadValue, "an empty text", what, "")
+			case ok:
+				all = append(all, text)
+			}
+		})
+		if len(all) == 0 {
+			d.Fault(v, policy.BadValue, "none", "one or more "+what, "remove "+key+", or name one")
+		}
+		return all
+	}
+	text := func(key, what string) (word string) {
+		if v, ok := s[key]; ok {
+			if word, ok = d.Text(v, what); ok && word == "" {
+				d.Fault(v, policy.BadValue, "an empty text", what, "")
+			}
+		}
+		return word
+	}
+	on := func(key string) (on bool) {
+		if v, ok := s[key]; ok {
+			on, _ = d.Bool(v)
+		}
+		return on
+	}
+	a.GraphQL = texts("graphql", "GraphQL operations like query:viewer")
+	a.Operation = text("operation", "the name of a GraphQL operation")
+	a.RPC = texts("rpc_method", "methods of calls")
+	a.Tool = text("tool", "the name of a tool")
+	a.Refs = texts("ref", "refs like refs/heads/main")
+	a.Force, a.Delete, a.Text = on("force"), on("delete"), on("text")
 }
 
 // method: letters and what extension methods hold (RFC 9110 allows more, which
@@ -220,16 +283,12 @@ func method(s string) bool {
 func (c Case) words() string {
 	var b strings.Builder
 	b.WriteString(c.Want.String() + " ")
-	if c.Method != "" {
-		b.WriteString(c.Method + " ")
-	}
+	what, path := c.Asked.words()
 	host := c.Connection.Host.String()
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	// A query may hold secrets: names of tests go into logs.
-	path, _, _ := strings.Cut(c.Path, "?")
-	fmt.Fprintf(&b, "%s:%d%s", host, c.Connection.Port, path)
+	fmt.Fprintf(&b, "%s%s:%d%s", what, host, c.Connection.Port, path)
 	if c.Connection.Binary != "" {
 		b.WriteString(" by " + c.Connection.Binary)
 	}

@@ -16,6 +16,20 @@ network_policies:
       - {host: api.test, port: 443, protocol: rest, rules: [{allow: {method: GET, path: "/v1/**"}}, {allow: {method: POST, path: /v1/x, query: {dry: "true"}}}], deny_rules: [{method: "*", path: /v1/secret}]}
       - {host: audit.test, port: 443, protocol: rest, enforcement: audit, access: read-only}
     binaries: [/usr/bin/curl]
+  messages:
+    endpoints:
+      - {host: hub.test, port: 443, protocol: graphql, path: /graphql, rules: [{allow: {operation_type: query, fields: [viewer]}}]}
+      - {host: hub.test, port: 443, protocol: mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: "read_*"}}]}
+    binaries: any
+  code:
+    endpoints:
+      - {host: git.test, port: 443, protocol: git, rules: [{allow: {operation: fetch, repository: "team/*"}}, {allow: {operation: push, repository: team/app, refs: ["agent/*"]}}]}
+      - {host: pip.test, port: 443, protocol: package, registry: pypi, rules: [{allow: {package: requests}}]}
+    binaries: any
+  short:
+    expires_at: 2026-01-01T00:00:00Z
+    endpoints: [{host: brief.test, port: 443}]
+    binaries: any
   raw:
     endpoints: [{host: db.test, port: 5432}]
     binaries: any
@@ -55,6 +69,22 @@ func TestRun(t *testing.T) {
 		{"{host: audit.test, binary: /usr/bin/curl, method: GET, path: /x, want: allow, audited: true}", "wanted audited: true, got false"},
 		{"{host: db.test, port: 5432, want: allow, rule: raw}", ""},
 		{"{host: db.test, port: 5432, method: GET, path: /%zz, want: allow, rule: raw}", ""}, // nothing reads it there
+		{"{host: hub.test, path: /graphql, graphql: [\"query:viewer\"], want: allow, rule: messages}", ""},
+		{"{host: hub.test, path: /graphql, graphql: [\"query:viewer\", \"mutation:x\"], want: allow}", "wanted allow, got deny"},
+		{"{host: hub.test, path: /graphql, method: POST, want: deny}", ""}, // a body that tells no operation
+		{"{host: hub.test, path: /mcp, tool: read_file, want: allow}", ""},
+		{"{host: hub.test, path: /mcp, rpc_method: [tools/call], tool: write_file, want: deny}", ""},
+		{"{host: git.test, method: GET, path: \"/team/app/info/refs?service=git-upload-pack\", want: allow, rule: code}", ""},
+		{"{host: git.test, method: POST, path: /team/app/git-receive-pack, ref: [refs/heads/agent/x], want: allow}", ""},
+		{"{host: git.test, method: POST, path: /team/app/git-receive-pack, ref: [refs/heads/agent/x, refs/heads/main], want: deny}", ""},
+		{"{host: git.test, method: POST, path: /team/app/git-receive-pack, ref: [refs/heads/agent/x], force: true, want: deny}", ""},
+		{"{host: git.test, method: POST, path: /team/app/git-receive-pack, ref: [refs/heads/agent/x], delete: true, want: deny}", ""},
+		{"{host: git.test, method: POST, path: /team/app/git-receive-pack, want: deny}", ""}, // no command
+		{"{host: git.test, method: GET, path: /team/app, want: deny}", ""},
+		{"{host: pip.test, method: GET, path: /simple/requests/, want: allow, rule: code}", ""},
+		{"{host: pip.test, method: GET, path: /simple/other/, want: deny}", ""},
+		{"{host: brief.test, at: 2025-12-31T23:59:59Z, want: allow}", ""},
+		{"{host: brief.test, at: 2026-01-01T00:00:00Z, want: deny}", ""},
 		{"{host: model.test, want: reroute}", ""},
 		{"{host: model.test, want: deny, rule: api}", "wanted deny, got reroute; wanted the rule api to decide, got no rule"},
 		{"{host: api.test, want: ask}", "wanted ask, got deny"},
@@ -94,6 +124,21 @@ func TestFaults(t *testing.T) {
 		{"- {host: a.test, ancestors: [/bin/sh], want: deny}", "ancestors without binary"},
 		{"- {host: a.test, sha256: ab, want: deny}", "want 64 hexadecimal digits"},
 		{"- {host: a.test, method: GET, path: a, want: deny}", `a path begins with "/"`},
+		{"- {host: a.test, path: /g, graphql: [viewer], want: deny}", `no operation: "viewer"`},
+		{"- {host: a.test, path: /g, graphql: [], want: deny}", "[0].graphql: found none, want one or more"},
+		{"- {host: a.test, path: /g, graphql: query, want: deny}", "[0].graphql: found"},
+		{"- {host: a.test, path: /g, graphql: [query], tool: a, want: deny}", "cannot be in one request"},
+		{"- {host: a.test, tool: a, want: deny}", "[0].path: missing"},
+		{"- {host: a.test, path: /g, tool: \"\", want: deny}", "found an empty text"},
+		{"- {host: a.test, path: /g, tool: a, rpc_method: [initialize], want: deny}", "a tool belongs to the call tools/call"},
+		{"- {host: a.test, path: /g, operation: a, method: GET, want: deny}", "belongs to a GraphQL operation"},
+		{"- {host: a.test, path: /g, text: true, method: GET, want: deny}", "a text message has no method"},
+		{"- {host: a.test, path: /g, text: true, tool: a, want: deny}", "calls come in requests"},
+		{"- {host: a.test, ref: [refs/heads/a], want: deny}", "[0].path: missing"},
+		{"- {host: a.test, path: /g, method: POST, force: true, want: deny}", "force and delete belong to a push"},
+		{"- {host: a.test, path: /g, tool: a, ref: [refs/heads/a], want: deny}", "a ref belongs to a Git push"},
+		{"- {host: a.test, at: 2026-01-01, want: deny}", "want a time like"},
+		{"- {host: a.test, path: /g, tool: a, want: deny}\n- {host: a.test, path: /g, tool: a, want: allow}", "for what line 1 wants to deny"},
 		{"- {host: a.test, audited: true, want: deny}", "audited: true with another verdict"},
 		{"- {host: a.test, audited: 1, want: allow}", "want true or false"},
 		{"- {host: a.test, want: deny, want: deny}", "duplicate key"},
@@ -114,6 +159,19 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// What is asked is in the name of a test.
+func TestNameOfBody(t *testing.T) {
+	cases, err := expect.Parse("e", []byte("- {host: a.test, path: /mcp, tool: read, want: deny}\n- {host: a.test, path: /ws, text: true, graphql: [\"query:a,b\"], want: allow}\n- {host: a.test, method: POST, path: /r/git-receive-pack, force: true, ref: [refs/heads/x], want: deny}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"deny tool read a.test:443/mcp", "allow text message query:a,b a.test:443/ws", "deny POST force refs/heads/x a.test:443/r/git-receive-pack"} {
+		if cases[i].Name != want {
+			t.Errorf("%q, want %q", cases[i].Name, want)
+		}
+	}
+}
+
 // Names of tests go into logs, so a query does not.
 func TestNameWithoutQuery(t *testing.T) {
 	cases, err := expect.Parse("e", []byte("- {host: a.test, method: GET, path: \"/x?token=abc\", binary: /bin/c, want: deny}\n- {host: \"::1\", want: deny, name: own}\n- {host: \"2001:db8::1\", want: deny}"))
@@ -130,6 +188,8 @@ func TestNameWithoutQuery(t *testing.T) {
 // Whatever the bytes are: cases or faults with places, never both and never a
 // panic; every case can be run.
 func FuzzParse(f *testing.F) {
+	f.Add([]byte("- {host: hub.test, path: /graphql, graphql: [\"query:viewer\"], operation: x, want: allow}\n- {host: hub.test, path: /mcp, rpc_method: [tools/call], tool: a, want: deny}\n"))
+	f.Add([]byte("- {host: git.test, at: 2026-01-01T00:00:00Z, method: POST, path: /a/git-receive-pack, ref: [refs/heads/x], force: true, want: deny}\n- {host: a.test, path: /ws, text: true, want: deny}\n"))
 	f.Add([]byte("- {host: api.test, port: 443, binary: /usr/bin/curl, ancestors: [/bin/sh], method: GET, path: /v1/a?b=c, want: allow, rule: api, audited: false}\n"))
 	f.Add([]byte("- name: x\n  host: \"::1\"\n  sha256: \"" + strings.Repeat("a", 64) + "\"\n  want: reroute\n"))
 	f.Add([]byte("- &a {host: a.test, want: deny}\n- *a\n"))

@@ -2,6 +2,7 @@ package expect
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -39,16 +40,22 @@ func Judge(e *policy.Engine, claims Claims, c Case) policy.Explanation {
 		d := policy.Decision{Verdict: policy.Reroute, Reason: "the inference route answers this host; rules about it do not count"}
 		return policy.Explanation{Decision: d, Connection: policy.ConnectDecision{Decision: d}}
 	}
-	if c.Method == "" {
-		return e.Explain(c.Connection, nil)
+	asked := c.Connection
+	if asked.Now.IsZero() {
+		asked.Now = time.Now()
 	}
-	conn := e.Connect(c.Connection)
+	asked.Uses = new(policy.Uses) // nothing was used before: every case is the first
+	if !c.Inspects() {
+		return e.Explain(asked, nil)
+	}
+	conn := e.Connect(asked)
 	t, err := target.Parse(c.Path, conn.AllowEncodedSlash)
 	if err != nil && conn.Verdict == policy.Allow && conn.Inspect {
 		// It is refused before any rule is asked.
 		return policy.Explanation{Decision: policy.Decision{Reason: err.Error()}, Connection: conn}
 	}
-	return e.Explain(c.Connection, &policy.Request{Method: c.Method, Target: t})
+	r, _ := c.Request(e, asked, t)
+	return e.Explain(asked, r)
 }
 
 func (r *Result) compare() {

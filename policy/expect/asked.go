@@ -1,0 +1,171 @@
+package expect
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/git"
+	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/jsonrpc"
+	"github.com/creel-run/creel/policy/registry"
+	"github.com/creel-run/creel/policy/target"
+)
+
+// Asked is a request in words: what a list, or a command line, says of it. The
+// zero value asks for no more than the connection.
+type Asked struct {
+	Method string // of HTTP; empty with operations or calls: POST
+	Path   string // as a client sends it, with its query
+
+	GraphQL   []string // operations, one or a batch: TYPE:FIELD,FIELD, hash:KEY or id:KEY
+	Operation string   // name of them
+	RPC       []string // methods of JSON-RPC or MCP calls, one or a batch
+	Tool      string   // what tools/call names; alone it is such a call
+	Refs      []string // that a Git push changes
+	Force     bool     // the push may leave commits behind
+	Delete    bool     // the push removes the refs
+	Text      bool     // a text message of the WebSocket that was opened with the path
+}
+
+// Inspects reports that a request is asked for, and not the connection alone.
+func (a Asked) Inspects() bool {
+	return a.Method != "" || a.Text || len(a.GraphQL) > 0 || len(a.RPC) > 0 || a.Tool != ""
+}
+
+// Check is nil if one request can be all that is said.
+func (a Asked) Check() error {
+	calls := len(a.RPC) > 0 || a.Tool != ""
+	switch {
+	case len(a.GraphQL) > 0 && calls:
+		return errors.New("GraphQL operations and calls cannot be in one request")
+	case a.Operation != "" && len(a.GraphQL) == 0:
+		return errors.New("the name of an operation belongs to a GraphQL operation")
+	case a.Text && calls:
+		return errors.New("calls come in requests, and not in text messages")
+	case a.Text && a.Method != "":
+		return errors.New("a text message has no method")
+	case a.Tool != "" && len(a.RPC) > 0 && !slices.Contains(a.RPC, "tools/call"):
+		return errors.New("a tool belongs to the call tools/call")
+	case (a.Force || a.Delete) && len(a.Refs) == 0:
+		return errors.New("force and delete belong to a push, which changes a ref")
+	case len(a.Refs) > 0 && (a.Text || len(a.GraphQL) > 0 || calls):
+		return errors.New("a ref belongs to a Git push, which has a method and a path alone")
+	}
+	for _, text := range a.GraphQL {
+		if _, err := a.operation(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Request is what a policy would be given for what was asked on a connection, and
+// the endpoint that says how it is read (nil: nothing reads it). The words must
+// have passed Check and the target must be that of Path. A Git operation or a
+// package that method and path do not name stays unread, which denies.
+func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (*policy.Request, *policy.Endpoint) {
+	r := &policy.Request{Method: a.Method, Target: t, Text: a.Text}
+	if r.Method == "" && !a.Text {
+		r.Method = "POST"
+	}
+	for _, text := range a.GraphQL {
+		o, err := a.operation(text)
+		if err != nil {
+			return r, nil // Check has told; with no operation it is denied
+		}
+		if r.GraphQL == nil {
+			r.GraphQL = &graphql.Request{}
+		}
+		r.GraphQL.Operations = append(r.GraphQL.Operations, o)
+	}
+	r.RPC = a.calls()
+	governing := e.Governing(c, t.Path)
+	switch method := strings.ToUpper(r.Method); {
+	case governing == nil || a.Text:
+	case governing.Protocol == policy.Git:
+		g, err := git.ParseTarget(method, t.Path, t.Query)
+		if err != nil {
+			break
+		}
+		for _, ref := range a.Refs {
+			g.Updates = append(g.Updates, git.Update{Ref: ref, Forced: a.Force, Delete: a.Delete})
+		}
+		r.Git = g
+	case governing.Protocol == policy.Package:
+		r.Package, _ = registry.Parse(governing.Registry, governing.RegistryPath, method, t.Path)
+	}
+	return r, governing
+}
+
+func (a Asked) calls() *jsonrpc.Request {
+	methods := a.RPC
+	if a.Tool != "" && len(methods) == 0 {
+		methods = []string{"tools/call"}
+	}
+	if len(methods) == 0 {
+		return nil
+	}
+	r := &jsonrpc.Request{Batch: len(methods) > 1}
+	for _, m := range methods {
+		c := jsonrpc.Call{Method: m}
+		if m == "tools/call" {
+			c.Tool = a.Tool
+		}
+		r.Calls = append(r.Calls, c)
+	}
+	return r
+}
+
+// operation reads TYPE:FIELD,FIELD, hash:KEY or id:KEY.
+func (a Asked) operation(text string) (graphql.Operation, error) {
+	kind, rest, _ := strings.Cut(text, ":")
+	o := graphql.Operation{Name: a.Operation}
+	switch {
+	case kind == "hash" && rest != "":
+		o.Hash = rest
+	case kind == "id" && rest != "":
+		o.ID = rest
+	case kind == "query" || kind == "mutation" || kind == "subscription":
+		o.Type = kind
+		for field := range strings.SplitSeq(rest, ",") {
+			if field = strings.TrimSpace(field); field != "" {
+				o.Fields = append(o.Fields, field)
+			}
+		}
+		slices.Sort(o.Fields)
+	default:
+		return o, fmt.Errorf("no operation: %s; it is like query:viewer, mutation:createIssue, hash:KEY or id:KEY", policy.Show(text))
+	}
+	return o, nil
+}
+
+// words is the request without what could be a secret: its query is left out.
+func (a Asked) words() (before, after string) {
+	var parts []string
+	switch {
+	case a.Text:
+		parts = append(parts, "text message")
+	case a.Method != "":
+		parts = append(parts, a.Method)
+	}
+	parts = append(parts, a.GraphQL...)
+	parts = append(parts, a.RPC...)
+	if a.Tool != "" {
+		parts = append(parts, "tool "+a.Tool)
+	}
+	if a.Force {
+		parts = append(parts, "force")
+	}
+	if a.Delete {
+		parts = append(parts, "delete")
+	}
+	parts = append(parts, a.Refs...)
+	if len(parts) > 0 {
+		before = strings.Join(parts, " ") + " "
+	}
+	after, _, _ = strings.Cut(a.Path, "?")
+	return before, after
+}
