@@ -39,7 +39,7 @@ var layers = []layer{
 		"writes the table of the language down, and decides nothing"},
 	{[]string{"policy/format"}, []string{"policy"},
 		"rewrites a document by the table of the language; what it means is policy's to say"},
-	{[]string{"policy/expect"}, []string{"netname", "policy", "policy/target"},
+	{[]string{"policy/expect"}, []string{"netname", "policy", "policy/git", "policy/graphql", "policy/jsonrpc", "policy/registry", "policy/target"},
 		"tests of a policy: they ask the engine, and decide nothing"},
 	{[]string{"policy/automaton"}, []string{"netname", "policy/glob", "policy/target"},
 		"sets of texts, of the patterns that policies have"},
