@@ -78,7 +78,7 @@ type queryRule struct{ key, matcher string } // matcher: key of analysis.matcher
 func (a *analysis) lower(doc *policy.Document) (*side, error) {
 	s := &side{}
 	for _, f := range unknownFields(doc, documentFields) {
-		s.unknown = append(s.unknown, Unknown{At: policy.Position{File: doc.File}, What: "the section " + f})
+		s.unknown = append(s.unknown, Unknown{At: policy.Position{File: doc.File}, What: keyText(f)})
 	}
 	list := slices.Clone(doc.Networks)
 	slices.SortFunc(list, func(x, y policy.Network) int { return cmp.Compare(x.Key, y.Key) })
@@ -87,11 +87,11 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 		n := &network{key: spec.Key, who: lowerCondition(spec, doc.Version)}
 		var unknown []Unknown
 		for _, f := range unknownFields(spec, networkFields) {
-			unknown = append(unknown, Unknown{At: spec.At, What: "the key " + f + " of network policy " + spec.Key})
+			unknown = append(unknown, Unknown{At: spec.At, What: keyText(f) + " of network policy " + spec.Key})
 		}
 		for _, b := range spec.Binaries {
 			for _, f := range unknownFields(&b, binaryFields) {
-				unknown = append(unknown, Unknown{At: b.At, What: "the key " + f + " of a binary"})
+				unknown = append(unknown, Unknown{At: b.At, What: keyText(f) + " of a binary"})
 			}
 			if b.SHA256 != "" && doc.Version == 1 {
 				return nil, fmt.Errorf("analyse policy: %s: sha256 in version 1", spec.Key)
@@ -155,7 +155,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 		ep.dest.Mode = netname.DeclaredHost
 	}
 	for _, f := range unknownFields(spec, endpointFields) {
-		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "the key " + f + " of an endpoint"})
+		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: keyText(f) + " of an endpoint"})
 	}
 	switch spec.Protocol {
 	case policy.L4, policy.TCP:
@@ -192,7 +192,7 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 	}
 	lowerRule := func(r policy.RequestRule) (rule, bool, error) {
 		for _, f := range unknownFields(&r, ruleFields) {
-			ep.unknown = append(ep.unknown, Unknown{At: r.At, What: "the key " + f + " of a rule", requests: true})
+			ep.unknown = append(ep.unknown, Unknown{At: r.At, What: keyText(f) + " of a rule", requests: true})
 		}
 		if r.Method == "" || r.Path == "" {
 			return rule{}, false, nil

@@ -52,6 +52,25 @@ func unknownFields(pointer any, known string) []string {
 	return list
 }
 
+// keyText says in the words of the language what a field was made of.
+func keyText(field string) string {
+	switch field {
+	case "Credentials", "GraphQL":
+		return "the " + strings.ToLower(strings.TrimSuffix(field, "s")) + " keys"
+	case "Expires":
+		return "the key expires_at"
+	case "MaxBody":
+		return "the key max_body_bytes"
+	case "MCP":
+		return "the key mcp"
+	case "Middlewares":
+		return "the key network_middlewares"
+	case "Withdrawn":
+		return "the grants that a layer below took back"
+	}
+	return "the key " + wordOf(field)
+}
+
 func unknownPrints(pointer any, known string) []string {
 	var list []string
 	for _, f := range unknownFields(pointer, known) {
