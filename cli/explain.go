@@ -75,11 +75,16 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	if f.host == "" {
 		return fault.UsageError(op, "--host is needed", "creel policy explain --help")
 	}
-	if f.Inspects() != (f.Path != "") {
+	switch err := f.Check(); {
+	case err != nil:
+		return fault.Wrap(err, op, fault.Usage, "creel policy explain --help")
+	case f.Inspects() && f.Path == "":
+		return fault.UsageError(op, "--path is missing: a request has one", "add --path /…")
+	case f.Path != "" && !f.Inspects():
 		return fault.UsageError(op, "--path belongs to a request: to --method, --graphql, --rpc-method, --tool or --text")
 	}
-	if err := f.Check(); err != nil {
-		return fault.Wrap(err, op, fault.Usage, "creel policy explain --help")
+	if f.port == 0 {
+		return fault.UsageError(op, "--port 0 is no port", "--port 443")
 	}
 	host, err := netname.ParseHost(f.host)
 	if err != nil {

@@ -186,6 +186,9 @@ func trafficText(c analyse.Class) string {
 		text = "anything, and TLS to any server name"
 	case analyse.Connection:
 		text = "the connection alone, no request"
+		if c.RequestsUnknown {
+			text = "a connection, whose requests cannot all be told"
+		}
 		if c.Address {
 			text = "connections to some of its addresses"
 		}

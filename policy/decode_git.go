@@ -35,7 +35,11 @@ func (d *decoder) gitRule(v value, e *Endpoint, deny bool) RequestRule {
 	}
 	switch text, ok := d.text(o, want); {
 	case ok && !slices.Contains(gitOperations, text):
-		d.fault(o, BadValue, show(text), want, didYouMean(text, gitOperations...))
+		hint := didYouMean(text, gitOperations...)
+		if text == "pull" || text == "clone" {
+			hint = "clones and pulls are fetch"
+		}
+		d.fault(o, BadValue, show(text), want, hint)
 		return r
 	case ok:
 		r.Operation = text

@@ -114,6 +114,10 @@ func (d *decoder) size(v value, want string) int64 {
 // duration decodes a whole number of seconds, minutes, hours or days.
 func (d *decoder) duration(v value) time.Duration {
 	const want = "a time like 30s, 1m, 12h or 7d, of at most 366d"
+	if v.n.Kind == yaml.ScalarNode && v.n.ShortTag() == "!!int" {
+		d.fault(v, WrongType, describe(v.n), want, "write the unit behind the number")
+		return 0
+	}
 	text, ok := d.text(v, want)
 	if !ok {
 		return 0

@@ -246,7 +246,10 @@ func (d *decoder) ports(v value, s section) []uint16 {
 }
 
 func (d *decoder) protocol(v value) (p Protocol, later bool) {
-	const want = "rest, websocket, graphql, mcp, json-rpc, sql, tcp, or no protocol at all"
+	want := "rest, websocket, graphql, mcp, json-rpc, sql, tcp, or no protocol at all"
+	if d.version >= 2 {
+		want = strings.Join(protocolsOf2, ", ") + ", " + want
+	}
 	text, ok := d.text(v, want)
 	if !ok || text == "" {
 		return L4, !ok

@@ -90,6 +90,9 @@ func packageRuleText(p *registry.Request) string {
 		return ""
 	}
 	text := "package: " + scalar(literalGlob(p.Name, false))
+	if p.Version != "" {
+		text += ", versions: [" + scalar(literalGlob(p.Version, false)) + "]"
+	}
 	if p.Action == registry.Publish {
 		text += ", publish: true"
 	}

@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/git"
+	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/target"
 )
 
@@ -136,6 +139,48 @@ func checkSuggestion(t *testing.T, x policy.Explanation, conn policy.Connection,
 	r.Target.Path += "z"
 	if d := merged.Request(r); d.Verdict == policy.Allow {
 		t.Errorf("another path is allowed by\n%s", lines)
+	}
+}
+
+// Lines for a rest rule would let more through than a push or a call, and beside
+// an endpoint of another protocol they would be a fault: none are suggested.
+func TestNothingWiderIsSuggested(t *testing.T) {
+	doc, _, err := policy.Parse("p.yaml", []byte(`version: 2
+network_policies:
+  code:
+    endpoints: [{host: git.test, port: 443, protocol: git, rules: [{allow: {operation: fetch, repository: "**"}}]}]
+    binaries: [/usr/bin/git]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := policy.Compile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := target.Parse("/a", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := &jsonrpc.Request{Calls: []jsonrpc.Call{{Method: "tools/call", Tool: "read"}}}
+	for _, tt := range []struct {
+		host, binary string
+		r            *policy.Request
+		want         string
+	}{
+		{"mcp.test", "/bin/a", &policy.Request{Method: "POST", Target: path, RPC: call}, "protocol: mcp or json-rpc"},
+		{"hub.test", "/bin/a", &policy.Request{Method: "POST", Target: path, Git: &git.Request{}}, "protocol: git"},
+		{"git.test", "/bin/ssh", &policy.Request{Method: "GET", Target: path}, "reads this as protocol: git"},
+		{"git.test", "/bin/ssh", nil, "reads this as protocol: git"},
+	} {
+		host, err := netname.ParseHost(tt.host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := e.Explain(policy.Connection{Host: host, Port: 443, Binary: tt.binary, KnownCaller: true}, tt.r)
+		if !strings.HasPrefix(x.Suggestion, "# no lines") || !strings.Contains(x.Suggestion, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.host, x.Suggestion, tt.want)
+		}
 	}
 }
 

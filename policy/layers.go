@@ -74,7 +74,7 @@ func (c *chain) add(file string, data []byte) {
 
 func (c *chain) extend(d *decoder, from string, x extension) {
 	if c.read == nil {
-		d.fault(x.at, Conflict, "extends in a policy that is no file", "", "write it into a file and name that")
+		d.fault(x.at, Conflict, "extends where no other layer is read", "", "a policy from a pipe has none, and migrate and learn --base take one layer alone: name a file without extends")
 		return
 	}
 	if len(c.stack) > maxLayerDepth || len(c.layers)+len(c.stack) > maxLayers {

@@ -218,7 +218,7 @@ func TestLayerFaults(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
-	if _, _, err := policy.Parse("stdin", []byte("version: 2\nextends: [a]\n")); err == nil || !strings.Contains(err.Error(), "in a policy that is no file") {
+	if _, _, err := policy.Parse("stdin", []byte("version: 2\nextends: [a]\n")); err == nil || !strings.Contains(err.Error(), "where no other layer is read") {
 		t.Error(err)
 	}
 }

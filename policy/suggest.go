@@ -27,11 +27,45 @@ func (e *Engine) suggestRequest(r *Request) string {
 	if why := e.Refusal(c, method, path); why != "" {
 		return why
 	}
+	if why := e.unsuggestible(r); why != "" {
+		return why
+	}
 	var allow []Permit
 	if method != "" {
 		allow = []Permit{{method, LiteralPath(path)}}
 	}
 	return "network_policies:\n" + e.SuggestRule(c, allow).YAML("  ")
+}
+
+// unsuggestible says why lines for a connection or an HTTP request would not do:
+// they would let more through than was asked for, or contradict an endpoint.
+func (e *Engine) unsuggestible(r *Request) string {
+	protocol := ""
+	switch {
+	case r.Git != nil:
+		protocol = "git"
+	case r.Package != nil:
+		protocol = "package"
+	case r.GraphQL != nil:
+		protocol = "graphql"
+	case r.RPC != nil:
+		protocol = "mcp or json-rpc"
+	}
+	if protocol != "" {
+		return "# no lines are suggested: a rest rule for this path would allow every request to it; write an endpoint with protocol: " + protocol + "\n"
+	}
+	if e == nil {
+		return ""
+	}
+	text := ""
+	e.each(r.Host, r.Port, func(ep *endpoint) {
+		switch p := ep.spec.Protocol; {
+		case text != "" || p == L4 || p == TCP || p == REST:
+		case r.Method == "" || ep.takesPath(r.Target.Path):
+			text = fmt.Sprintf("# no lines are suggested: the endpoint at %s reads this as protocol: %s, and rules that meet must agree; add the program or rule there\n", ep.spec.At, p)
+		}
+	})
+	return text
 }
 
 // SuggestRule is the rule behind Suggest, for what is permitted on a connection;

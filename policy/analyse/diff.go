@@ -38,6 +38,9 @@ type Class struct {
 	Paths   []string `json:"paths,omitempty"`
 	Query   []string `json:"query,omitempty"`
 	Address bool     `json:"addresses,omitempty"` // of what the host resolves to, some are treated otherwise
+	// RequestsUnknown, of a connection: some endpoint there reads requests in a way
+	// that this package cannot judge, so more than the connection may pass.
+	RequestsUnknown bool `json:"requests_unknown,omitempty"`
 	// Policies are the keys of the network policies, of both sides, that speak
 	// of the hosts, ports and callers.
 	Policies []string `json:"policies,omitempty"`
@@ -77,9 +80,10 @@ func Diff(a, b *policy.Document) (*Difference, error) {
 			continue
 		}
 		differ = true
-		if unknown := c.unknown(); len(unknown) > 0 {
-			d.Unknown = append(d.Unknown, unknown...)
-			if slices.ContainsFunc(unknown, func(u Unknown) bool { return !u.requests }) {
+		open := c.unknown()
+		if len(open) > 0 {
+			d.Unknown = append(d.Unknown, open...)
+			if slices.ContainsFunc(open, func(u Unknown) bool { return !u.requests }) {
 				continue
 			}
 		}
@@ -89,6 +93,7 @@ func Diff(a, b *policy.Document) (*Difference, error) {
 		classes, unknown := x.compare(c)
 		d.Unknown = append(d.Unknown, unknown...)
 		for _, one := range classes {
+			one.RequestsUnknown = one.Traffic == Connection && len(open)+len(unknown) > 0
 			switch {
 			case one.Was == Denied:
 				d.Allowed = append(d.Allowed, one)

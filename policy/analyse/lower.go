@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/creel-run/creel/netname"
@@ -104,6 +105,9 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 			}
 			ep.order = len(s.endpoints)
 			ep.unknown = append(ep.unknown, unknown...)
+			for k := range ep.unknown {
+				ep.unknown[k].Place = placeOf(&spec.Endpoints[j])
+			}
 			if len(ep.unknown) > 0 {
 				ep.print += "|" + fingerprint(spec.Binaries) + strings.Join(unknownPrints(spec, networkFields), "|")
 			}
@@ -111,6 +115,19 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 		}
 	}
 	return s, nil
+}
+
+// placeOf is where an endpoint opens something, for a message.
+func placeOf(spec *policy.Endpoint) string {
+	host := spec.Host
+	if host == "" {
+		host = "any name with these addresses"
+	}
+	ports := make([]string, 0, len(spec.Ports))
+	for _, p := range sortedPorts(spec.Ports) {
+		ports = append(ports, strconv.Itoa(int(p)))
+	}
+	return host + ":" + strings.Join(ports, ",")
 }
 
 func lowerCondition(spec *policy.Network, version int) *condition {

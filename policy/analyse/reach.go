@@ -41,6 +41,7 @@ const (
 	OutNothing Out = iota // the connection is opened, and no request passes
 	OutTargets            // paths, queries and headers of requests without a body
 	OutBodies             // bodies of requests
+	OutUnknown            // the connection is opened, and which requests pass cannot be told
 	OutBytes              // anything
 )
 
@@ -50,6 +51,8 @@ func (o Out) String() string {
 		return "paths and queries"
 	case OutBodies:
 		return "bodies"
+	case OutUnknown:
+		return "not told"
 	case OutBytes:
 		return "anything"
 	case OutNothing:
@@ -140,6 +143,9 @@ func accessOf(c Class) Access {
 			a.Out = OutBodies
 		}
 	case Connection:
+		if c.RequestsUnknown {
+			a.Out = OutUnknown
+		}
 	}
 	return a
 }

@@ -25,7 +25,7 @@ func settings(a, b *policy.Document) []Setting {
 	for i := range x.NumField() {
 		name := x.Type().Field(i).Name
 		switch name {
-		case "File", "Version", "Networks":
+		case "File", "Files", "Version", "Networks":
 			continue
 		case "Filesystem":
 			name = "filesystem_policy"

@@ -16,12 +16,18 @@ import (
 type Unknown struct {
 	At   policy.Position `json:"at"`
 	What string          `json:"what"`
+	// Place is the host and ports of an endpoint: all that is opened there may be
+	// missing in an answer. Empty: it is about more than one place.
+	Place string `json:"place,omitempty"`
 
 	requests bool // of requests alone: whether a connection is opened is known
 }
 
 func (u Unknown) Error() string {
 	text := "cannot be told exactly: " + u.What
+	if u.Place != "" {
+		text += " for " + u.Place
+	}
 	if at := u.At.String(); at != "" {
 		text = at + ": " + text
 	}

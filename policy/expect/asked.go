@@ -53,6 +53,8 @@ func (a Asked) Check() error {
 		return errors.New("force and delete belong to a push, which changes a ref")
 	case len(a.Refs) > 0 && (a.Text || len(a.GraphQL) > 0 || calls):
 		return errors.New("a ref belongs to a Git push, which has a method and a path alone")
+	case len(a.Refs) > 0 && (a.Method == "" || a.Path == ""):
+		return errors.New("a ref belongs to a Git push, whose method is POST and whose path ends in /git-receive-pack")
 	}
 	for _, text := range a.GraphQL {
 		if _, err := a.operation(text); err != nil {
@@ -84,8 +86,8 @@ func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (
 	r.RPC = a.calls()
 	governing := e.Governing(c, t.Path)
 	switch method := strings.ToUpper(r.Method); {
-	case governing == nil || a.Text:
-	case governing.Protocol == policy.Git:
+	case a.Text:
+	case len(a.Refs) > 0 || governing != nil && governing.Protocol == policy.Git:
 		g, err := git.ParseTarget(method, t.Path, t.Query)
 		if err != nil {
 			break
@@ -94,7 +96,7 @@ func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (
 			g.Updates = append(g.Updates, git.Update{Ref: ref, Forced: a.Force, Delete: a.Delete})
 		}
 		r.Git = g
-	case governing.Protocol == policy.Package:
+	case governing != nil && governing.Protocol == policy.Package:
 		r.Package, _ = registry.Parse(governing.Registry, governing.RegistryPath, method, t.Path)
 	}
 	return r, governing
@@ -136,7 +138,8 @@ func (a Asked) operation(text string) (graphql.Operation, error) {
 			}
 		}
 		slices.Sort(o.Fields)
-	default:
+	}
+	if o.Hash == "" && o.ID == "" && len(o.Fields) == 0 {
 		return o, fmt.Errorf("no operation: %s; it is like query:viewer, mutation:createIssue, hash:KEY or id:KEY", policy.Show(text))
 	}
 	return o, nil

@@ -216,13 +216,11 @@ func (d *decoder) request(v policy.Value, s map[string]policy.Value, c *Case) {
 	}
 	switch err := c.Check(); {
 	case err != nil:
-		d.Fault(v, policy.Conflict, err.Error(), "one request", "creel policy test --help")
+		d.Fault(v, policy.Conflict, err.Error(), "", "creel policy test --help")
 	case c.Inspects() && !hasPath:
 		d.Fault(v.Child("path"), policy.Missing, "", wantPath, "a request has a path; without one, the connection is judged")
 	case hasPath && !c.Inspects():
 		d.Fault(v.Child("method"), policy.Missing, "", wantMethod, "method and path belong together; without both the connection is judged")
-	case len(c.Refs) > 0 && !hasPath:
-		d.Fault(v.Child("path"), policy.Missing, "", wantPath, "a ref belongs to a push: method: POST, path: /REPOSITORY/git-receive-pack")
 	}
 }
 
@@ -233,6 +231,7 @@ func (d *decoder) body(s map[string]policy.Value, a *Asked) {
 		if !ok {
 			return nil
 		}
+		before := d.Count()
 		d.List(v, what, func(_ int, item policy.Value) {
 			switch text, ok := d.Text(item, what); {
 			case ok && text == "":
@@ -241,7 +240,7 @@ func (d *decoder) body(s map[string]policy.Value, a *Asked) {
 				all = append(all, text)
 			}
 		})
-		if len(all) == 0 {
+		if len(all) == 0 && d.Count() == before {
 			d.Fault(v, policy.BadValue, "none", "one or more "+what, "remove "+key+", or name one")
 		}
 		return all
