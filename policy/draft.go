@@ -48,9 +48,11 @@ func (e *Engine) Refusal(c Connection, method, path string) string {
 	case (!c.KnownCaller || c.Binary == "") && e.languageVersion() < 2:
 		return "# no version 1 policy can allow this: the calling program is not known\n"
 	case method != "":
-		return e.denied(c, method, path)
+		if why := e.denied(c, method, path); why != "" {
+			return why
+		}
 	}
-	return ""
+	return e.contradicted(c, method, path)
 }
 
 func (e *Engine) languageVersion() int {

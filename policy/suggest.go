@@ -27,7 +27,7 @@ func (e *Engine) suggestRequest(r *Request) string {
 	if why := e.Refusal(c, method, path); why != "" {
 		return why
 	}
-	if why := e.unsuggestible(r); why != "" {
+	if why := wider(r); why != "" {
 		return why
 	}
 	var allow []Permit
@@ -37,9 +37,9 @@ func (e *Engine) suggestRequest(r *Request) string {
 	return "network_policies:\n" + e.SuggestRule(c, allow).YAML("  ")
 }
 
-// unsuggestible says why lines for a connection or an HTTP request would not do:
-// they would let more through than was asked for, or contradict an endpoint.
-func (e *Engine) unsuggestible(r *Request) string {
+// wider says why lines for an HTTP request would not do: they would let more
+// through than was asked for.
+func wider(r *Request) string {
 	protocol := ""
 	switch {
 	case r.Git != nil:
@@ -54,14 +54,20 @@ func (e *Engine) unsuggestible(r *Request) string {
 	if protocol != "" {
 		return "# no lines are suggested: a rest rule for this path would allow every request to it; write an endpoint with protocol: " + protocol + "\n"
 	}
+	return ""
+}
+
+// contradicted names the endpoint of another protocol that lines for a connection
+// or an HTTP request would meet: rules that meet must agree.
+func (e *Engine) contradicted(c Connection, method, path string) string {
 	if e == nil {
 		return ""
 	}
 	text := ""
-	e.each(r.Host, r.Port, func(ep *endpoint) {
+	e.each(c.Host, c.Port, func(ep *endpoint) {
 		switch p := ep.spec.Protocol; {
 		case text != "" || p == L4 || p == TCP || p == REST:
-		case r.Method == "" || ep.takesPath(r.Target.Path):
+		case method == "" || ep.takesPath(path):
 			text = fmt.Sprintf("# no lines are suggested: the endpoint at %s reads this as protocol: %s, and rules that meet must agree; add the program or rule there\n", ep.spec.At, p)
 		}
 	})
