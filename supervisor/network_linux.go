@@ -12,6 +12,7 @@ import (
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/egress"
 	"github.com/creel-run/creel/egress/dns"
+	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -61,9 +62,13 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 	if err != nil {
 		return err
 	}
+	authority, err := p.ahead.signer()
+	if err != nil {
+		return fault.Wrap(err, "prepare sandbox", fault.Internal)
+	}
 	config := egress.Config{
 		Engine: func() *policy.Engine { return s.rev.Load().engine },
-		Audit:  s.log, Names: pool, Callers: callers{tracker}, CA: p.ahead.authority,
+		Audit:  s.log, Names: pool, Callers: callers{tracker}, CA: authority,
 		Inference: func() egress.Inference {
 			if r := s.route.load(); r != nil {
 				return r

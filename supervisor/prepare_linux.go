@@ -118,6 +118,12 @@ func (a *ahead) files() []sandbox.File {
 	})
 }
 
+// signer is the authority of this run, once it is made.
+func (a *ahead) signer() (*ca.Authority, error) {
+	<-a.done
+	return a.authority, a.err
+}
+
 func (a *ahead) Close() {
 	<-a.done
 	a.begun.Close()
