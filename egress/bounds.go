@@ -38,6 +38,11 @@ const (
 	// with post-quantum key shares have about 2 KB, with early data tickets 6.
 	maxHello = 20 << 10
 
+	// bodyTimeout bounds the reading of a body that is judged, and maxBodies what
+	// all of those hold at once, in bytes.
+	bodyTimeout = 30 * time.Second
+	maxBodies   = 64 << 20
+
 	// helloTimeout bounds a ClientHello after its first byte, handshakeTimeout
 	// the whole handshake, headTimeout a request head.
 	helloTimeout     = 10 * time.Second

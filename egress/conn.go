@@ -47,15 +47,14 @@ type conn struct {
 	mu       sync.Mutex
 	mode     mode // judged when it is not modeDenied
 	decision policy.ConnectDecision
-	inflight []policy.Request // the request that is being answered, in every method that it may turn into
-	upstream netip.AddrPort   // dialled for the relay or for the request in flight
-	last     netip.AddrPort   // dialled at all
-	ended    string           // why, for the audit
-	failed   bool             // an upstream was not reached
+	open     map[*exchange]struct{} // the requests that are being answered
+	upstream netip.AddrPort         // dialled for the relay
+	last     netip.AddrPort         // dialled at all
+	ended    string                 // why, for the audit
+	failed   bool                   // an upstream was not reached
 	isCut    bool
 	owned    map[io.Closer]side // closed by cut
 	held     []*policy.Counters // this connection was counted in them
-	holding  []*policy.Counters // its request in flight was
 	alarm    alarm
 	limits   []*policy.Limited // that the connection falls under, each once
 	limited  bool              // it was refused because of one
@@ -141,13 +140,13 @@ func (c *conn) recheck(cause string) (closed bool) {
 		}
 	}
 	decision, method, path := d.Decision, "", ""
-	for i := range c.inflight {
-		c.inflight[i].Connection = c.present()
-	}
-	if reason == "" && c.inflight != nil && m == modeInspect && d.Inspect {
-		if rd, denied := judgeAll(c.s.conf.Engine(), c.inflight); denied != nil {
+	for x := range c.open {
+		if reason != "" || m == modeReroute {
+			break
+		}
+		if rd, denied := x.recheck(d); denied != nil {
 			reason, decision = rd.Reason, rd
-			method, path = c.inflight[0].Method, denied.Target.Path
+			method, path = x.request.Method, denied.Target.Path
 		}
 	}
 	if reason == "" {
@@ -246,18 +245,27 @@ func (c *conn) unreached(why string) {
 	c.failed = true
 }
 
-// dialled notes where the bytes will go, and fails if what is in force by now
-// does not let them.
+// dialled notes where the bytes of the relay will go, and fails if what is in
+// force by now does not let them.
 func (c *conn) dialled(to netip.AddrPort) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	err := c.mayGo(to)
+	if err == nil {
+		c.upstream = to
+	}
+	return err
+}
+
+// mayGo is the last look before a byte is written to an upstream. Callers hold mu.
+func (c *conn) mayGo(to netip.AddrPort) error {
 	if c.isCut {
 		return net.ErrClosed
 	}
 	if err := c.s.mayDial(c.facts.Host, c.decision.Destination, c.facts.Port, to); err != nil {
 		return err
 	}
-	c.upstream, c.last = to, to
+	c.last = to
 	return nil
 }
 

@@ -17,39 +17,46 @@ const maxAlarm = time.Minute
 func (c *conn) present() policy.Connection {
 	p := c.facts
 	p.Now, p.Uses, p.Holds = c.s.conf.Now(), c.s.conf.Uses, c.held
-	if len(c.holding) > 0 {
-		p.Holds = append(slices.Clip(c.held), c.holding...)
+	return p
+}
+
+// present is that of the connection, with what the request was counted in.
+// Callers hold mu of the connection.
+func (x *exchange) present() policy.Connection {
+	p := x.c.present()
+	if len(x.holding) > 0 {
+		p.Holds = append(slices.Clip(x.c.held), x.holding...)
 	}
 	return p
 }
 
 // count judges a request in every method that it may turn into, and counts it
-// where a rule has a number of uses. Callers hold mu.
-func (c *conn) count(asked []policy.Request) policy.Decision {
-	engine := c.s.conf.Engine()
+// where a rule has a number of uses. Callers hold mu of the connection.
+func (x *exchange) count(asked []policy.Request) policy.Decision {
+	engine := x.c.s.conf.Engine()
 	for {
 		d, denied := judgeAll(engine, asked)
-		if denied != nil || c.take(engine, asked) {
+		if denied != nil || x.take(engine, asked) {
 			return d
 		}
 		// Somebody else took the last one: another rule may allow the same.
 		for i := range asked {
-			asked[i].Connection = c.present()
+			asked[i].Connection = x.present()
 		}
 	}
 }
 
 // take counts what was allowed, and reports whether all of it could be.
-func (c *conn) take(engine *policy.Engine, asked []policy.Request) bool {
+func (x *exchange) take(engine *policy.Engine, asked []policy.Request) bool {
 	for i := range asked {
 		d := engine.Request(asked[i])
-		if d.Uses == nil || slices.Contains(c.held, d.Uses) || slices.Contains(c.holding, d.Uses) {
+		if d.Uses == nil || slices.Contains(x.c.held, d.Uses) || slices.Contains(x.holding, d.Uses) {
 			continue
 		}
-		if !c.s.conf.Uses.Take(d.Uses) {
+		if !x.c.s.conf.Uses.Take(d.Uses) {
 			return false
 		}
-		c.holding = append(c.holding, d.Uses)
+		x.holding = append(x.holding, d.Uses)
 	}
 	return true
 }

@@ -192,13 +192,13 @@ func (x *exchange) judgeForm(method string) error {
 	c := x.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	asked.Connection = c.present()
-	if c.isCut || c.mode != modeInspect || len(c.inflight) > maxOverrides+1 {
+	asked.Connection = x.present()
+	if c.isCut || c.mode != modeInspect || len(x.asked) > maxOverrides+1 {
 		return &overrideError{"the form names several other methods"}
 	}
-	if d := c.count([]policy.Request{asked}); d.Verdict != policy.Allow {
+	if d := x.count([]policy.Request{asked}); d.Verdict != policy.Allow {
 		return &overrideError{"a field of the form names another method, " + printableMethod(method) + ", and for it: " + d.Reason}
 	}
-	c.inflight = append(c.inflight, asked) // Recheck looks at it, too
+	x.asked = append(x.asked, asked) // Recheck looks at it, too
 	return nil
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/creel-run/creel/policy/target"
 )
 
-var zeroAddr netip.AddrPort
-
 // transparent serves a connection that was redirected here.
 func (s *Server) transparent(c *conn) {
 	remote, ok := addrPort(c.client.RemoteAddr())

@@ -27,6 +27,7 @@ type Server struct {
 	denials   *denialLimit
 	quotas    *quotas
 	upstreams *upstreams
+	bodies    bodies
 	web       *http.Server
 	inspected chan net.Conn // to web
 	ready     chan struct{} // closed when nothing more goes to web
@@ -90,6 +91,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 		}
 	}
 	s.denials = newDenialLimit()
+	s.bodies = newBodies()
 	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
 	s.web = s.newWeb()

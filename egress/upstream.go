@@ -265,13 +265,13 @@ func handshakeReason(err error) string {
 
 // roundTrip sends one request. Its URL names the authority; the pool key takes
 // that place only here.
-func (u *upstreams) roundTrip(c *conn, req *http.Request, spec *upstreamSpec) (*http.Response, error) {
+func (u *upstreams) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (*http.Response, error) {
 	ctx := context.WithValue(req.Context(), specKey{}, spec)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
 		// Last look before a byte is written: a revision may have come between
 		// the verdict and the connection. A closed one carries nothing.
 		up := below(i.Conn)
-		if up == nil || c.dialled(up.to) != nil {
+		if up == nil || x.dialled(up.to) != nil {
 			_ = i.Conn.Close()
 		}
 	}})

@@ -1,0 +1,221 @@
+package egress
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/secret"
+)
+
+// url is the canonical target as net/http takes it. ok is false if net/http
+// would write other bytes than those that were judged.
+func (x *exchange) url() (u *url.URL, ok bool) {
+	t := x.request.Target
+	path, err := url.PathUnescape(t.Path)
+	if err != nil {
+		return nil, false
+	}
+	u = &url.URL{
+		Scheme: x.scheme, Host: authority{x.c.facts.Host, x.c.facts.Port}.text(x.scheme),
+		Path: path, RawPath: t.Path, RawQuery: t.RawQuery, ForceQuery: t.HasQuery && t.RawQuery == "",
+	}
+	return u, u.RequestURI() == t.String()
+}
+
+// forward sends the request that was allowed and passes the answer back.
+func (x *exchange) forward(d policy.ConnectDecision) {
+	c := x.c
+	fail := func(status int, code, layer, reason string) {
+		x.deny(&denial{status: status, code: code, layer: layer, reason: reason,
+			method: x.request.Method, path: x.request.Target.Path})
+	}
+	u, ok := x.url()
+	if !ok {
+		fail(http.StatusBadRequest, codeRequest, layerHTTP, "the request target cannot be sent as it was judged")
+		return
+	}
+	out := &http.Request{
+		Method: x.request.Method, URL: u, Host: u.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: x.r.Header.Clone(), ContentLength: x.r.ContentLength, Body: http.NoBody,
+	}
+	out.Header.Del("Connection")
+	out.Header.Del("Content-Length") // written again from ContentLength
+	var in *watched
+	if x.h.hasBody() {
+		in = &watched{ReadCloser: x.r.Body}
+		out.Body = in
+		if d.Inspect {
+			out.Body, _ = scanForm(out.Header, in, x.judgeForm)
+		}
+		// Its framing is written anew. A server that ignores the length of a body
+		// that it does not expect ("CL.0") takes the body for the next request;
+		// told to close, a server that keeps to that much never reads it, and the
+		// answer to it can never be given to another request.
+		out.Close = bodyUnexpected(out.Method)
+	}
+	if c.s.conf.Secrets != nil {
+		used, err := c.s.conf.Secrets.Apply(c.facts.Host, out)
+		if err != nil {
+			fail(http.StatusForbidden, codeCredential, layerCredential, err.Error())
+			return
+		}
+		if len(used) > 0 {
+			ev := x.event(audit.Credential)
+			ev.Verdict = policy.Allow.String()
+			ev.Detail = map[string]string{"names": strings.Join(used, ",")}
+			if c.s.record(ev) != nil {
+				c.answer(x.w, auditDenial)
+				return
+			}
+		}
+	}
+	var mask *secret.Mask
+	if x.bound() {
+		mask = c.s.conf.Secrets.Mask(c.facts.Host, out)
+		wantWhole(out.Header)
+	}
+	var body *watched
+	if in != nil {
+		body = &watched{ReadCloser: out.Body}
+		out.Body = body
+	}
+	if _, set := out.Header["User-Agent"]; !set {
+		out.Header["User-Agent"] = nil // nothing is added
+	}
+	resp, err := c.s.upstreams.roundTrip(x, out.WithContext(x.r.Context()),
+		&upstreamSpec{host: c.facts.Host, port: c.facts.Port, rule: d.Destination, tls: x.scheme == "https"})
+	if err == nil && (resp.StatusCode < 200 || resp.StatusCode > 599) {
+		_ = resp.Body.Close()
+		err = &upstreamError{"the server answered with a status that was not asked for"}
+	}
+	if err != nil {
+		x.failed(err, in, body)
+		return
+	}
+	defer resp.Body.Close()
+	if x.bound() && hasContent(out.Method, resp) && isEncoded(resp.Header) {
+		fail(http.StatusBadGateway, codeCredential, layerCredential,
+			"the server encoded its answer though it was asked not to, so the credential that it was sent cannot be kept out of it")
+		return
+	}
+	if l := x.refusesType(resp); l != nil {
+		x.deny(&denial{status: http.StatusForbidden, code: codeLimit, layer: layerRequest, rule: l.Rule,
+			reason: "the server's answer is of a type that limits.response_types of " + l.Name + " do not list",
+			method: x.request.Method, path: x.request.Target.Path})
+		return
+	}
+	err = x.respond(resp, mask)
+	// A server may answer before it has read the body that is refused.
+	if f := x.framing(); f != nil {
+		_ = c.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,
+			method: x.request.Method, path: x.request.Target.Path}, x.scheme)
+	} else if d := x.refusedBody(in, body); d != nil {
+		_ = c.recordDenial(d, x.scheme)
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // what was cut short must not look complete
+	}
+}
+
+// bodyUnexpected: RFC 9110 §9.3 gives content no meaning in these methods.
+func bodyUnexpected(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// failed answers for a request that got no response.
+func (x *exchange) failed(err error, in, body *watched) {
+	d := &denial{status: http.StatusForbidden, method: x.request.Method, path: x.request.Target.Path}
+	if f := x.framing(); f != nil {
+		d.status, d.code, d.layer, d.reason = f.status, codeRequest, layerHTTP, f.reason
+	} else if refused := x.refusedBody(in, body); refused != nil {
+		d = refused
+	} else if x.r.Context().Err() != nil || in.failed() != nil {
+		panic(http.ErrAbortHandler) // the client is gone, or was cut off
+	} else {
+		d = x.c.dialDenial(err, d.method, d.path)
+	}
+	if d.code != codeUpstream {
+		x.deny(d)
+		return
+	}
+	x.c.unreached(d.reason)
+	x.c.answer(x.w, d)
+}
+
+// dialDenial says why an upstream was not reached: by rule, or by accident.
+func (c *conn) dialDenial(err error, method, path string) *denial {
+	var addr *netname.AddressError
+	var up *upstreamError
+	d := &denial{status: http.StatusBadGateway, code: codeUpstream, layer: layerUpstream, method: method, path: path}
+	switch {
+	case errors.As(err, &addr):
+		d.status, d.code, d.layer = http.StatusForbidden, codeAddress, layerAddress
+		d.reason = addr.Error()
+		if addr.Addr.IsValid() {
+			d.addr = addr.Addr.String()
+		}
+		c.mu.Lock()
+		d.rule = c.decision.Rule
+		c.mu.Unlock()
+	case errors.As(err, &up):
+		d.reason = up.reason
+	default:
+		d.reason = "the server broke the connection off"
+	}
+	return d
+}
+
+// watched remembers the error that ended a body.
+type watched struct {
+	io.ReadCloser
+	mu  sync.Mutex
+	err error
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+func (b *watched) failed() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// refusedBody is the denial if what wraps the body stopped it, not the client.
+func (x *exchange) refusedBody(in, body *watched) *denial {
+	err := body.failed()
+	if err == nil || in.failed() != nil {
+		return nil
+	}
+	d := &denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: err.Error(),
+		method: x.request.Method, path: x.request.Target.Path}
+	if other := (*overrideError)(nil); errors.As(err, &other) {
+		d.code, d.layer = codePolicy, layerRequest
+		x.c.mu.Lock()
+		d.rule = x.c.decision.Rule
+		x.c.mu.Unlock()
+	}
+	return d
+}

@@ -1,0 +1,156 @@
+package egress
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/target"
+)
+
+// judged is the outcome for a request. The zero value denies.
+type judged struct {
+	conn     policy.ConnectDecision
+	decision policy.Decision
+	mode     mode
+	limited  bool  // denied because of a limit
+	err      error // the request target is not well formed
+}
+
+// judge decides about the request, and remembers it for Recheck. What is judged
+// of a message beside method and path is read first, while nothing is locked;
+// the decision is made with what is in force after that.
+func (x *exchange) judge(origin string) judged {
+	var read *policy.Endpoint
+	for {
+		j, wants := x.decide(origin, read)
+		switch {
+		case wants == nil:
+			return j
+		case read != nil:
+			return judged{decision: policy.Decision{Reason: "the policy changed while the request was read; send it again"}}
+		}
+		x.read(wants)
+		read = wants
+	}
+}
+
+// decide judges with what is in force now, and remembers it, in one step with
+// respect to Recheck. Where an endpoint governs whose protocol reads messages,
+// and it is not the one that the message was read for, it is given instead, and
+// nothing is decided.
+func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants *policy.Endpoint) {
+	c := x.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	denied := func(reason string, r policy.Rule) (judged, *policy.Endpoint) {
+		return judged{decision: policy.Decision{Reason: reason, Rule: r}}, nil
+	}
+	d, m := c.verdict()
+	t, err := target.Parse(origin, m == modeInspect && d.AllowEncodedSlash)
+	if err != nil {
+		return judged{conn: d, mode: m, err: fmt.Errorf("the request target is not well formed: %w", err)}, nil
+	}
+	x.request.Connection, x.request.Method, x.request.Target = c.present(), x.h.verb(), t
+	switch {
+	case c.isCut || c.mode == modeDenied:
+		return denied("the policy changed", policy.Rule{})
+	case m == modeDenied:
+		return denied(d.Reason, d.Rule)
+	case m != c.mode && m != modeRelay:
+		return denied("this connection would be treated otherwise now; connect again", policy.Rule{})
+	}
+	c.decision = d
+	j := judged{conn: d, decision: d.Decision, mode: modeInspect}
+	switch {
+	case m == modeReroute:
+		j.mode = m
+		return j, nil
+	case !d.Inspect:
+		x.begin([]policy.Request{x.request})
+		return j, nil
+	}
+	engine := c.s.conf.Engine()
+	if ep := engine.Governing(x.request.Connection, t.Path); ep != read && readsMessages(ep) {
+		return judged{}, ep
+	}
+	asked := []policy.Request{x.request}
+	methods, ok := overrides(x.request.Method, t.RawQuery)
+	if !ok {
+		j.decision = policy.Decision{Reason: "the query names several other methods"}
+		return j, nil
+	}
+	for _, m := range methods {
+		other := x.request
+		other.Method = m
+		asked = append(asked, other)
+	}
+	j.decision, _ = judgeAll(engine, asked)
+	if j.decision.Verdict == policy.Allow {
+		if l, why := c.s.quotas.request(c.limitsOf(t.Path)); l != nil {
+			j.limited, j.decision = true, policy.Decision{Rule: l.Rule, Reason: why}
+			return j, nil
+		}
+		j.decision = x.count(asked)
+	}
+	if j.decision.Verdict != policy.Allow {
+		unasked(&j.decision)
+		if x.unread != "" {
+			j.decision.Reason += ": " + x.unread
+		}
+		return j, nil
+	}
+	x.begin(asked)
+	return j, nil
+}
+
+// begin makes Recheck look at the request, in every method that it may turn
+// into, as long as it is answered. Callers hold mu of the connection.
+func (x *exchange) begin(asked []policy.Request) {
+	x.asked = asked
+	if x.c.open == nil {
+		x.c.open = make(map[*exchange]struct{})
+	}
+	x.c.open[x] = struct{}{}
+}
+
+// done forgets the request.
+func (x *exchange) done() {
+	x.c.mu.Lock()
+	defer x.c.mu.Unlock()
+	delete(x.c.open, x)
+	x.asked, x.holding = nil, nil
+}
+
+// recheck judges again what is being answered, now that the decision about its
+// connection is d; denied is nil if it may go on. Callers hold mu of the connection.
+func (x *exchange) recheck(d policy.ConnectDecision) (_ policy.Decision, denied *policy.Request) {
+	if x.upstream.IsValid() {
+		if err := x.c.s.mayDial(x.c.facts.Host, d.Destination, x.c.facts.Port, x.upstream); err != nil {
+			return policy.Decision{Reason: err.Error(), Rule: d.Rule}, &x.request
+		}
+	}
+	if !d.Inspect {
+		return policy.Decision{}, nil
+	}
+	for i := range x.asked {
+		x.asked[i].Connection = x.present()
+	}
+	return judgeAll(x.c.s.conf.Engine(), x.asked)
+}
+
+// dialled notes where the request will go, and fails if what is in force by now
+// does not let it.
+func (x *exchange) dialled(to netip.AddrPort) error {
+	x.c.mu.Lock()
+	defer x.c.mu.Unlock()
+	if _, open := x.c.open[x]; !open {
+		return net.ErrClosed // Recheck would not see it
+	}
+	err := x.c.mayGo(to)
+	if err == nil {
+		x.upstream = to
+	}
+	return err
+}

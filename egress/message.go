@@ -1,0 +1,136 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/jsonrpc"
+)
+
+// readsMessages reports whether a request that an endpoint governs is judged by
+// what its body says, too.
+func readsMessages(ep *policy.Endpoint) bool {
+	if ep == nil {
+		return false
+	}
+	switch ep.Protocol {
+	case policy.GraphQL, policy.JSONRPC, policy.MCP:
+		return true
+	default:
+		return false
+	}
+}
+
+// read reads what the protocol of the endpoint judges beside method and path
+// into the request. What cannot be read is left out, which the engine denies,
+// and unread says why.
+func (x *exchange) read(ep *policy.Endpoint) {
+	x.unread = ""
+	header := x.r.Header
+	var err error
+	switch ep.Protocol {
+	case policy.GraphQL:
+		var body []byte
+		if err = graphql.CheckHead(header); err != nil {
+			break
+		}
+		if body, err = x.whole(graphql.Limit(ep.BodyLimit())); err != nil {
+			break
+		}
+		var r graphql.Request
+		if r, err = graphql.ParseHTTP(x.h.verb(), x.request.Target.RawQuery, header, body, ep.BodyLimit()); err == nil {
+			x.request.GraphQL = &r
+		}
+	case policy.JSONRPC, policy.MCP:
+		o := jsonrpc.Options{MCP: ep.Protocol == policy.MCP, LaxToolNames: ep.MCP.LooseToolNames, MaxBytes: ep.BodyLimit()}
+		var body []byte
+		if err = jsonrpc.CheckHead(header); err != nil {
+			break
+		}
+		if body, err = x.whole(o.Limit()); err != nil {
+			break
+		}
+		var r jsonrpc.Request
+		if r, err = jsonrpc.ParseHTTP(x.h.verb(), header, body, o); err == nil {
+			x.request.RPC = &r
+		}
+	default:
+	}
+	if err != nil {
+		x.unread = err.Error()
+	}
+}
+
+// whole reads the body of the request, up to limit bytes, and puts what was
+// read in its place: what is judged is what is sent, byte by byte.
+func (x *exchange) whole(limit int) ([]byte, error) {
+	if x.body != nil {
+		return x.body, nil
+	}
+	if !x.h.hasBody() {
+		return nil, nil
+	}
+	if x.r.ContentLength > int64(limit) {
+		return nil, tooLong(limit)
+	}
+	want := int64(limit)
+	if x.r.ContentLength > 0 {
+		want = x.r.ContentLength
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), bodyTimeout)
+	defer cancel()
+	if err := x.c.s.bodies.acquire(ctx, want); err != nil {
+		return nil, err
+	}
+	x.held += want
+	control := http.NewResponseController(x.w)
+	if err := control.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		return nil, errors.New("the body cannot be read")
+	}
+	body, err := io.ReadAll(io.LimitReader(x.r.Body, int64(limit)+1))
+	_ = control.SetReadDeadline(time.Time{})
+	switch {
+	case err != nil:
+		return nil, errors.New("the body is incomplete")
+	case len(body) > limit:
+		return nil, tooLong(limit)
+	}
+	x.body = body
+	x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return body, nil
+}
+
+func tooLong(limit int) error {
+	return fmt.Errorf("the body is longer than the %d bytes that are read", limit)
+}
+
+// bodies bounds the memory of all bodies that are held at once.
+type bodies struct{ left *semaphore.Weighted }
+
+func newBodies() bodies { return bodies{semaphore.NewWeighted(maxBodies)} }
+
+var errBodies = errors.New("too many bodies are being read at once")
+
+func (b bodies) acquire(ctx context.Context, n int64) error {
+	if b.left.Acquire(ctx, n) != nil {
+		return errBodies
+	}
+	return nil
+}
+
+// release gives back what the exchange held.
+func (x *exchange) release() {
+	if x.held > 0 {
+		x.c.s.bodies.left.Release(x.held)
+		x.held = 0
+	}
+}
