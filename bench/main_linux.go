@@ -19,12 +19,14 @@ func main() {
 			os.Exit(callConnect())
 		case roleName:
 			os.Exit(askNames())
+		case roleLoad:
+			os.Exit(load(os.Args[2:]))
 		}
 	}
 	creel := flag.String("creel", "bin/creel", "the program to measure")
 	tools := flag.String("tools", ".tools", "folder with the peers from npm")
 	out := flag.String("out", "docs/BENCHMARKS.md", "file to write")
-	only := flag.String("only", "", "one figure (B1, B2, B6, B8, B12, B14, B15), printed and not written to a file")
+	only := flag.String("only", "", "one figure (B1, B2, B4, B6, B8, B12, B14, B15; B4 with B5), printed and not written to a file")
 	rounds := flag.Int("rounds", 60, "rounds of the short figures")
 	flag.Parse()
 	if err := run(*creel, *tools, *out, *only, *rounds); err != nil {
@@ -56,6 +58,13 @@ func run(creel, tools, out, only string, rounds int) error {
 	stop()
 	c.print(os.Stdout)
 	done = append(done, c)
+
+	fmt.Println("B4 and B5 HTTPS …")
+	list, err := b.measureHTTPS()
+	if err != nil {
+		return err
+	}
+	done = append(done, list...)
 
 	for _, d := range []*comparison{b.decisions(), b.differences()} {
 		fmt.Printf("%s decisions …\n", d.id)
@@ -109,6 +118,10 @@ func run(creel, tools, out, only string, rounds int) error {
 
 // one measures a single figure.
 func (b *bench) one(id string) error {
+	if id == "B4" || id == "B5" {
+		_, err := b.measureHTTPS()
+		return err
+	}
 	people := b.users()
 	if id == "B6" || id == "B14" { // the same for every user
 		people = people[:1]
@@ -137,7 +150,7 @@ func (b *bench) one(id string) error {
 			c = b.small(w)
 			c.run(4, time.Minute)
 		default:
-			return fmt.Errorf("-only %s: want B1, B2, B6, B8, B12, B14 or B15", id)
+			return fmt.Errorf("-only %s: want B1, B2, B4 (with B5), B6, B8, B12, B14 or B15", id)
 		}
 		c.print(os.Stdout)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -25,6 +26,15 @@ func (c *comparison) print(out io.Writer) {
 			ratio = fmt.Sprintf("%.2f", x.values.median()/base)
 		}
 		fmt.Fprintf(out, "| %s | %.2f | %.2f to %.2f | %s | %d |\n", x.name, x.values.median(), x.values.quantile(0.1), x.values.quantile(0.9), ratio, len(x.values))
+	}
+	var notes []string
+	for _, x := range c.list {
+		if x.note != nil {
+			notes = append(notes, x.name+" "+x.note())
+		}
+	}
+	if len(notes) > 0 {
+		fmt.Fprintf(out, "\nMedians of the rounds: %s.\n", strings.Join(notes, "; "))
 	}
 	if len(c.allocations) > 0 {
 		var each []string
@@ -67,6 +77,8 @@ func (b *bench) machine() []string {
 		{"pasta", []string{"pasta", "--version"}},
 		{"slirp4netns", []string{"slirp4netns", "--version"}},
 		{"runsc", []string{"runsc", "--version"}},
+		{"squid", []string{"squid", "-v"}},
+		{"mitmproxy", []string{filepath.Join(b.tools, "mitmproxy", "bin", "mitmdump"), "--version"}},
 		{"codex", []string{b.codex(), "--version"}},
 	} {
 		if p.args[0] == "" {

@@ -34,6 +34,7 @@ type contender struct {
 
 	values sample
 	fault  error
+	note   func() string // more about it, for the report; nil: nothing
 }
 
 // comparison is one figure with all its contenders.

@@ -38,6 +38,20 @@ const (
 	// with post-quantum key shares have about 2 KB, with early data tickets 6.
 	maxHello = 20 << 10
 
+	// maxPassedOver is how much of the rest of a body is passed over, in bytes,
+	// after an answer that did not wait for it.
+	maxPassedOver = 64 << 10
+
+	// halfClosed is how long a client that ended its stream may wait for an
+	// answer, in seconds: most are gone.
+	halfClosed = 30
+
+	// smallBody is how much of a body is read before the upstream is spoken to, in bytes.
+	smallBody = 16 << 10
+
+	// maxInterim is how many 1xx responses come before a final one.
+	maxInterim = 16
+
 	// bodyTimeout bounds the reading of a body that is judged, and maxBodies what
 	// all of those hold at once, in bytes.
 	bodyTimeout = 30 * time.Second
@@ -76,8 +90,8 @@ const (
 	// request, maxUpstreamIdle how many per host, and maxAllIdle how many in all:
 	// an agent can ask many hosts. Servers close after 5 to 75 s.
 	upstreamIdle    = 20 * time.Second
-	maxUpstreamIdle = 8
-	maxAllIdle      = 32
+	maxUpstreamIdle = 64
+	maxAllIdle      = 256
 
 	// continueTimeout is how long a body is held back for the upstream's 100.
 	continueTimeout = time.Second

@@ -47,6 +47,7 @@ type conn struct {
 	mu       sync.Mutex
 	mode     mode // judged when it is not modeDenied
 	decision policy.ConnectDecision
+	requests *requests              // nil: none are read
 	open     map[*exchange]struct{} // the requests that are being answered
 	upstream netip.AddrPort         // dialled for the relay
 	last     netip.AddrPort         // dialled at all

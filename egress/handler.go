@@ -1,10 +1,7 @@
 package egress
 
 import (
-	"context"
 	"errors"
-	"io"
-	"log"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -13,9 +10,6 @@ import (
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/target"
 )
-
-// nopLog: what net/http would log is in the audit, or is the client's doing.
-func nopLog() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // exchange is one request on an inspected connection.
 type exchange struct {
@@ -37,29 +31,18 @@ type exchange struct {
 	upstream netip.AddrPort
 }
 
-func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	g, ok := r.Context().Value(gateKey{}).(*gate)
-	if !ok {
-		panic(http.ErrAbortHandler)
-	}
-	m := g.next()
-	if m == nil { // a request that the gate did not make: it cannot be
-		panic(http.ErrAbortHandler)
-	}
-	x := &exchange{c: g.c, w: w, r: r, h: m.head, scheme: g.scheme, framing: g.bodyFault}
+// run serves the exchange, and reports whether its answer may be completed.
+func (x *exchange) run() (whole bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-				s.log.Error("serve request", "panic", v)
+				x.c.s.log.Error("serve request", "panic", v)
 			}
-			panic(http.ErrAbortHandler)
+			whole = false
 		}
 	}()
-	if m.fault != nil {
-		x.deny(&denial{status: m.fault.status, code: codeRequest, layer: layerHTTP, reason: m.fault.reason})
-		return
-	}
 	x.serve()
+	return true
 }
 
 func (x *exchange) serve() {
@@ -92,11 +75,6 @@ func (x *exchange) serve() {
 		fault(f.status, code, f.reason)
 		return
 	}
-
-	ctx, cancel := context.WithCancel(x.r.Context())
-	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)()
-	x.r = x.r.WithContext(ctx)
 
 	defer x.release()
 	j := x.judge(origin)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -314,7 +315,7 @@ func (r *rig) web(host string, port uint16, h http.HandlerFunc) {
 		r.t.Fatal(err)
 	}
 	r.upstream(host, port, l)
-	srv := &http.Server{Handler: h, ErrorLog: nopLog()}
+	srv := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
 	if port == 443 {
 		l = tls.NewListener(l, r.serverTLS(host))
 	}

@@ -72,6 +72,28 @@ func parseHead(b []byte) (*head, *httpFault) {
 	return h, h.frame()
 }
 
+// checkStart refuses what can no longer become a head, so that a client that
+// speaks something else need not wait for a timeout.
+func checkStart(b []byte) *httpFault {
+	for i, c := range b {
+		if c == ' ' && i > 0 {
+			break
+		}
+		if !isTokenByte(c) || i >= maxMethod {
+			return bad("what the client sends is not HTTP")
+		}
+	}
+	for i, c := range b {
+		if c == '\n' && (i == 0 || b[i-1] != '\r') {
+			return bad("a line ends without a carriage return")
+		}
+	}
+	if line, _, whole := bytes.Cut(b, []byte("\r\n")); whole {
+		return new(head).requestLine(string(line)) // SSH and SMTP begin like a method
+	}
+	return nil
+}
+
 // cutLine splits at CRLF. A CR or LF on its own stays in the line, where it is
 // a control character and refused.
 func cutLine(s string) (line, rest string, found bool) { return strings.Cut(s, "\r\n") }

@@ -1,10 +1,8 @@
 package egress
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -193,29 +191,4 @@ func (c *conn) handshake(ahead []byte, name string) (*tls.Conn, error) {
 	}
 	_ = c.client.SetDeadline(time.Time{})
 	return tc, nil
-}
-
-// http has the requests of a connection served, and waits for the end of it.
-func (c *conn) http(nc net.Conn, ahead []byte, scheme string) {
-	_ = c.client.SetDeadline(time.Time{})
-	c.out.Add(int64(len(ahead)))
-	g := newGate(c, nc, ahead, scheme)
-	c.s.inspected <- g // Run serves until every connection has ended
-	<-g.closed
-}
-
-type gateKey struct{}
-
-func (s *Server) newWeb() *http.Server {
-	return &http.Server{
-		Handler:                      http.HandlerFunc(s.serveHTTP),
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            headTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               2 * maxHead, // the gate is stricter
-		ErrorLog:                     nopLog(),
-		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			return context.WithValue(ctx, gateKey{}, nc)
-		},
-	}
 }

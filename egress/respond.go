@@ -103,3 +103,14 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 
 // pieces are the buffers that responses pass through.
 var pieces = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// interim passes early hints on, the one interim response with something to say.
+func (x *exchange) interim(h *responseHead) {
+	if h.status != http.StatusEarlyHints || x.bound() { // which may have a credential in them
+		return
+	}
+	to := x.w.Header()
+	to["Link"] = h.header["Link"]
+	x.w.WriteHeader(h.status)
+	delete(to, "Link")
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -28,9 +27,6 @@ type Server struct {
 	quotas    *quotas
 	upstreams *upstreams
 	bodies    bodies
-	web       *http.Server
-	inspected chan net.Conn // to web
-	ready     chan struct{} // closed when nothing more goes to web
 
 	nextID atomic.Uint64
 	wg     sync.WaitGroup // connections
@@ -77,9 +73,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 	}
 	s := &Server{
 		conf: conf, listen: l, log: conf.Log,
-		inspected: make(chan net.Conn),
-		ready:     make(chan struct{}),
-		conns:     make(map[*conn]struct{}),
+		conns: make(map[*conn]struct{}),
 	}
 	for _, list := range [][]net.Listener{l.TCP, l.Proxy} {
 		for _, x := range list {
@@ -94,7 +88,6 @@ func New(conf Config, l Listeners) (*Server, error) {
 	s.bodies = newBodies()
 	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
-	s.web = s.newWeb()
 	return s, nil
 }
 
@@ -136,7 +129,7 @@ func (s *Server) Run(ctx context.Context) error {
 	loops.Add(1)
 	go func() {
 		defer loops.Done()
-		_ = s.web.Serve(&handover{s: s}) // ends when ready is closed
+		s.ticks(ctx)
 	}()
 	for _, l := range s.listen.TCP {
 		serve(l, audit.Transparent, s.transparent)
@@ -151,8 +144,6 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	s.drain()
-	close(s.ready)
-	_ = s.web.Close()
 	loops.Wait()
 	s.upstreams.close()
 	s.recordHeld()
@@ -161,6 +152,29 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	default:
 		return nil
+	}
+}
+
+// ticks does once a second what no connection can do for itself, so that none
+// needs a timer of its own for it.
+func (s *Server) ticks(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		s.upstreams.tick()
+		for _, c := range s.live() {
+			c.mu.Lock()
+			r := c.requests
+			c.mu.Unlock()
+			if r != nil {
+				r.tick()
+			}
+		}
 	}
 }
 
@@ -286,18 +300,3 @@ func (s *Server) Abort() {
 		c.cut("aborted", true)
 	}
 }
-
-// handover gives inspected connections to net/http.
-type handover struct{ s *Server }
-
-func (h *handover) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.s.inspected:
-		return c, nil
-	case <-h.s.ready:
-		return nil, net.ErrClosed
-	}
-}
-
-func (h *handover) Close() error   { return nil }
-func (h *handover) Addr() net.Addr { return &net.TCPAddr{} }

@@ -2,17 +2,10 @@ package egress
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptrace"
 	"net/netip"
-	"strconv"
-	"sync"
 	"syscall"
 
 	"github.com/creel-run/creel/netname"
@@ -136,116 +129,45 @@ func dialReason(err error) string {
 	return "no connection"
 }
 
-// upstreams are the connections of inspected requests. They are pooled per
-// host, port, scheme and address rule: a connection that was dialled under one
-// rule never serves a request that is under another.
-type upstreams struct {
-	s   *Server
-	ctx context.Context // ends every dial
-	end context.CancelFunc
-
-	mu      sync.Mutex
-	current *http.Transport
-	open    map[*upstreamConn]struct{}
-}
-
-// upstreamSpec is all that decides where a pooled connection goes.
-type upstreamSpec struct {
-	host netname.Host
-	port uint16
-	rule netname.Destination
-	tls  bool
-}
-
-type specKey struct{}
-
-// key stands for the spec in the pool of http.Transport, which knows hosts only.
-func (p *upstreamSpec) key() string {
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%s|%d|%t|%d|%v", p.host, p.port, p.tls, p.rule.Mode, p.rule.Allowed)
-	return hex.EncodeToString(sum.Sum(nil)[:16]) + ":" + strconv.Itoa(int(p.port))
-}
-
-// upstreamConn remembers the address that was checked.
-type upstreamConn struct {
-	net.Conn
-	to netip.AddrPort
-	u  *upstreams
-}
-
-func (c *upstreamConn) NetConn() net.Conn { return c.Conn }
-
-func (c *upstreamConn) Close() error {
-	c.u.mu.Lock()
-	delete(c.u.open, c)
-	c.u.mu.Unlock()
-	return c.Conn.Close()
-}
-
-func newUpstreams(s *Server) *upstreams {
-	u := &upstreams{s: s, open: make(map[*upstreamConn]struct{})}
-	u.ctx, u.end = context.WithCancel(context.Background())
-	u.current = u.transport()
-	return u
-}
-
-func (u *upstreams) transport() *http.Transport {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		spec, ok := ctx.Value(specKey{}).(*upstreamSpec)
-		if !ok {
-			return nil, errors.New("dial upstream: no destination")
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(u.ctx, cancel)()
-		return u.dial(ctx, spec)
-	}
-	return &http.Transport{
-		Proxy:                  nil,
-		DialContext:            dial,
-		DialTLSContext:         dial,
-		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 only
-		DisableCompression:     true,
-		MaxIdleConns:           maxAllIdle,
-		MaxIdleConnsPerHost:    maxUpstreamIdle,
-		IdleConnTimeout:        upstreamIdle,
-		ExpectContinueTimeout:  continueTimeout,
-		MaxResponseHeaderBytes: maxResponseHead,
-	}
-}
-
-func (u *upstreams) dial(ctx context.Context, spec *upstreamSpec) (net.Conn, error) {
+// dial connects to an upstream, and checks its certificate.
+func (u *upstreams) dial(ctx context.Context, spec *upstreamSpec) (*upstreamConn, error) {
+	u.mu.Lock()
+	revision := u.revision
+	u.mu.Unlock()
 	nc, to, err := u.s.dial(ctx, spec.host, spec.port, spec.rule)
 	if err != nil {
 		return nil, err
 	}
-	up := &upstreamConn{Conn: nc, to: to, u: u}
+	c := &upstreamConn{Conn: nc, below: nc, to: to, u: u, key: spec.key(), revision: revision}
 	u.mu.Lock()
 	closed := u.ctx.Err() != nil
 	if !closed {
-		u.open[up] = struct{}{}
+		u.open[c] = struct{}{}
 	}
 	u.mu.Unlock()
 	if closed {
 		_ = nc.Close()
 		return nil, net.ErrClosed
 	}
-	if !spec.tls {
-		return up, nil
+	if spec.tls {
+		tc := tls.Client(nc, &tls.Config{
+			ServerName: spec.host.String(),
+			RootCAs:    u.s.conf.RootCAs,
+			NextProtos: []string{"http/1.1"},
+			MinVersion: tls.VersionTLS12,
+		})
+		hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		if err := tc.HandshakeContext(hctx); err != nil {
+			_ = c.Close()
+			return nil, &upstreamError{"TLS with the server: " + handshakeReason(err)}
+		}
+		u.mu.Lock()
+		c.Conn = tc
+		u.mu.Unlock()
 	}
-	tc := tls.Client(up, &tls.Config{
-		ServerName: spec.host.String(),
-		RootCAs:    u.s.conf.RootCAs,
-		NextProtos: []string{"http/1.1"},
-		MinVersion: tls.VersionTLS12,
-	})
-	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	if err := tc.HandshakeContext(hctx); err != nil {
-		_ = up.Close()
-		return nil, &upstreamError{"TLS with the server: " + handshakeReason(err)}
-	}
-	return tc, nil
+	c.in = newStream(c.Conn, nil, nil)
+	return c, nil
 }
 
 // handshakeReason keeps to errors whose text says what is wrong with the server.
@@ -261,73 +183,4 @@ func handshakeReason(err error) string {
 		return "no answer in time"
 	}
 	return "handshake broken off"
-}
-
-// roundTrip sends one request. Its URL names the authority; the pool key takes
-// that place only here.
-func (u *upstreams) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (*http.Response, error) {
-	ctx := context.WithValue(req.Context(), specKey{}, spec)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		// Last look before a byte is written: a revision may have come between
-		// the verdict and the connection. A closed one carries nothing.
-		up := below(i.Conn)
-		if up == nil || x.dialled(up.to) != nil {
-			_ = i.Conn.Close()
-		}
-	}})
-	out := req.WithContext(ctx)
-	url := *req.URL
-	url.Host = spec.key()
-	out.URL = &url
-	u.mu.Lock()
-	t := u.current
-	u.mu.Unlock()
-	return t.RoundTrip(out)
-}
-
-func below(nc net.Conn) *upstreamConn {
-	if tc, ok := nc.(*tls.Conn); ok {
-		nc = tc.NetConn()
-	}
-	up, _ := nc.(*upstreamConn)
-	return up
-}
-
-// renew makes later requests dial anew; connections in use are closed when
-// their request is over.
-func (u *upstreams) renew() {
-	u.mu.Lock()
-	old := u.current
-	u.current = u.transport()
-	u.mu.Unlock()
-	old.CloseIdleConnections() // and those that become idle later
-}
-
-// abort resets all connections.
-func (u *upstreams) abort() {
-	u.renew()
-	u.mu.Lock()
-	list := make([]*upstreamConn, 0, len(u.open))
-	for c := range u.open {
-		list = append(list, c)
-	}
-	u.mu.Unlock()
-	for _, c := range list {
-		abort(c)
-		_ = c.Close()
-	}
-}
-
-func (u *upstreams) close() {
-	u.end()
-	u.renew()
-	u.mu.Lock()
-	list := make([]*upstreamConn, 0, len(u.open))
-	for c := range u.open {
-		list = append(list, c)
-	}
-	u.mu.Unlock()
-	for _, c := range list {
-		_ = c.Close()
-	}
 }
