@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/secret"
@@ -30,6 +31,7 @@ type Set struct {
 	names  []string // of credentials, in the order of the flags
 	values map[string]secret.Value
 	hosts  map[netname.Host][]binding
+	masks  sync.Map // of hosts: what hides the values in the usual answer
 }
 
 // binding puts one credential into one header towards one host.
@@ -149,6 +151,7 @@ func (s *Set) Mask(h netname.Host, sent *http.Request) *secret.Mask {
 		return nil
 	}
 	var covers []secret.Cover
+	usual := true
 	for _, b := range s.hosts[h] {
 		value, mark := s.values[b.name], placeholder(b.name)
 		covers = append(covers, secret.Cover{Value: value, With: mark})
@@ -158,6 +161,7 @@ func (s *Set) Mask(h netname.Host, sent *http.Request) *secret.Mask {
 				continue
 			}
 			if pair, ok := decodeBasic(coded); ok && strings.Contains(pair, value.Reveal()) {
+				usual = false
 				marked := strings.ReplaceAll(pair, value.Reveal(), mark)
 				covers = append(covers, secret.Cover{
 					Value: secret.New(coded), With: base64.StdEncoding.EncodeToString([]byte(marked)), Exact: true,
@@ -165,7 +169,14 @@ func (s *Set) Mask(h netname.Host, sent *http.Request) *secret.Mask {
 			}
 		}
 	}
-	return secret.NewMask(covers...)
+	if !usual {
+		return secret.NewMask(covers...)
+	}
+	if m, ok := s.masks.Load(h); ok {
+		return m.(*secret.Mask)
+	}
+	m, _ := s.masks.LoadOrStore(h, secret.NewMask(covers...))
+	return m.(*secret.Mask)
 }
 
 // redactBytes is the shortest value that Redact replaces: shorter ones occur in

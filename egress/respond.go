@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -66,7 +67,23 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 		}
 		h[name] = values
 	}
-	if mask != nil && hasContent(x.request.Method, resp) {
+	body := mask.Reader(resp.Body)
+	buf := pieces.Get().(*[]byte)
+	defer pieces.Put(buf)
+	have, whole := 0, false
+	if resp.ContentLength > 0 && resp.ContentLength < int64(len(*buf)) && hasContent(x.request.Method, resp) {
+		// A short one goes out as one piece: the server has said that it ends.
+		var err error
+		if have, whole, err = readShort(body, *buf); err != nil {
+			x.c.end("the server broke the answer off")
+			return err
+		}
+	}
+	switch {
+	case mask == nil || !hasContent(x.request.Method, resp):
+	case whole:
+		h["Content-Length"] = []string{strconv.Itoa(have)}
+	default:
 		delete(h, "Content-Length") // a placeholder has another length; chunks tell the end
 	}
 	for _, name := range []string{"Date", "Content-Type"} {
@@ -75,10 +92,14 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 		}
 	}
 	x.w.WriteHeader(resp.StatusCode)
-	body := mask.Reader(resp.Body)
+	if have > 0 {
+		if _, err := x.w.Write((*buf)[:have]); err != nil || whole {
+			return err
+		}
+	} else if whole {
+		return nil
+	}
 	flush := http.NewResponseController(x.w)
-	buf := pieces.Get().(*[]byte)
-	defer pieces.Put(buf)
 	for first := true; ; first = false {
 		n, err := body.Read(*buf)
 		if n > 0 {
@@ -99,6 +120,21 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 			return err
 		}
 	}
+}
+
+// readShort reads a body that fits into buf, or as much of it as does.
+func readShort(body io.Reader, buf []byte) (n int, whole bool, err error) {
+	for n < len(buf) {
+		k, err := body.Read(buf[n:])
+		n += k
+		if errors.Is(err, io.EOF) {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
 }
 
 // pieces are the buffers that responses pass through.

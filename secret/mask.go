@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const (
@@ -46,6 +47,7 @@ type Mask struct {
 	forms []form     // longest first
 	first [256][]int // by first byte, indices of forms in their order
 	fold  []string   // of all forms, in lower case: names of headers lose theirs
+	least int        // length of the shortest
 }
 
 type form struct {
@@ -95,6 +97,7 @@ func NewMask(covers ...Cover) *Mask {
 		m.first[f.text[0]] = append(m.first[f.text[0]], i)
 		m.fold = append(m.fold, strings.ToLower(string(f.text)))
 	}
+	m.least = len(m.forms[len(m.forms)-1].text)
 	return m
 }
 
@@ -151,7 +154,7 @@ func cuts(text string) []string {
 
 // String hides what is secret in a text.
 func (m *Mask) String(text string) string {
-	if m == nil {
+	if m == nil || m.clean(text) {
 		return text
 	}
 	s := m.Stream()
@@ -159,9 +162,23 @@ func (m *Mask) String(text string) string {
 	return string(append(bytes.Clone(out), s.Rest()...))
 }
 
+// clean: nothing of the text is replaced.
+func (m *Mask) clean(text string) bool {
+	for i := range len(text) {
+		for _, j := range m.first[text[i]] {
+			form := m.forms[j].text
+			n := min(len(form), len(text)-i)
+			if string(form[:n]) == text[i:i+n] { // it may be cut at the end
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // Holds reports whether a text holds what is secret, in letters of any size.
 func (m *Mask) Holds(text string) bool {
-	if m == nil {
+	if m == nil || len(text) < m.least {
 		return false
 	}
 	text = strings.ToLower(text)
@@ -243,10 +260,12 @@ func (m *Mask) Reader(r io.Reader) io.Reader {
 	return &maskReader{from: r, stream: m.Stream()}
 }
 
+var maskBuffers = sync.Pool{New: func() any { return new([maskBytes]byte) }}
+
 type maskReader struct {
 	from   io.Reader
 	stream *Stream
-	buf    []byte
+	buf    *[maskBytes]byte
 	out    []byte
 	err    error // given once out is empty
 }
@@ -260,12 +279,14 @@ func (r *maskReader) Read(p []byte) (int, error) {
 			return 0, r.err
 		}
 		if r.buf == nil {
-			r.buf = make([]byte, maskBytes)
+			r.buf = maskBuffers.Get().(*[maskBytes]byte)
 		}
-		n, err := r.from.Read(r.buf)
+		n, err := r.from.Read(r.buf[:])
 		r.out, r.err = r.stream.Next(r.buf[:n]), err
 		if err != nil {
 			r.out = append(bytes.Clone(r.out), r.stream.Rest()...)
+			maskBuffers.Put(r.buf)
+			r.buf = nil
 		}
 	}
 	n := copy(p, r.out)
