@@ -159,7 +159,8 @@ type requestBody struct {
 	w      *answer
 	expect bool
 
-	whole atomic.Bool // it was read to its end
+	whole  atomic.Bool // it was read to its end
+	faulty atomic.Pointer[httpFault]
 
 	mu   sync.Mutex // who sends it upstream may not be who answers
 	shut bool
@@ -180,7 +181,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.framed.Read(p)
-	if b.framed.ended() && !b.whole.Swap(true) {
+	switch fault := b.fault(); {
+	case fault != nil:
+		b.faulty.Store(fault)
+	case b.framed.ended() && !b.whole.Swap(true):
 		b.r.await()
 	}
 	return n, err
@@ -195,11 +199,8 @@ func (b *requestBody) Close() error {
 	return nil
 }
 
-func (b *requestBody) framing() *httpFault {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.framed.fault()
-}
+// framing is the fault in the framing, if there was one so far. It never waits.
+func (b *requestBody) framing() *httpFault { return b.faulty.Load() }
 
 // stop ends the reading of the body, by whoever does it, and reports whether it
 // was read to its end. What is there of it is passed over: a client that is
