@@ -29,6 +29,33 @@ func (x *exchange) url() (u *url.URL, ok bool) {
 	return u, u.RequestURI() == t.String()
 }
 
+// outgoing is the request that was allowed, as it goes to the upstream, with an
+// empty body. ok is false if it would not be the one that was judged.
+func (x *exchange) outgoing() (out *http.Request, ok bool) {
+	u, ok := x.url()
+	if !ok {
+		return nil, false
+	}
+	out = &http.Request{
+		Method: x.request.Method, URL: u, Host: u.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: x.r.Header.Clone(), ContentLength: x.r.ContentLength, Body: http.NoBody,
+	}
+	out.Header.Del("Connection")
+	out.Header.Del("Content-Length") // written again from ContentLength
+	if _, set := out.Header["User-Agent"]; !set {
+		out.Header["User-Agent"] = nil // nothing is added
+	}
+	if x.h.hasBody() {
+		// Its framing is written anew. A server that ignores the length of a body
+		// that it does not expect ("CL.0") takes the body for the next request;
+		// told to close, a server that keeps to that much never reads it, and the
+		// answer to it can never be given to another request.
+		out.Close = bodyUnexpected(out.Method)
+	}
+	return out, true
+}
+
 // forward sends the request that was allowed and passes the answer back.
 func (x *exchange) forward(d policy.ConnectDecision) {
 	c := x.c
@@ -36,18 +63,11 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		x.deny(&denial{status: status, code: code, layer: layer, reason: reason,
 			method: x.request.Method, path: x.request.Target.Path})
 	}
-	u, ok := x.url()
+	out, ok := x.outgoing()
 	if !ok {
 		fail(http.StatusBadRequest, codeRequest, layerHTTP, "the request target cannot be sent as it was judged")
 		return
 	}
-	out := &http.Request{
-		Method: x.request.Method, URL: u, Host: u.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: x.r.Header.Clone(), ContentLength: x.r.ContentLength, Body: http.NoBody,
-	}
-	out.Header.Del("Connection")
-	out.Header.Del("Content-Length") // written again from ContentLength
 	var in *watched
 	if x.h.hasBody() {
 		in = &watched{ReadCloser: x.r.Body}
@@ -55,11 +75,6 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		if d.Inspect {
 			out.Body, _ = scanForm(out.Header, in, x.judgeForm)
 		}
-		// Its framing is written anew. A server that ignores the length of a body
-		// that it does not expect ("CL.0") takes the body for the next request;
-		// told to close, a server that keeps to that much never reads it, and the
-		// answer to it can never be given to another request.
-		out.Close = bodyUnexpected(out.Method)
 	}
 	if c.s.conf.Secrets != nil {
 		used, err := c.s.conf.Secrets.Apply(c.facts.Host, out)
@@ -86,9 +101,6 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if in != nil {
 		body = &watched{ReadCloser: out.Body}
 		out.Body = body
-	}
-	if _, set := out.Header["User-Agent"]; !set {
-		out.Header["User-Agent"] = nil // nothing is added
 	}
 	resp, err := c.s.upstreams.roundTrip(x, out.WithContext(x.r.Context()),
 		&upstreamSpec{host: c.facts.Host, port: c.facts.Port, rule: d.Destination, tls: x.scheme == "https"})

@@ -225,7 +225,7 @@ func (o *outgoing) prepare() error {
 	_, _ = w.WriteString(" HTTP/1.1\r\nHost: ")
 	_, _ = w.WriteString(req.Host)
 	_, _ = w.WriteString("\r\n")
-	hasBody := req.Body != nil && req.Body != http.NoBody
+	hasBody := req.Body != nil && req.Body != http.NoBody && req.ContentLength != 0
 	switch {
 	case hasBody && req.ContentLength < 0:
 		_, _ = w.WriteString("Transfer-Encoding: chunked\r\n")

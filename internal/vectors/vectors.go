@@ -76,7 +76,7 @@ func RunKinds(t *testing.T, file string, kinds []string, deviations map[string]s
 func run(t *testing.T, file string, kinds []string, deviations map[string]string, judge Judge) {
 	t.Helper()
 	foreign := os.Getenv(Env) != ""
-	entries, err := load(file)
+	entries, err := Load(file)
 	if foreign && errors.Is(err, fs.ErrNotExist) {
 		t.Skipf("no %s.json in %s", file, os.Getenv(Env))
 	}
@@ -145,7 +145,8 @@ func ofKinds(t *testing.T, entries []Entry, kinds []string) []Entry {
 	})
 }
 
-func load(file string) ([]Entry, error) {
+// Load reads the entries of a file, without its extension.
+func Load(file string) ([]Entry, error) {
 	dir, err := Dir()
 	if err != nil {
 		return nil, err

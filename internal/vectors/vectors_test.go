@@ -18,7 +18,7 @@ func TestVectorPending(t *testing.T) {
 			continue
 		}
 		t.Run(strings.Join(append([]string{s.File}, s.Kinds...), " "), func(t *testing.T) {
-			entries, err := load(s.File)
+			entries, err := Load(s.File)
 			if os.Getenv(Env) != "" && os.IsNotExist(errors.Unwrap(err)) {
 				t.Skipf("pending, and not in this folder: %s", s.Pending)
 			}
@@ -92,7 +92,7 @@ func TestVectorKinds(t *testing.T) {
 		}
 	}
 	for file, kinds := range owners {
-		entries, err := load(file)
+		entries, err := Load(file)
 		if os.Getenv(Env) != "" && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
