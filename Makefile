@@ -78,6 +78,10 @@ attacks: ## try every line of the attack catalogue and print the results (ARGS=-
 kill-test: build ## kill supervisor, init or agent KILLS (1000) times at random moments
 	CREEL_KILLS=$(or $(KILLS),1000) $(GO) test ./e2e -run 'TestRandomKill' -count=1 -timeout 50m -v
 
+.PHONY: soak
+soak: build ## full load and a new policy every second for SOAK (30m)
+	CREEL_SOAK=$(or $(SOAK),30m) $(GO) test ./e2e -run '^TestSoak$$' -count=1 -timeout 0 -v
+
 .PHONY: bench
 bench: build ## measure against the peers and write docs/BENCHMARKS.md
 	./bench/run
