@@ -15,7 +15,7 @@ import (
 type merger struct {
 	d     *decoder // of the layer: its faults, and what it wrote
 	l     *layer
-	above []*layer
+	above []opening // the top one first
 }
 
 func (m *merger) wrote(path string) bool { _, ok := m.d.written[path]; return ok }
@@ -34,7 +34,7 @@ func (m *merger) may(at Position, section, key, what string) bool {
 		at = own
 	}
 	m.d.faultAt(at, name, Conflict, what+" is wider than what the layer above allows", "",
-		"a layer may only tighten; the one above would have to say open: ["+name+"]")
+		mayOnlyTighten(closing(m.above, section, key), name))
 	return false
 }
 
@@ -315,7 +315,7 @@ func (m *merger) covered(up []Network, n *Network) bool {
 		if why := m.uncovered(up, n, e); why != "" {
 			good = false
 			m.d.faultAt(e.At, pathIndex(pathKey("network_policies", n.Key)+".endpoints", i), Conflict, why, "",
-				"a layer may only tighten; the one above would have to say open: ["+pathKey("network_policies", n.Key)+"]")
+				mayOnlyTighten(closing(m.above, "network_policies", n.Key), pathKey("network_policies", n.Key)))
 		}
 	}
 	return good
