@@ -116,7 +116,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &value):
 		return fault.UsageError("read flags", fmt.Sprintf("found --%s %s, want %s", value.GetFlag().Name, policy.Show(value.GetValue()), wanted(value.GetFlag())), hint)
 	case errors.As(err, &absent):
-		return fault.UsageError("read flags", fmt.Sprintf("--%s wants a value: %s", absent.GetFlag().Name, wanted(absent.GetFlag())), hint)
+		return fault.UsageError("read flags", fmt.Sprintf("--%s wants %s", absent.GetFlag().Name, wanted(absent.GetFlag())), hint)
 	case !errors.As(err, &unknown):
 		return fault.UsageError("read flags", err.Error(), hint)
 	}

@@ -71,12 +71,13 @@ func (d *decoder) packageRule(v value, e *Endpoint, deny bool) RequestRule {
 		d.fault(value{v.n, pathKey(v.path, "package")}, Missing, "", "a glob over names of packages", `"**" is every package`)
 	}
 	if l, ok := s.get("versions"); ok {
+		before := len(d.faults)
 		d.list(l, "globs over versions", func(_ int, item value) {
 			if text, ok := d.text(item, "a glob over versions"); ok && !d.globFault(item, text, versionSep) {
 				r.Versions = append(r.Versions, text)
 			}
 		})
-		if len(r.Versions) == 0 {
+		if len(r.Versions) == 0 && len(d.faults) == before {
 			d.fault(l, Missing, "", "at least one glob over versions", "remove versions to take every version")
 		}
 	}

@@ -78,7 +78,7 @@ func (rule *packageRule) misses(p *registry.Request, now time.Time) (score int, 
 	case p.Action == registry.Publish && !rule.publish:
 		misses = append(misses, Miss{"action", p.Action.String(), "reading and downloading"})
 	case len(misses) == 0 && p.Action != registry.Index && !rule.allows(p, now):
-		misses = append(misses, Miss{"age", "not known to be enough", "at least " + shortDuration(rule.minAge)})
+		misses = append(misses, Miss{"age", "not known to be enough", "at least " + DurationText(rule.minAge)})
 	default:
 		score++
 	}
@@ -102,7 +102,7 @@ func packageRuleText(p *registry.Request, least time.Duration) string {
 	if p.Version != "" {
 		text += ", versions: [" + scalar(literalGlob(p.Version, false)) + "]"
 	}
-	text += ", min_age: " + shortDuration(least)
+	text += ", min_age: " + DurationText(least)
 	if p.Action == registry.Publish {
 		text += ", publish: true"
 	}

@@ -268,7 +268,7 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 			least, young := e.neighbours(selected, r)
 			if young != nil {
 				return fmt.Sprintf("# the rule at %s allows it as soon as it is known to be %s old; a rule without min_age that names this version would take it now\n",
-					young.rule.At, shortDuration(young.minAge))
+					young.rule.At, DurationText(young.minAge))
 			}
 			rule = packageRuleText(r.Package, least)
 		}

@@ -23,7 +23,7 @@ func ruleText(s RequestRule) string {
 		add("package", s.Package)
 		add("versions", list(s.Versions))
 		if s.MinAge > 0 {
-			add("min_age", shortDuration(s.MinAge))
+			add("min_age", DurationText(s.MinAge))
 		}
 	case s.ofOperations():
 		add(s.OperationType, s.OperationName)

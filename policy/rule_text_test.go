@@ -3,6 +3,7 @@ package policy
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // Every word that a rule may have is in its text.
@@ -33,6 +34,31 @@ func TestRuleTexts(t *testing.T) {
 		protocol, _, _ := strings.Cut(tt.endpoint, ",")
 		if len(rules) != 2 || rules[1].Rule != tt.want || !strings.Contains(rules[0].Rule, "protocol "+protocol) {
 			t.Errorf("%s: %v, want %q", tt.endpoint, rules, tt.want)
+		}
+	}
+}
+
+// What is written for people is what a policy may say.
+func TestQuantityTexts(t *testing.T) {
+	for text, n := range map[string]int64{"1": 1, "1023": 1023, "4K": 4096, "10M": 10 << 20, "1536M": 3 << 29, "4G": 4 << 30, "3T": 3 << 40, "1024T": 1 << 50} {
+		if got := SizeText(n); got != text {
+			t.Errorf("%d: %s, want %s", n, got, text)
+		}
+		if back, err := parseSize(SizeText(n), 1, ""); err != nil || back != n {
+			t.Errorf("%s: %d, %v", text, back, err)
+		}
+	}
+	if got := SizeText(0); got != "0" {
+		t.Errorf("nothing is %s", got)
+	}
+	for text, n := range map[string]int64{"2": 2000, "0.5": 500, "1.25": 1250, "0.01": 10} {
+		if back, err := ParseCPU(CPUText(n)); CPUText(n) != text || err != nil || back != n {
+			t.Errorf("%d: %s, %v", n, CPUText(n), err)
+		}
+	}
+	for text, d := range map[string]time.Duration{"7d": 168 * time.Hour, "36h": 36 * time.Hour, "90s": 90 * time.Second, "2m": 2 * time.Minute} {
+		if got := DurationText(d); got != text {
+			t.Errorf("%v: %s, want %s", d, got, text)
 		}
 	}
 }
