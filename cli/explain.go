@@ -232,6 +232,9 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 	}
 	for _, m := range x.Misses {
 		rows = append(rows, []string{"", fmt.Sprintf("%s is %s, the rule wants %s", m.What, orNone(m.Found), m.Want)})
+		if m.What == "binary" && f.binary == "" {
+			rows = append(rows, []string{"note", "which program asks was not said: add --binary PATH"})
+		}
 	}
 	if err := table(w, rows); err != nil {
 		return err

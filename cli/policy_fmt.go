@@ -121,7 +121,7 @@ func policyText(file string, streams IO) ([]byte, error) {
 	if file != "-" {
 		f, err := os.Open(filepath.Clean(file))
 		if err != nil {
-			return nil, fault.Wrap(err, op, fault.Usage)
+			return nil, fault.Wrap(err, op, fault.Usage, policyHints(err, file, "creel policy default")...)
 		}
 		defer f.Close()
 		in = f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -121,15 +122,19 @@ func flagError(cmd *cobra.Command, err error) error {
 		return fault.UsageError("read flags", err.Error(), hint)
 	}
 	word := unknown.GetSpecifiedName()
-	if unknown.GetSpecifiedShortnames() != "" {
-		return fault.UsageError("read flags", "unknown flag -"+word, hint)
-	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
 			names = append(names, f.Name)
 		}
 	})
+	if unknown.GetSpecifiedShortnames() != "" {
+		begins := slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, word) })
+		if len(begins) == 1 {
+			hint = "did you mean: --" + begins[0]
+		}
+		return fault.UsageError("read flags", "unknown flag -"+word, hint)
+	}
 	if near, ok := nearest(word, names); ok {
 		hint = "did you mean: --" + near
 	}
