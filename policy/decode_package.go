@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/creel-run/creel/policy/registry"
@@ -18,6 +19,9 @@ func (d *decoder) packageRules(v value, s section, e *Endpoint) {
 		empty:   func(r RequestRule) bool { return r.Package == "" },
 		example: packageExample,
 	})
+	if i := slices.IndexFunc(e.Allow, func(r RequestRule) bool { return strings.HasPrefix(r.Package, "@") }); i >= 0 && e.Registry == registry.NPM && !e.AllowEncodedSlash {
+		d.warnAt(e.Allow[i].At, v.path+".rules", NeverFires, "npm asks for @scope/name as @scope%2Fname, which the endpoint does not permit", "write allow_encoded_slash: true at the endpoint")
+	}
 }
 
 func registryKinds() []string {

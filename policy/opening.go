@@ -119,7 +119,8 @@ func (e *Engine) openName(base string) string {
 				continue
 			}
 			before, after, starred := strings.Cut(pattern, "*")
-			if name := before + base + strings.TrimPrefix(after, "*"); starred && openTo(above, section, name) {
+			after = strings.TrimPrefix(after, "*")
+			if name := before + base + after; starred && !strings.ContainsAny(before+after, globSigns) && openTo(above, section, name) {
 				return name
 			}
 		}
