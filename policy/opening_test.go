@@ -81,9 +81,15 @@ func TestSuggestInLayers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = policy.ParseLayers(file, append(text, lines...), policy.Beside(policy.ReadFile))
+			doc, _, err := policy.ParseLayers(file, append(text, lines...), policy.Beside(policy.ReadFile))
 			if (err == nil) != (tt.closed == nil) {
 				t.Errorf("with the lines: %v", err)
+			}
+			if err == nil {
+				e, err := policy.Compile(doc)
+				if err != nil || e.Connect(to("new.test", 443)).Verdict != policy.Allow {
+					t.Errorf("the lines do not allow it: %v", err)
+				}
 			}
 			for _, c := range tt.closed {
 				if !strings.Contains(err.Error(), c+" ") {
@@ -177,4 +183,35 @@ func to(name string, port uint16) policy.Connection {
 func gitPush(repository string) *policy.Request {
 	return &policy.Request{Method: "POST", Target: target.Target{Path: "/" + repository + "/git-receive-pack"},
 		Git: &git.Request{Repository: repository, Push: true, Updates: []git.Update{{Ref: "refs/heads/x"}}}}
+}
+
+// What a layer took back is suggested below another name, and taken by the layer
+// below it if the one above allows it.
+func TestSuggestWhatWasTakenBack(t *testing.T) {
+	const rule = "network_policies:\n  api:\n    endpoints: [{host: a.test, port: 443, protocol: rest, rules: [{allow: {method: GET, path: %}}]}]\n    binaries: any\n"
+	wide, narrow := strings.ReplaceAll(rule, "%", "/**"), strings.ReplaceAll(rule, "%", "/v1/**")
+	e, file, err := layersOn(t, wide, narrow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := policy.Request{Method: "GET", Target: target.Target{Path: "/v2/x"}}
+	x := e.Explain(to("a.test", 443), &r)
+	if x.Verdict != policy.Deny || !strings.Contains(x.Suggestion, "# unless a layer above allows it itself: ") {
+		t.Fatalf("%v, suggests\n%s", x.Verdict, x.Suggestion)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, _, err := policy.ParseLayers(file, append(text, strings.TrimPrefix(x.Suggestion, "network_policies:\n")...), policy.Beside(policy.ReadFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = policy.Compile(doc); err != nil {
+		t.Fatal(err)
+	}
+	r.Connection = to("a.test", 443)
+	if d := e.Request(r); d.Verdict != policy.Allow {
+		t.Errorf("with the lines: %v", d)
+	}
 }
