@@ -242,6 +242,7 @@ func newAuditTail(streams IO) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the lines as they are")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more until the sandbox ends")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "how many events, at most 10000")
+	want(cmd.Flags(), "lines", "a number of events of 0..10000")
 	return cmd
 }
 

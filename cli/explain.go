@@ -17,7 +17,6 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/expect"
-	"github.com/creel-run/creel/policy/target"
 )
 
 type explainFlags struct {
@@ -26,6 +25,8 @@ type explainFlags struct {
 	port                     uint16
 	inference, json          bool
 }
+
+const wantPort = "a port of 1..65535"
 
 func newPolicyExplain(streams IO) *cobra.Command {
 	var f explainFlags
@@ -52,6 +53,7 @@ opened with --path. Exit status 0 means that an answer was given, whatever it is
 	fl.SortFlags = false
 	fl.StringVar(&f.host, "host", "", "host name or address")
 	fl.Uint16Var(&f.port, "port", 443, "port")
+	want(fl, "port", wantPort)
 	fl.StringVar(&f.binary, "binary", "", "path of the calling program (default: unknown)")
 	fl.StringVar(&f.sha256, "sha256", "", "digest of the calling program, for rules that name one")
 	fl.StringVar(&f.Method, "method", "", "method of an HTTP request")
@@ -84,7 +86,7 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		return fault.UsageError(op, "--path belongs to a request: to --method, --graphql, --rpc-method, --tool or --text")
 	}
 	if f.port == 0 {
-		return fault.UsageError(op, "--port 0 is no port", "--port 443")
+		return fault.UsageError(op, "found --port 0, want "+wantPort, "--port 443")
 	}
 	host, err := netname.ParseHost(f.host)
 	if err != nil {
@@ -96,7 +98,7 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	now := time.Now()
 	if f.at != "" {
 		if now, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return fault.UsageError(op, "--at is no time", "write it like --at 2026-12-31T18:00:00Z")
+			return fault.UsageError(op, "found --at "+policy.Show(f.at)+", want a time like 2026-12-31T18:00:00Z", "date, T, time, and Z or a difference from UTC such as +02:00 (RFC 3339)")
 		}
 	}
 	doc, engine, warnings, err := loadPolicy(file, streams)
@@ -113,21 +115,21 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		x.Verdict = policy.Reroute
 		x.Reason = "the inference route answers this host; rules about it do not count"
 	} else {
-		var req *policy.Request
-		if f.Inspects() {
-			t, err := target.Parse(f.Path, engine.Connect(conn).AllowEncodedSlash)
-			if err != nil {
-				var hints []string
-				if !strings.HasPrefix(f.Path, "/") {
-					hints = append(hints, "--path "+quote("/"+f.Path))
-				}
-				return fault.Wrap(err, "read --path", fault.Usage, hints...)
+		var governing *policy.Endpoint
+		x, governing, err = expect.Explain(engine, conn, f.Asked)
+		if err != nil {
+			var hints []string
+			if !strings.HasPrefix(f.Path, "/") {
+				hints = append(hints, "--path "+quote("/"+f.Path))
 			}
-			var governing *policy.Endpoint
-			req, governing = f.Request(engine, conn, t)
-			remark(streams.Err, f.Asked, governing)
+			return fault.Wrap(err, "read --path", fault.Usage, hints...)
 		}
-		x = engine.Explain(conn, req)
+		if unread := f.Unread(governing); len(unread) > 0 {
+			flag := "--" + strings.ReplaceAll(unread[0].Word, "_", "-")
+			return fault.UsageError("read flags", fmt.Sprintf("%s is read by nothing at the endpoint at %s, which is protocol: %s", flag, governing.At, governing.Protocol),
+				unread[0].Hint)
+		}
+		remark(streams.Err, f.Asked, governing)
 	}
 	if len(policy.Unenforced(doc)) > 0 {
 		line(streams.Err, "note: creel run refuses this policy, because it does not enforce all of it yet: creel policy check %s", file)
@@ -230,6 +232,9 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 	}
 	for _, m := range x.Misses {
 		rows = append(rows, []string{"", fmt.Sprintf("%s is %s, the rule wants %s", m.What, orNone(m.Found), m.Want)})
+		if m.What == "binary" && f.binary == "" {
+			rows = append(rows, []string{"note", "which program asks was not said: add --binary PATH"})
+		}
 	}
 	if err := table(w, rows); err != nil {
 		return err

@@ -80,7 +80,7 @@ func runPolicyCheck(file string, asJSON, rules bool, streams IO) error {
 			out.Warnings = []policy.Warning{}
 		}
 		if doc != nil {
-			out.Files = doc.Files
+			out.Files = doc.FileNames()
 			if rules {
 				out.Rules = doc.Rules()
 			}
@@ -109,7 +109,7 @@ func runPolicyCheck(file string, asJSON, rules bool, streams IO) error {
 			line(streams.Out, "%s: ok", file)
 		}
 		if doc != nil && len(doc.Files) > 0 {
-			line(streams.Out, "layers, the top one first: %s", strings.Join(doc.Files, ", "))
+			line(streams.Out, "layers, the top one first: %s", strings.Join(doc.FileNames(), ", "))
 		}
 		if doc != nil && rules {
 			if err := table(streams.Out, ruleRows(doc.Rules())); err != nil {

@@ -66,6 +66,9 @@ func runPolicyTest(file, expectations string, f expectFlags, streams IO) error {
 		return err
 	}
 	defer route.Close()
+	if faults := expect.Faults(engine, route.Claims, cases); len(faults) > 0 {
+		return fault.Wrap(faults, "read expectations", fault.Usage)
+	}
 	results := expect.Run(engine, route.Claims, cases)
 	failed := 0
 	for _, r := range results {

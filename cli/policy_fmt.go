@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -47,6 +48,7 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 		return fault.UsageError(op, "several files need --write or --check", "creel policy fmt "+quote(files[0]))
 	}
 	changed, faulty := 0, 0
+	told := make(map[string]bool) // faults of a layer that several of the files extend
 	for _, file := range files {
 		if file == "-" && f.write {
 			return fault.UsageError(op, "standard input cannot be written to", "creel policy fmt - < FILE")
@@ -62,7 +64,10 @@ func runPolicyFmt(files []string, f fmtFlags, streams IO) error {
 		out, err := format.File(name, data, parserOf(file))
 		if faults, ok := asFaults(err); ok && (f.write || f.check) {
 			// The other files are looked at all the same.
-			printFaults(streams.Err, faults)
+			printFaults(streams.Err, slices.DeleteFunc(slices.Clone(faults), func(f policy.Fault) bool { return told[f.Error()] }))
+			for _, f := range faults {
+				told[f.Error()] = true
+			}
 			line(streams.Err, "creel: %s: %s", file, count(len(faults), "fault"))
 			faulty++
 			continue
@@ -121,7 +126,7 @@ func policyText(file string, streams IO) ([]byte, error) {
 	if file != "-" {
 		f, err := os.Open(filepath.Clean(file))
 		if err != nil {
-			return nil, fault.Wrap(err, op, fault.Usage)
+			return nil, fault.Wrap(err, op, fault.Usage, policyHints(err, file, "creel policy default")...)
 		}
 		defer f.Close()
 		in = f

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -29,7 +28,9 @@ func newPolicyLearn(streams IO) *cobra.Command {
 		Short: "Make the smallest policy that allows what was denied, for review",
 		Long: `Make the smallest policy that allows what was denied or asked about, for review:
 YAML of version 2 on standard output. With --base it is that policy with the rules
-put into it, and what it allows already is left out.
+put into it, and what it allows already is left out. If FILE extends others, all
+layers together are asked, and the rules are for FILE: under names that the layers
+above open, or they are told with the layer that would have to open one.
 
 There is one rule for a host and a program, with the methods and paths that were
 asked for. Hosts and methods are never widened; of paths, segments that look like
@@ -98,8 +99,12 @@ func runPolicyLearn(ctx context.Context, log string, f learnFlags, streams IO) e
 		return err
 	}
 	defer in.Close()
+	lines, err := logLines(in, log, op)
+	if err != nil {
+		return err
+	}
 	history := traffic.NewHistory()
-	rep, err := traffic.Read(in, history.Add)
+	rep, err := traffic.Read(lines, history.Add)
 	if err != nil {
 		return fault.Wrap(err, op, fault.General)
 	}
@@ -142,9 +147,8 @@ func learnBase(f learnFlags, streams IO) (learn.Base, error) {
 		if err != nil {
 			return base, fault.Wrap(err, op, fault.Usage)
 		}
-		if doc, _, _, err = loadPolicy("-", IO{In: bytes.NewReader(base.Text)}); err != nil {
-			// The name in its positions is that of the file.
-			_, _, err := policy.Parse(base.Name, base.Text)
+		base.Parse = parserOf(f.base)
+		if doc, _, err = base.Parse(base.Name, base.Text); err != nil {
 			return base, fault.Wrap(err, op, fault.Usage)
 		}
 	}

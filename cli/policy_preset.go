@@ -84,6 +84,7 @@ func runPresetList(asJSON bool, streams IO) error {
 
 type presetFlags struct {
 	repo     string
+	name     string
 	hosts    []string
 	binaries []string
 	policy   string
@@ -94,6 +95,7 @@ func (f *presetFlags) parameters(fl *pflag.FlagSet) {
 	fl.SortFlags = false
 	fl.StringVar(&f.repo, "repo", "", "`OWNER/REPO`, for presets about one repository")
 	fl.StringArrayVar(&f.hosts, "host", nil, "`HOST`, HOST:PORT or URL; for packages: instead of this machine's configuration (repeat)")
+	fl.StringVar(&f.name, "name", "", "`KEY` of the rule in network_policies, instead of the preset's; in layers one that those above open")
 	fl.StringArrayVar(&f.binaries, "binary", nil, "`PATH` of a program that may use the rules, instead of the preset's (repeat)")
 }
 
@@ -104,7 +106,7 @@ type discovered = presets.Discovery
 // preset. The discovery is nil if nothing had to be found.
 func (f *presetFlags) options(p *presets.Preset, streams IO) (presets.Options, *discovered, error) {
 	const op = "read flags"
-	o := presets.Options{Repo: f.repo, Binaries: f.binaries}
+	o := presets.Options{Repo: f.repo, Binaries: f.binaries, Name: f.name}
 	help := "creel policy preset show " + p.Name
 	if f.repo != "" && !p.Wants("repo") {
 		return o, nil, fault.UsageError(op, p.Name+" takes no --repo", help)
@@ -243,16 +245,18 @@ func printBlock(streams IO, text string) {
 func newPresetAdd(streams IO) *cobra.Command {
 	var f presetFlags
 	cmd := &cobra.Command{
-		Use:   "add NAME [--repo OWNER/REPO] [--host HOST] [--policy FILE]",
+		Use:   "add NAME [--repo OWNER/REPO] [--host HOST] [--name KEY] [--policy FILE]",
 		Short: "Add a preset's rules to a policy",
 		Long: `Add a preset's rules to a policy and show what was added. Nothing else of the
-file changes, and nothing is added under a name that is taken. If the policy would
-be faulty with the rules, the file stays as it is.
+file changes, and nothing is added under a name that is taken; --name gives another
+one. If the policy would be faulty with the rules, the file stays as it is: of a
+policy in layers those above have to open the name.
 
 A sandbox that runs under the file takes the rules at once.`,
 		Example: `  creel policy preset add github-read
   creel policy preset add github-repo --repo acme/widgets --policy ~/agent.yaml
-  creel policy preset add npm --binary /usr/local/bin/node`,
+  creel policy preset add npm --binary /usr/local/bin/node
+  creel policy preset add github-read --name team_github --policy sandbox.yaml`,
 		Args:              exactly(1),
 		ValidArgsFunction: completePresets,
 		RunE:              func(_ *cobra.Command, args []string) error { return runPresetAdd(args[0], f, streams) },
@@ -295,6 +299,9 @@ func runPresetAdd(name string, f presetFlags, streams IO) error {
 		return err
 	}
 	out, err := presets.Merge(file, data, rules, parserOf(file))
+	if _, faulty := asFaults(err); faulty {
+		return fault.Wrap(err, "", fault.Usage, openNames(file, data)...)
+	}
 	if err != nil {
 		return err
 	}
@@ -316,6 +323,27 @@ func runPresetAdd(name string, f presetFlags, streams IO) error {
 	}
 	line(streams.Out, "risks: creel policy preset show %s", name)
 	return nil
+}
+
+// openNames is the hint which names of rules the layers above a policy open, if
+// it has any.
+func openNames(file string, data []byte) []string {
+	doc, _, err := parserOf(file)(file, data)
+	if err != nil || len(doc.Files) < 2 {
+		return nil
+	}
+	var names []string
+	for _, l := range doc.Files[:len(doc.Files)-1] {
+		for _, open := range l.Open {
+			if name, ok := strings.CutPrefix(open, "network_policies."); ok && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{"--name KEY gives the rule another name; the layers above open " + strings.Join(names, ", ")}
 }
 
 // exists reports whether a path or glob of a program is there.

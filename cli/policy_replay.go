@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -80,8 +81,12 @@ func runPolicyReplay(ctx context.Context, file, log string, f replayFlags, strea
 		return err
 	}
 	defer route.Close()
+	lines, err := logLines(in, log, "replay audit log")
+	if err != nil {
+		return err
+	}
 	replay := traffic.NewReplay(engine, route.Claims)
-	rep, err := traffic.Read(in, replay.Add)
+	rep, err := traffic.Read(lines, replay.Add)
 	if err != nil {
 		return fault.Wrap(err, "replay audit log", fault.General)
 	}
@@ -128,6 +133,20 @@ func (r *replayReport) sum() {
 	if r.Faults == nil {
 		r.Faults = []audit.Fault{}
 	}
+}
+
+// logLines is a log that has lines of one: a file of another kind would give a
+// warning for every line.
+func logLines(in io.Reader, log, op string) (io.Reader, error) {
+	lines := bufio.NewReaderSize(in, 64<<10)
+	if audit.Foreign(lines) {
+		name := log
+		if log == "-" {
+			name = "standard input"
+		}
+		return nil, fault.UsageError(op, name+" is no audit log: none of its first lines is an event", logHints("")...)
+	}
+	return lines, nil
 }
 
 // emptyLog: every log begins with the start of a sandbox.

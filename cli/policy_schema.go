@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/creel-run/creel/fault"
@@ -33,5 +35,6 @@ be, and which words go together, creel policy check knows.`,
 		},
 	}
 	cmd.Flags().IntVar(&version, "version", schema.Versions, "`N`, the version of the language that the file is written in")
+	want(cmd.Flags(), "version", fmt.Sprintf("a number of 1..%d", schema.Versions))
 	return cmd
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/policy"
 )
 
 // Main runs one command line (without the program's name) and returns the exit
@@ -106,24 +108,63 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 // flagError turns what pflag says into an Error with the nearest flag.
 func flagError(cmd *cobra.Command, err error) error {
 	hint := cmd.CommandPath() + " --help"
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) {
+	var (
+		unknown *pflag.NotExistError
+		value   *pflag.InvalidValueError
+		absent  *pflag.ValueRequiredError
+	)
+	switch {
+	case errors.As(err, &value):
+		return fault.UsageError("read flags", fmt.Sprintf("found --%s %s, want %s", value.GetFlag().Name, policy.Show(value.GetValue()), wanted(value.GetFlag())), hint)
+	case errors.As(err, &absent):
+		return fault.UsageError("read flags", fmt.Sprintf("--%s wants %s", absent.GetFlag().Name, wanted(absent.GetFlag())), hint)
+	case !errors.As(err, &unknown):
 		return fault.UsageError("read flags", err.Error(), hint)
 	}
 	word := unknown.GetSpecifiedName()
-	if unknown.GetSpecifiedShortnames() != "" {
-		return fault.UsageError("read flags", "unknown flag -"+word, hint)
-	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
 			names = append(names, f.Name)
 		}
 	})
+	if unknown.GetSpecifiedShortnames() != "" {
+		begins := slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, word) })
+		if len(begins) == 1 {
+			hint = "did you mean: --" + begins[0]
+		}
+		return fault.UsageError("read flags", "unknown flag -"+word, hint)
+	}
 	if near, ok := nearest(word, names); ok {
 		hint = "did you mean: --" + near
 	}
 	return fault.UsageError("read flags", "unknown flag --"+word, hint)
+}
+
+// wantKey is the annotation of a flag that says what its value has to be.
+const wantKey = "creel_want"
+
+// want says what the value of a flag has to be, for whoever gave another one.
+func want(fl *pflag.FlagSet, name, text string) {
+	if f := fl.Lookup(name); f != nil {
+		f.Annotations = map[string][]string{wantKey: {text}}
+	}
+}
+
+// wanted is what want said, or what the type of the flag says.
+func wanted(f *pflag.Flag) string {
+	if text := f.Annotations[wantKey]; len(text) > 0 {
+		return text[0]
+	}
+	switch kind := f.Value.Type(); {
+	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
+		return "a whole number"
+	case kind == "bool":
+		return "true or false"
+	case kind == "duration":
+		return "a time like 30s or 5m"
+	}
+	return "a value"
 }
 
 // exactly wants n arguments, named in usage.

@@ -43,6 +43,10 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		wild:     make(map[suffix][]*endpoint),
 		hostless: make(map[uint16][]*endpoint),
 	}
+	var err error
+	if e.layers, err = openings(doc.Files); err != nil {
+		return nil, fmt.Errorf("compile policy: %w", err)
+	}
 	list := slices.Clone(doc.Networks)
 	slices.SortFunc(list, func(a, b Network) int { return cmp.Compare(a.Key, b.Key) })
 	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, resolve: o.resolve}
@@ -289,14 +293,6 @@ func (c *compiler) rules(specs []RequestRule, ep *endpoint, verb string) ([]requ
 		list = append(list, r)
 	}
 	return list, nil
-}
-
-func ruleText(s RequestRule) string {
-	text := s.Method + " " + s.Path
-	if len(s.Query) > 0 {
-		text += " with a query condition"
-	}
-	return text
 }
 
 func (e *Engine) index(ep *endpoint) {

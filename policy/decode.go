@@ -239,6 +239,11 @@ func (d *decoder) unknown(k value, name, what string, words []word) {
 	if near := nearest(name, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
+	if what == "an endpoint" {
+		if _, ofRules := ruleKeys[strings.TrimSuffix(name, "s")]; ofRules || ruleKeys[name] != "" {
+			hint = "it belongs into a rule: rules: [{allow: {…}}]"
+		}
+	}
 	if k.path == name && slices.ContainsFunc(filesystemWords, func(w word) bool { return w.name == name }) {
 		hint = strconv.Quote(name) + " belongs into filesystem_policy"
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/creel-run/creel/protected"
 )
 
-// findVersion reads the version alone; 0 after a fault.
+// findVersion reads the version alone; 0 after a fault that does not tell which
+// one is meant. A number in quotes does.
 func (d *decoder) findVersion(root value) int {
 	const want = "version: 1 (the OpenShell schema) or version: 2 (safe defaults)"
 	if root.n.Kind != yaml.MappingNode {
@@ -27,7 +28,10 @@ func (d *decoder) findVersion(root value) int {
 		if !ok {
 			return 0
 		}
-		n, _ := d.number(v, 1, 2, want)
+		n, ok := d.number(v, 1, 2, want)
+		if quoted := v.n; !ok && quoted.Kind == yaml.ScalarNode && quoted.ShortTag() == "!!str" && (quoted.Value == "1" || quoted.Value == "2") {
+			n = int(quoted.Value[0] - '0')
+		}
 		return n
 	}
 	d.fault(value{root.n, "version"}, Missing, "", want, "begin the file with version: 2")

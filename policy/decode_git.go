@@ -57,6 +57,7 @@ func (d *decoder) gitRule(v value, e *Endpoint, deny bool) RequestRule {
 		d.fault(value{v.n, pathKey(v.path, "repository")}, Missing, "", "a glob over repositories, like team/app", `"**" is every repository`)
 	}
 	refs, hasRefs := s.get("refs")
+	refsAt := len(d.faults)
 	if hasRefs {
 		d.list(refs, "globs over refs", func(_ int, item value) {
 			text, ok := d.text(item, "a glob over refs")
@@ -85,7 +86,7 @@ func (d *decoder) gitRule(v value, e *Endpoint, deny bool) RequestRule {
 	switch {
 	case r.Operation != "push" && (hasRefs || r.Force || r.Delete):
 		d.fault(v, Conflict, "refs, force or delete in a rule about "+orNone(r.Operation), "", "they belong to operation: push; a fetch reads the whole repository")
-	case r.Operation == "push" && !deny && len(r.Refs) == 0:
+	case r.Operation == "push" && !deny && len(r.Refs) == 0 && len(d.faults) == refsAt:
 		d.fault(value{v.n, pathKey(v.path, "refs")}, Missing, "", "the refs that may be pushed to", `write refs: ["agent/*"], or refs: ["refs/**"] for branches and tags of every name`)
 	}
 	return r

@@ -106,7 +106,7 @@ func (d *decoder) size(v value, want string) int64 {
 	}
 	n, err := parseSize(v.n.Value, 1, "1 byte")
 	if err != nil {
-		d.fault(v, BadValue, show(v.n.Value), want, "")
+		d.fault(v, BadValue, show(v.n.Value), want, sizeHint(v.n.Value))
 	}
 	return n
 }
@@ -135,7 +135,11 @@ func (d *decoder) duration(v value) time.Duration {
 			return n * u.d
 		}
 	}
-	d.fault(v, BadValue, show(text), want, "")
+	hint := ""
+	if weeks, ok := strings.CutSuffix(text, "w"); ok && decimal(weeks) {
+		hint = "write weeks as days: 1w is 7d"
+	}
+	d.fault(v, BadValue, show(text), want, hint)
 	return 0
 }
 

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/creel-run/creel/policy/registry"
@@ -18,6 +19,9 @@ func (d *decoder) packageRules(v value, s section, e *Endpoint) {
 		empty:   func(r RequestRule) bool { return r.Package == "" },
 		example: packageExample,
 	})
+	if i := slices.IndexFunc(e.Allow, func(r RequestRule) bool { return strings.HasPrefix(r.Package, "@") }); i >= 0 && e.Registry == registry.NPM && !e.AllowEncodedSlash {
+		d.warnAt(e.Allow[i].At, v.path+".rules", NeverFires, "npm asks for @scope/name as @scope%2Fname, which the endpoint does not permit", "write allow_encoded_slash: true at the endpoint")
+	}
 }
 
 func registryKinds() []string {
@@ -71,12 +75,13 @@ func (d *decoder) packageRule(v value, e *Endpoint, deny bool) RequestRule {
 		d.fault(value{v.n, pathKey(v.path, "package")}, Missing, "", "a glob over names of packages", `"**" is every package`)
 	}
 	if l, ok := s.get("versions"); ok {
+		before := len(d.faults)
 		d.list(l, "globs over versions", func(_ int, item value) {
 			if text, ok := d.text(item, "a glob over versions"); ok && !d.globFault(item, text, versionSep) {
 				r.Versions = append(r.Versions, text)
 			}
 		})
-		if len(r.Versions) == 0 {
+		if len(r.Versions) == 0 && len(d.faults) == before {
 			d.fault(l, Missing, "", "at least one glob over versions", "remove versions to take every version")
 		}
 	}

@@ -105,7 +105,11 @@ func (d *decoder) mcpRule(v value, e *Endpoint, deny bool) RequestRule {
 	case hasTool && hasMethod && r.Method != "" && r.Method != toolsCall:
 		d.fault(m, Conflict, "a tool with the method "+show(r.Method), toolsCall, "")
 	case !hasMethod && !e.MCP.AllMethods:
-		d.fault(value{v.n, pathKey(v.path, "method")}, Missing, "", "the name of a method", "only mcp.allow_all_known_mcp_methods: true makes it optional")
+		hint := "only mcp.allow_all_known_mcp_methods: true makes it optional"
+		if hasTool {
+			hint = "write method: " + toolsCall + " beside the tool"
+		}
+		d.fault(value{v.n, pathKey(v.path, "method")}, Missing, "", "the name of a method", hint)
 	case deny && !hasMethod && !hasTool:
 		d.fault(v, Missing, "", "a method or a tool", "a deny rule without them would deny every call")
 	case hasTool && r.Method == "":

@@ -85,6 +85,10 @@ func (d *decoder) allowRules(rules value, e *Endpoint, r ruleReader) {
 }
 
 func (d *decoder) allowEntry(v value, example string) (value, bool) {
+	if v.n.Kind == yaml.MappingNode && find(v.n, "allow") == nil && slices.ContainsFunc(requestWords, func(w word) bool { return find(v.n, w.name) != nil }) {
+		d.fault(value{v.n, v.path + ".allow"}, Missing, "", "what the rule allows", "put what the rule holds below allow: "+strings.TrimPrefix(example, "write "))
+		return value{}, false
+	}
 	s, ok := d.section(v, "a rule", ruleWords)
 	if !ok {
 		return value{}, false

@@ -24,7 +24,22 @@ type Document struct {
 	// Middlewares are sorted by Order.
 	Middlewares []Middleware
 	Inference   *Inference // version 2; nil: the stanza is absent
-	Files       []string   // with extends: all that were merged, the top layer first and File last
+	Files       []Layer    // with extends: all that were merged, the top layer first and File last
+}
+
+// Layer is one file of those that a document was merged from.
+type Layer struct {
+	File string
+	Open []string // sections and keys that layers below may loosen; nil: open is not written, and what is open to it stays so
+}
+
+// FileNames are the names of Files.
+func (doc *Document) FileNames() []string {
+	var names []string
+	for _, l := range doc.Files {
+		names = append(names, l.File)
+	}
+	return names
 }
 
 // Filesystem says which host paths exist inside a sandbox.

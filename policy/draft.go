@@ -120,9 +120,9 @@ func (d Draft) YAML(indent string) string {
 			if e.like.AllowedIPs != nil {
 				put("      allowed_ips: [%s]", prefixes(e.like.AllowedIPs))
 			}
-			if e.like.AllowEncodedSlash && len(e.Allow) > 0 {
-				put("      allow_encoded_slash: true")
-			}
+		}
+		if len(e.Allow) > 0 && (e.like != nil && e.like.AllowEncodedSlash || slices.ContainsFunc(e.Allow, func(p Permit) bool { return strings.Contains(p.Path, encodedSlash) })) {
+			put("      allow_encoded_slash: true")
 		}
 		if len(e.Allow) > 0 {
 			put("      rules:")
@@ -141,7 +141,8 @@ func (d Draft) YAML(indent string) string {
 }
 
 // FreeKey is a name for a rule that neither the policy nor taken holds: made of
-// parts, and of a number if it has to be.
+// parts, of what the layers above open if they do so for some names, and of a
+// number if it has to be.
 func (e *Engine) FreeKey(taken func(string) bool, parts ...string) string {
 	var base []byte
 	for i, part := range parts {
@@ -155,9 +156,9 @@ func (e *Engine) FreeKey(taken func(string) bool, parts ...string) string {
 			base = append(base, ch)
 		}
 	}
-	key := string(base)
+	key := e.openName(string(base))
 	for i := 2; e != nil && e.hasKey(key) || taken != nil && taken(key); i++ {
-		key = string(base) + "_" + strconv.Itoa(i)
+		key = e.openName(string(base) + "_" + strconv.Itoa(i))
 	}
 	return key
 }

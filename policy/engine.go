@@ -17,6 +17,7 @@ type Engine struct {
 	asks     bool       // unmatched: ask of the document
 	limited  bool       // there are limits anywhere
 	limits   *Limited   // of the document
+	layers   []opening  // of a policy in layers, the top one first
 	networks []*network // sorted by key; network.order is the index
 	literal  map[spot][]*endpoint
 	wild     map[suffix][]*endpoint

@@ -8,7 +8,12 @@ import (
 )
 
 // packageRules are the rules of a package endpoint.
-type packageRules struct{ allow, deny []packageRule }
+type packageRules struct {
+	allow, deny []packageRule
+	// index is what is cited for a request about no single package: it is allowed
+	// where any package may be read, and no rule about a package is its reason.
+	index cited
+}
 
 type packageRule struct {
 	cited
@@ -28,6 +33,7 @@ func (c *compiler) packages(ep *endpoint) (p packageRules, err error) {
 	if p.allow, err = c.packageRules(ep.spec.Allow, ep, "allows"); err == nil {
 		p.deny, err = c.packageRules(ep.spec.Deny, ep, "denies")
 	}
+	p.index = cite(RequestRule{At: ep.spec.At}, ep, "allows", "what is about no single package")
 	return p, err
 }
 
@@ -67,8 +73,6 @@ func (rule *packageRule) takesVersion(version string) bool {
 // it or the time of publication is not known, nothing is old enough.
 func (rule *packageRule) allows(p *registry.Request, now time.Time) bool {
 	switch p.Action {
-	case registry.Index:
-		return true
 	case registry.Metadata:
 		return rule.name.Match(p.Name) && (p.Version == "" || rule.takesVersion(p.Version))
 	case registry.Download:
@@ -76,7 +80,7 @@ func (rule *packageRule) allows(p *registry.Request, now time.Time) bool {
 			(rule.minAge <= 0 || !p.Published.IsZero() && !now.IsZero() && now.Sub(p.Published) >= rule.minAge)
 	case registry.Publish:
 		return rule.publish && rule.name.Match(p.Name) && (p.Version == "" || rule.takesVersion(p.Version))
-	case registry.Unknown:
+	case registry.Index, registry.Unknown: // about no package
 	}
 	return false
 }
@@ -108,6 +112,12 @@ func (e *Engine) judgePackage(selected *endpoint, r *Request, j *judgement) {
 				j.denies(&rule.cited, ep.net.order)
 				break
 			}
+		}
+		if p.Action == registry.Index {
+			if len(ep.packages.allow) > 0 && ep.grants(r) {
+				j.allows(&ep.packages.index, ep, r)
+			}
+			return
 		}
 		for i := range ep.packages.allow {
 			if rule := &ep.packages.allow[i]; ep.grants(r) && rule.allows(p, r.Now) && j.allows(&rule.cited, ep, r) {

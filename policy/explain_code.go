@@ -77,24 +77,51 @@ func (rule *packageRule) misses(p *registry.Request, now time.Time) (score int, 
 	switch {
 	case p.Action == registry.Publish && !rule.publish:
 		misses = append(misses, Miss{"action", p.Action.String(), "reading and downloading"})
-	case len(misses) == 0 && !rule.allows(p, now):
-		misses = append(misses, Miss{"age", "not known to be enough", "at least " + rule.minAge.String()})
+	case len(misses) == 0 && p.Action != registry.Index && !rule.allows(p, now):
+		misses = append(misses, Miss{"age", "not known to be enough", "at least " + DurationText(rule.minAge)})
 	default:
 		score++
 	}
 	return score, misses
 }
 
-func packageRuleText(p *registry.Request) string {
+// suggestedAge is the least age of packages in a suggestion where no rule of the
+// endpoint has one: most malicious versions are found and removed within days.
+const suggestedAge = 7 * 24 * time.Hour
+
+// packageRuleText is the rule that would allow what was asked, never with less
+// age than any rule beside it demands.
+func packageRuleText(p *registry.Request, least time.Duration) string {
 	if p.Name == "" {
 		return ""
+	}
+	if least == 0 {
+		least = suggestedAge
 	}
 	text := "package: " + scalar(literalGlob(p.Name, false))
 	if p.Version != "" {
 		text += ", versions: [" + scalar(literalGlob(p.Version, false)) + "]"
 	}
+	text += ", min_age: " + DurationText(least)
 	if p.Action == registry.Publish {
 		text += ", publish: true"
 	}
 	return text
+}
+
+// neighbours says what the allow rules that judge a package demand: the greatest
+// least age of them, and the rule that takes the package but for its age.
+func (e *Engine) neighbours(selected *endpoint, r *Request) (least time.Duration, young *packageRule) {
+	e.same(selected, r, func(ep *endpoint) {
+		for i := range ep.packages.allow {
+			rule := &ep.packages.allow[i]
+			least = max(least, rule.minAge)
+			ageless := *rule
+			ageless.minAge = 0
+			if young == nil && !ep.spec.Withdrawn && ageless.allows(r.Package, r.Now) && !rule.allows(r.Package, r.Now) {
+				young = rule
+			}
+		}
+	})
+	return least, young
 }

@@ -22,6 +22,13 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 	if selected == nil {
 		return
 	}
+	same := func(f func(*endpoint)) {
+		e.same(selected, r, func(ep *endpoint) {
+			if !ep.spec.Withdrawn {
+				f(ep)
+			}
+		})
+	}
 	switch {
 	case !selected.grants(r):
 		offer(0, selected.rule, Miss{"endpoint path", r.Target.Path, selected.spec.Path})
@@ -30,7 +37,7 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 		if call == nil {
 			return
 		}
-		e.same(selected, r, func(ep *endpoint) {
+		same(func(ep *endpoint) {
 			if len(ep.calls.allow) == 0 && !ep.calls.profile {
 				offer(0, ep.rule, Miss{"method", call.Method, "nothing: the endpoint allows no call"})
 			}
@@ -44,7 +51,7 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 		if r.Git == nil {
 			return
 		}
-		e.same(selected, r, func(ep *endpoint) {
+		same(func(ep *endpoint) {
 			for i := range ep.git.allow {
 				rule := &ep.git.allow[i]
 				score, misses := rule.misses(r.Git)
@@ -55,7 +62,7 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 		if r.Package == nil {
 			return
 		}
-		e.same(selected, r, func(ep *endpoint) {
+		same(func(ep *endpoint) {
 			for i := range ep.packages.allow {
 				rule := &ep.packages.allow[i]
 				score, misses := rule.misses(r.Package, r.Now)
@@ -217,6 +224,13 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 	case d.Rule.Policy != "" && (d.Verdict != Allow || j.deny != nil):
 		return fmt.Sprintf("# the deny rule at %s wins over every allow rule: remove or narrow it\n", d.Rule.At)
 	}
+	if selected.spec.Withdrawn { // what a layer below says in its place is what counts
+		e.same(selected, r, func(ep *endpoint) {
+			if selected.spec.Withdrawn && !ep.spec.Withdrawn && ep.net.spec.Key == selected.net.spec.Key {
+				selected = ep
+			}
+		})
+	}
 	rule := ""
 	switch governing.Protocol {
 	case JSONRPC, MCP:
@@ -251,7 +265,12 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 		}
 	case Package:
 		if r.Package != nil {
-			rule = packageRuleText(r.Package)
+			least, young := e.neighbours(selected, r)
+			if young != nil {
+				return fmt.Sprintf("# the rule at %s allows it as soon as it is known to be %s old; a rule without min_age that names this version would take it now\n",
+					young.rule.At, DurationText(young.minAge))
+			}
+			rule = packageRuleText(r.Package, least)
 		}
 	case L4, TCP, SQL, REST:
 	}
@@ -262,5 +281,5 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 	if selected.spec.Access != "" {
 		instead = ", in place of its access: " + selected.spec.Access
 	}
-	return fmt.Sprintf("# add to the rules of the endpoint at %s%s:\n#   - allow: {%s}\n", selected.rule.At, instead, rule)
+	return fmt.Sprintf("# add to the rules of the endpoint at %s%s:\n#   - allow: {%s}\n", selected.rule.At, instead, rule) + e.closedLine(selected)
 }

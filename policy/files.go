@@ -43,9 +43,17 @@ func named(op, path string, err error) error {
 
 // Beside is the Resolver of files: a name is absolute, or lies in the folder of
 // the file that names it or below. read is called with the file that the name
-// leads to, links followed: a relative name may not lead out of its folder.
+// leads to, links followed: a relative name may not lead out of its folder. It
+// serves one document: whoever extends the file that it began with is given the
+// name that this has already.
 func Beside(read func(path string) ([]byte, error)) Resolver {
+	known := make(map[string]string) // by the real path
 	return func(from, name string) (string, []byte, error) {
+		if real, err := filepath.EvalSymlinks(from); err == nil {
+			if real, err = filepath.Abs(real); err == nil && known[real] == "" {
+				known[real] = from
+			}
+		}
 		path, err := besidePath(from, name)
 		if err != nil {
 			return "", nil, err
@@ -60,6 +68,9 @@ func Beside(read func(path string) ([]byte, error)) Resolver {
 		data, err := read(path)
 		if err != nil {
 			return "", nil, plainPathError(err)
+		}
+		if first, ok := known[path]; ok {
+			path = first
 		}
 		return path, data, nil
 	}

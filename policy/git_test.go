@@ -143,8 +143,13 @@ func TestPackage(t *testing.T) {
 		{"not read", nil, Deny},
 	} {
 		r := Request{Connection: Connection{Host: host, Port: 443, Now: now}, Method: "GET", Target: target.Target{Path: "/x"}, Package: tt.p}
-		if d := e.Request(r); d.Verdict != tt.want {
+		d := e.Request(r)
+		if d.Verdict != tt.want {
 			t.Errorf("%s: %v: %s", tt.name, d.Verdict, d.Reason)
+		}
+		// No rule about a package is the reason for what is about none.
+		if tt.name == "index" && (d.Rule.At.Line != 15 || strings.Contains(d.Reason, "acme")) {
+			t.Errorf("%s: by %v: %s", tt.name, d.Rule, d.Reason)
 		}
 		if n := testing.AllocsPerRun(10, func() { e.Request(r) }); n != 0 {
 			t.Errorf("%s: %v allocations", tt.name, n)
@@ -221,7 +226,11 @@ func TestExplainGitAndPackage(t *testing.T) {
 		miss, rule string
 	}{
 		{ask("git.test", push), "refs/heads/agent/*", "operation: push, repository: team/app, refs: [refs/heads/main], force: true"},
-		{ask("packages.test", put), "publish", "package: left-pad, publish: true"},
+		{ask("packages.test", put), "publish", "package: left-pad, min_age: 3d, publish: true"},
+		{ask("packages.test", Request{Method: "GET", Target: target.Target{Path: "/other"}, Package: &registry.Request{Kind: registry.NPM, Action: registry.Metadata, Name: "other"}}),
+			"package: other, want", "allow: {package: other, min_age: 3d}"},
+		{ask("packages.test", Request{Method: "GET", Target: target.Target{Path: "/x"}, Package: &registry.Request{Kind: registry.NPM, Action: registry.Download, Name: "@acme/app", Version: "1.2.3"}}),
+			"want at least 3d", "# the rule at p.yaml:20:20 allows it as soon as it is known to be 3d old; a rule without min_age"},
 	} {
 		text := ""
 		for _, m := range tt.x.Misses {
@@ -230,5 +239,36 @@ func TestExplainGitAndPackage(t *testing.T) {
 		if !strings.Contains(text, tt.miss) || !strings.Contains(tt.x.Suggestion, tt.rule) {
 			t.Errorf("misses %q, suggests %q; want %q, %q", text, tt.x.Suggestion, tt.miss, tt.rule)
 		}
+	}
+}
+
+// A suggestion demands an age also where no rule beside it does.
+func TestSuggestedAge(t *testing.T) {
+	e := compiled(t, strings.ReplaceAll(ofCode, ", min_age: 72h", ""))
+	host, err := netname.ParseHost("packages.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Request{Method: "GET", Target: target.Target{Path: "/other"}, Package: &registry.Request{Kind: registry.NPM, Action: registry.Metadata, Name: "other"}}
+	if x := e.Explain(Connection{Host: host, Port: 443}, &r); !strings.Contains(x.Suggestion, "{package: other, min_age: 7d}") {
+		t.Errorf("suggests %q", x.Suggestion)
+	}
+}
+
+// An encoded slash is suggested where the endpoint has to permit it, and no rule.
+func TestSuggestEncodedSlash(t *testing.T) {
+	e := compiled(t, ofCode)
+	host, err := netname.ParseHost("packages.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := target.Parse("/@acme%2fapp", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Request{Method: "GET", Target: to, Package: &registry.Request{Kind: registry.NPM, Action: registry.Metadata, Name: "@acme/app"}}
+	x := e.Explain(Connection{Host: host, Port: 443}, &r)
+	if want := "# add to the endpoint at p.yaml:15:9:\n#   allow_encoded_slash: true\n# because npm asks"; x.Verdict != Deny || !strings.HasPrefix(x.Suggestion, want) {
+		t.Errorf("%v, suggests %q", x.Verdict, x.Suggestion)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/creel-run/creel/policy/glob"
 )
 
 // Bounds of a chain of layers: organisation, team and sandbox are three.
@@ -21,20 +19,9 @@ type Resolver func(from, name string) (file string, data []byte, err error)
 
 // layer is one file of a chain.
 type layer struct {
-	file string
-	d    *decoder
-	doc  *Document
-	open []openKey
-	// hasOpen: the file says itself what is open; it is no wider than what is
-	// open to it.
-	hasOpen bool
-}
-
-// openKey is one entry of open: a section, or a glob over the keys in it.
-type openKey struct {
-	section string
-	keys    glob.Glob
-	all     bool
+	opening
+	d   *decoder
+	doc *Document
 }
 
 // extension is one entry of extends.
@@ -55,7 +42,7 @@ type chain struct {
 // add decodes one file behind all that it extends.
 func (c *chain) add(file string, data []byte) {
 	d := &decoder{file: file, version: 1, written: make(map[string]Position)}
-	l := &layer{file: file, d: d, doc: &Document{File: file}}
+	l := &layer{opening: opening{file: file}, d: d, doc: &Document{File: file}}
 	if root, ok := d.read(data); ok {
 		d.document(root, l.doc)
 	}
@@ -74,7 +61,7 @@ func (c *chain) add(file string, data []byte) {
 
 func (c *chain) extend(d *decoder, from string, x extension) {
 	if c.read == nil {
-		d.fault(x.at, Conflict, "extends where no other layer is read", "", "a policy from a pipe has none, and migrate and learn --base take one layer alone: name a file without extends")
+		d.fault(x.at, Conflict, "extends where no other layer is read", "", "a policy from a pipe has none beside it: name its file")
 		return
 	}
 	if len(c.stack) > maxLayerDepth || len(c.layers)+len(c.stack) > maxLayers {
@@ -145,10 +132,7 @@ func (d *decoder) openKey(v value) (openKey, bool) {
 		d.fault(v, BadValue, show(text), want, didYouMean(name, names...))
 		return openKey{}, false
 	}
-	if !dotted {
-		return openKey{section: name, all: true}, true
-	}
-	if len(words) > 0 && literalText(rest) && !slices.ContainsFunc(words, func(w word) bool { return w.name == rest }) || words == nil && name != "network_policies" {
+	if dotted && (len(words) > 0 && literalText(rest) && !slices.ContainsFunc(words, func(w word) bool { return w.name == rest }) || words == nil && name != "network_policies") {
 		var names []string
 		for _, w := range words {
 			names = append(names, w.name)
@@ -156,25 +140,11 @@ func (d *decoder) openKey(v value) (openKey, bool) {
 		d.fault(v, BadValue, show(text), want, didYouMean(rest, names...))
 		return openKey{}, false
 	}
-	if d.globFault(v, rest, '.') {
+	if dotted && d.globFault(v, rest, '.') {
 		return openKey{}, false
 	}
-	g, err := glob.Compile(rest, '.')
-	return openKey{section: name, keys: g}, err == nil
-}
-
-// openTo reports whether a layer below all of these may loosen a key: the
-// first has to open it, and none that says what is open may leave it out.
-func openTo(above []*layer, section, key string) bool {
-	for i, l := range above {
-		if i > 0 && !l.hasOpen {
-			continue
-		}
-		if !slices.ContainsFunc(l.open, func(k openKey) bool { return k.section == section && (k.all || k.keys.Match(key)) }) {
-			return false
-		}
-	}
-	return len(above) > 0
+	k, err := readOpenKey(text)
+	return k, err == nil
 }
 
 // parse decodes a chain and merges it. The decoder is where faults of the whole
@@ -187,6 +157,7 @@ func (c *chain) parse(name string, data []byte) (*Document, *decoder) {
 		return last.doc, whole
 	}
 	doc := c.layers[0].doc
+	var above []opening
 	for i, l := range c.layers[1:] {
 		if c.layers[0].doc.Version < 2 || l.doc.Version < 2 {
 			for _, l := range c.layers {
@@ -196,13 +167,14 @@ func (c *chain) parse(name string, data []byte) (*Document, *decoder) {
 			}
 			return last.doc, whole
 		}
-		m := merger{d: l.d, l: l, above: c.layers[:i+1]}
+		above = append(above, c.layers[i].opening)
+		m := merger{d: l.d, l: l, above: above}
 		doc = m.merge(doc)
 		whole.faults = append(whole.faults, l.d.faults...)
 	}
 	doc.File, doc.Version = name, last.doc.Version
 	for _, l := range c.layers {
-		doc.Files = append(doc.Files, l.file)
+		doc.Files = append(doc.Files, l.layer())
 	}
 	return doc, whole
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -155,7 +154,7 @@ network_policies:
 			t.Errorf("%v: %v at %v: %s", tt, d.Verdict, d.Rule.At, d.Reason)
 		}
 	}
-	if !slices.Equal(doc.Files, []string{"layer0.yaml", "sandbox.yaml"}) || doc.File != "sandbox.yaml" {
+	if len(doc.Files) != 2 || doc.Files[0].File != "layer0.yaml" || doc.Files[1].File != "sandbox.yaml" || doc.File != "sandbox.yaml" {
 		t.Errorf("files %v", doc.Files)
 	}
 	if len(doc.Filesystem.Hidden) != 1 || len(doc.Filesystem.ReadOnly) != 2 || !doc.Filesystem.IncludeWorkdir || doc.Resources.PIDs != 100 {

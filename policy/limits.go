@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"mime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -30,11 +31,19 @@ func (q Quantity) String() string {
 	if q.Per == 0 {
 		return fmt.Sprint(q.Count)
 	}
-	return fmt.Sprintf("%d in %s", q.Count, shortDuration(q.Per))
+	return fmt.Sprintf("%d in %s", q.Count, DurationText(q.Per))
 }
 
-// shortDuration writes whole days, hours, minutes or seconds as policies do.
-func shortDuration(d time.Duration) string {
+// bytes is String for a quantity of bytes.
+func (q Quantity) bytes() string {
+	if q.Per == 0 {
+		return SizeText(q.Count)
+	}
+	return SizeText(q.Count) + " in " + DurationText(q.Per)
+}
+
+// DurationText writes whole days, hours, minutes or seconds as policies do.
+func DurationText(d time.Duration) string {
 	for _, u := range durationUnits {
 		if d%u.d == 0 {
 			return fmt.Sprintf("%d%c", d/u.d, u.letter)
@@ -42,6 +51,22 @@ func shortDuration(d time.Duration) string {
 	}
 	return d.String()
 }
+
+// SizeText writes a number of bytes as policies do, in the greatest unit that it
+// is a multiple of.
+func SizeText(n int64) string {
+	unit := ""
+	for _, u := range []string{"K", "M", "G", "T"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return fmt.Sprint(n) + unit
+}
+
+// CPUText writes thousandths of a processor as policies write processors.
+func CPUText(n int64) string { return strconv.FormatFloat(float64(n)/1000, 'f', -1, 64) }
 
 var durationUnits = [...]struct {
 	letter byte
@@ -65,10 +90,15 @@ func (l *Limited) Texts() []string {
 	}
 	for _, q := range []struct {
 		what string
-		q    Quantity
-	}{{"requests", l.Limits.Requests}, {"bytes_out", l.Limits.BytesOut}, {"bytes_in", l.Limits.BytesIn}} {
-		if q.q.Count > 0 {
-			list = append(list, fmt.Sprintf("%s of %s: %v", q.what, l.Name, q.q))
+		n    int64
+		text string
+	}{
+		{"requests", l.Limits.Requests.Count, l.Limits.Requests.String()},
+		{"bytes_out", l.Limits.BytesOut.Count, l.Limits.BytesOut.bytes()},
+		{"bytes_in", l.Limits.BytesIn.Count, l.Limits.BytesIn.bytes()},
+	} {
+		if q.n > 0 {
+			list = append(list, q.what+" of "+l.Name+": "+q.text)
 		}
 	}
 	if t := l.Limits.ResponseTypes; t != nil {

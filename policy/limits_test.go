@@ -71,7 +71,7 @@ func TestLimitsInLayers(t *testing.T) {
 		"limits: {bytes_out: {size: 1M, per: 2h}}":         "",
 		"limits: {response_types: [text/html]}":            "",
 		"limits: {connections: 6}":                         "limits.connections: connections of 6 instead of 5 is wider",
-		"limits: {bytes_out: {size: 1M, per: 30m}}":        "limits.bytes_out: bytes_out of 1048576 in 30m instead of 1048576 in 1h is wider",
+		"limits: {bytes_out: {size: 1M, per: 30m}}":        "limits.bytes_out: bytes_out of 1M in 30m instead of 1M in 1h is wider",
 		"limits: {response_types: [text/html, image/png]}": "limits.response_types",
 	} {
 		doc, err := layered(t, up, below(low))

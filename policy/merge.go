@@ -6,6 +6,7 @@ import (
 	"path"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,7 +16,7 @@ import (
 type merger struct {
 	d     *decoder // of the layer: its faults, and what it wrote
 	l     *layer
-	above []*layer
+	above []opening // the top one first
 }
 
 func (m *merger) wrote(path string) bool { _, ok := m.d.written[path]; return ok }
@@ -34,7 +35,7 @@ func (m *merger) may(at Position, section, key, what string) bool {
 		at = own
 	}
 	m.d.faultAt(at, name, Conflict, what+" is wider than what the layer above allows", "",
-		"a layer may only tighten; the one above would have to say open: ["+name+"]")
+		mayOnlyTighten(closing(m.above, section, key), name))
 	return false
 }
 
@@ -174,14 +175,15 @@ func (m *merger) resources(up, low *Resources) Resources {
 		key     string
 		up, low int64
 		to      *int64
+		text    func(int64) string
 	}{
-		{"memory", up.Memory, low.Memory, &r.Memory},
-		{"cpu", up.CPU, low.CPU, &r.CPU},
-		{"pids", up.PIDs, low.PIDs, &r.PIDs},
-		{"disk", up.Disk, low.Disk, &r.Disk},
-		{"open_files", up.OpenFiles, low.OpenFiles, &r.OpenFiles},
+		{"memory", up.Memory, low.Memory, &r.Memory, SizeText},
+		{"cpu", up.CPU, low.CPU, &r.CPU, CPUText},
+		{"pids", up.PIDs, low.PIDs, &r.PIDs, countText},
+		{"disk", up.Disk, low.Disk, &r.Disk, SizeText},
+		{"open_files", up.OpenFiles, low.OpenFiles, &r.OpenFiles, countText},
 	} {
-		if f.low == 0 || f.up > 0 && f.low > f.up && !m.may(Position{}, "resources", f.key, fmt.Sprintf("%s of %d instead of %d", f.key, f.low, f.up)) {
+		if f.low == 0 || f.up > 0 && f.low > f.up && !m.may(Position{}, "resources", f.key, f.key+" of "+f.text(f.low)+" instead of "+f.text(f.up)) {
 			continue
 		}
 		*f.to, r.At = f.low, low.At
@@ -193,6 +195,8 @@ func (m *merger) resources(up, low *Resources) Resources {
 	return r
 }
 
+func countText(n int64) string { return strconv.FormatInt(n, 10) }
+
 // limits of the documents; those of rules hold side by side.
 func (m *merger) limits(up, low *Limits) *Limits {
 	switch {
@@ -202,18 +206,18 @@ func (m *merger) limits(up, low *Limits) *Limits {
 		return low
 	}
 	l := *up
-	quantity := func(key string, to *Quantity, low Quantity) {
+	quantity := func(key string, to *Quantity, low Quantity, text func(Quantity) string) {
 		if low.Count == 0 {
 			return
 		}
 		if to.Count == 0 || low.Count <= to.Count && (low.Per == 0 || to.Per > 0 && low.Per >= to.Per) ||
-			m.may(Position{}, "limits", key, fmt.Sprintf("%s of %v instead of %v", key, low, *to)) {
+			m.may(Position{}, "limits", key, key+" of "+text(low)+" instead of "+text(*to)) {
 			*to = low
 		}
 	}
-	quantity("requests", &l.Requests, low.Requests)
-	quantity("bytes_out", &l.BytesOut, low.BytesOut)
-	quantity("bytes_in", &l.BytesIn, low.BytesIn)
+	quantity("requests", &l.Requests, low.Requests, Quantity.String)
+	quantity("bytes_out", &l.BytesOut, low.BytesOut, Quantity.bytes)
+	quantity("bytes_in", &l.BytesIn, low.BytesIn, Quantity.bytes)
 	if n := low.Connections; n > 0 && (l.Connections == 0 || n <= l.Connections || m.may(Position{}, "limits", "connections", fmt.Sprintf("connections of %d instead of %d", n, l.Connections))) {
 		l.Connections = n
 	}
@@ -315,7 +319,7 @@ func (m *merger) covered(up []Network, n *Network) bool {
 		if why := m.uncovered(up, n, e); why != "" {
 			good = false
 			m.d.faultAt(e.At, pathIndex(pathKey("network_policies", n.Key)+".endpoints", i), Conflict, why, "",
-				"a layer may only tighten; the one above would have to say open: ["+pathKey("network_policies", n.Key)+"]")
+				mayOnlyTighten(closing(m.above, "network_policies", n.Key), pathKey("network_policies", n.Key)))
 		}
 	}
 	return good

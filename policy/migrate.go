@@ -20,12 +20,13 @@ import (
 //
 // Comments are kept where the YAML library keeps them; blank lines are not.
 func Migrate(name string, data []byte) ([]byte, Warnings, error) {
+	d := decoder{file: name, version: 1}
+	if root, ok := d.read(data); ok && d.findVersion(root) == 2 && len(d.faults) == 0 {
+		return nil, nil, fmt.Errorf("migrate policy: %s is version 2 already", name)
+	}
 	old, _, err := Parse(name, data)
 	if err != nil {
 		return nil, nil, err
-	}
-	if old.Version != 1 {
-		return nil, nil, fmt.Errorf("migrate policy: %s is version %d already", name, old.Version)
 	}
 	var root yaml.Node
 	if err := yaml.Unmarshal(data, &root); err != nil || len(root.Content) != 1 {

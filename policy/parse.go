@@ -40,11 +40,34 @@ func ParseLayers(name string, data []byte, read Resolver) (*Document, Warnings, 
 func (d *decoder) document(root value, doc *Document) {
 	// The version is read first: it decides which words the rest may hold.
 	doc.Version = d.findVersion(root)
-	// With a wrong or absent version the rest is read as version 1.
-	d.version = max(doc.Version, 1)
-	if root.n.Kind != yaml.MappingNode {
-		return
+	switch {
+	case root.n.Kind != yaml.MappingNode:
+	case doc.Version == 0:
+		d.unversioned(root)
+	default:
+		d.version = doc.Version
+		d.sections(root, doc)
 	}
+}
+
+// unversioned reads the rest of a document whose version is wrong or absent in
+// both languages: what is a fault in each of them does not follow from that.
+func (d *decoder) unversioned(root value) {
+	one, two := *d, *d
+	for i, each := range []*decoder{&one, &two} {
+		each.faults, each.written = nil, make(map[string]Position)
+		each.version = i + 1
+		each.sections(root, new(Document))
+	}
+	for _, f := range two.faults {
+		if slices.ContainsFunc(one.faults, func(o Fault) bool { return o.At == f.At && o.Path == f.Path && o.Kind == f.Kind && o.Found == f.Found }) {
+			d.faults = append(d.faults, f)
+		}
+	}
+}
+
+// sections decodes all but the version.
+func (d *decoder) sections(root value, doc *Document) {
 	s, ok := d.section(root, "the policy", documentWords)
 	if !ok {
 		return
@@ -53,9 +76,7 @@ func (d *decoder) document(root value, doc *Document) {
 		doc.Landlock = d.landlock(v)
 	} else if d.version == 1 {
 		doc.Landlock = Landlock{Compatibility: BestEffort}
-		if doc.Version == 1 {
-			d.warnDefaultLandlock(value{n: root.n})
-		}
+		d.warnDefaultLandlock(value{n: root.n})
 	}
 	doc.Filesystem = Filesystem{IncludeWorkdir: true}
 	if v, ok := s.get("filesystem_policy"); ok {

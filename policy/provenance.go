@@ -1,7 +1,5 @@
 package policy
 
-import "strings"
-
 // Source is one rule of a document with the place that it comes from.
 type Source struct {
 	Policy    string   `json:"policy"`
@@ -20,18 +18,32 @@ func (doc *Document) Rules() []Source {
 			add := func(text string, at Position) {
 				list = append(list, Source{Policy: n.Key, Rule: text, At: at, Withdrawn: e.Withdrawn})
 			}
-			text := endpointText(e)
-			if e.Access != "" {
-				text += ", access " + e.Access
-			}
-			add(text, e.At)
+			add(endpointRow(e), e.At)
 			for _, r := range e.Allow {
-				add("allow "+strings.TrimSpace(ruleText(r)), r.At)
+				add("allow "+ruleText(r), r.At)
 			}
 			for _, r := range e.Deny {
-				add("deny "+strings.TrimSpace(ruleText(r)), r.At)
+				add("deny "+ruleText(r), r.At)
 			}
 		}
 	}
 	return list
+}
+
+// endpointRow names an endpoint with how its traffic is read.
+func endpointRow(e *Endpoint) string {
+	text := endpointText(e)
+	if e.Path != "" && e.Path != "**" {
+		text += " path " + e.Path
+	}
+	if e.Protocol != L4 {
+		text += ", protocol " + string(e.Protocol)
+	}
+	if e.Registry != "" {
+		text += " " + string(e.Registry)
+	}
+	if e.Access != "" {
+		text += ", access " + e.Access
+	}
+	return text
 }

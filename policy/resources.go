@@ -80,6 +80,15 @@ func parseSize(text string, least int64, shown string) (int64, error) {
 	return n * unit, nil
 }
 
+// sizeHint is what a size in other words would be.
+func sizeHint(text string) string {
+	short := strings.TrimSuffix(strings.ToUpper(strings.ReplaceAll(text, " ", "")), "B")
+	if _, err := parseSize(short, 1, ""); err != nil || short == text {
+		return ""
+	}
+	return "write " + short
+}
+
 func (d *decoder) resources(v value) Resources {
 	r := Resources{At: d.at(v.n)}
 	s, ok := d.section(v, "resources", resourceWords)
@@ -108,7 +117,7 @@ func (d *decoder) resources(v value) Resources {
 		n, err := f.parse(w.n.Value)
 		if err != nil {
 			found, want, _ := strings.Cut(strings.TrimPrefix(err.Error(), "found "), ", want ")
-			d.fault(w, BadValue, found, want, "")
+			d.fault(w, BadValue, found, want, sizeHint(w.n.Value))
 			continue
 		}
 		*f.to = n

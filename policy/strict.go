@@ -104,3 +104,6 @@ func (s *Strict) Fault(v Value, kind Kind, found, want, hint string) {
 // Show quotes a foreign value for a message: escaped, shortened, and not at all
 // if it could be a secret.
 func Show(text string) string { return show(text) }
+
+// DidYouMean is the hint for a misspelt word, or "".
+func DidYouMean(text string, words ...string) string { return didYouMean(text, words...) }

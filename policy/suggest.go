@@ -3,6 +3,9 @@ package policy
 import (
 	"fmt"
 	"strconv"
+	"strings"
+
+	"github.com/creel-run/creel/policy/registry"
 )
 
 // Suggest gives the policy lines that would allow a connection, or with a
@@ -20,7 +23,11 @@ func (e *Engine) Suggest(c Connection, method, path string) string {
 func (e *Engine) suggestRequest(r *Request) string {
 	c, method, path := r.Connection, r.Method, r.Target.Path
 	if e != nil && (method != "" || r.Text) {
-		if g := e.Governing(c, path); g != nil && g.Protocol != REST {
+		switch g := e.Governing(c, path); {
+		case g == nil:
+		case !g.AllowEncodedSlash && strings.Contains(path, encodedSlash):
+			return e.suggestEncodedSlash(g, r)
+		case g.Protocol != REST:
 			return e.suggestMessage(g, r)
 		}
 	}
@@ -35,6 +42,26 @@ func (e *Engine) suggestRequest(r *Request) string {
 		allow = []Permit{{method, LiteralPath(path)}}
 	}
 	return "network_policies:\n" + e.SuggestRule(c, allow).YAML("  ")
+}
+
+// suggestEncodedSlash: no rule can allow a path that the endpoint does not take.
+func (e *Engine) suggestEncodedSlash(governing *Endpoint, r *Request) string {
+	text := fmt.Sprintf("# add to the endpoint at %s:\n#   allow_encoded_slash: true\n", governing.At)
+	if governing.Registry == registry.NPM {
+		text += "# because npm asks for @scope/name as @scope%2Fname\n"
+	}
+	if ep := e.endpointOf(governing, r); ep != nil {
+		text += e.closedLine(ep)
+	}
+	return text
+}
+
+// closedLine is Closed as a comment line, for more in an endpoint.
+func (e *Engine) closedLine(ep *endpoint) string {
+	if why := e.Closed(ep.spec.At.File, ep.net.spec.Key); why != "" {
+		return "# " + why + "\n"
+	}
+	return ""
 }
 
 // wider says why lines for an HTTP request would not do: they would let more
@@ -82,7 +109,19 @@ func (e *Engine) SuggestRule(c Connection, allow []Permit) Draft {
 	if c.KnownCaller {
 		d.Binary = c.Binary
 	}
+	if why := e.Closed("", d.Key); why != "" {
+		if e.withdrawn(c) {
+			why = "unless a layer above allows it itself: " + why
+		}
+		d.Remarks = append(d.Remarks, why)
+	}
 	return d
+}
+
+// withdrawn: a layer restates what one above allowed for the host and port.
+func (e *Engine) withdrawn(c Connection) (yes bool) {
+	e.each(c.Host, c.Port, func(ep *endpoint) { yes = yes || ep.spec.Withdrawn })
+	return yes
 }
 
 // like is an endpoint that already names the host and port, for any program.

@@ -21,6 +21,7 @@ type Options struct {
 	Repo     string   // OWNER/REPO
 	Sources  []Source // hosts
 	Binaries []string // instead of the preset's programs
+	Name     string   // of the network policy, instead of the preset's
 }
 
 // Rules are network rules as text, ready to be merged.
@@ -56,7 +57,12 @@ func (p *Preset) Rules(o Options) (*Rules, error) {
 	}
 	for i := 0; i+1 < len(networks.Content); i += 2 {
 		key, rule := networks.Content[i], networks.Content[i+1]
-		key.Value = plainKey(substitute(key.Value, words))
+		if key.Value = plainKey(substitute(key.Value, words)); o.Name != "" {
+			if o.Name != plainKey(o.Name) || o.Name[0] <= '9' {
+				return nil, fault.UsageError(op, fmt.Sprintf("found --name %q, want a letter, then letters, digits and _", o.Name), "--name "+plainKey(p.Name)+"_2")
+			}
+			key.Value = o.Name // presets have one rule
+		}
 		endpoints, binaries := field(rule, "endpoints"), field(rule, "binaries")
 		if endpoints == nil || binaries == nil {
 			return nil, fault.Errorf(op, "the preset %s is incomplete", p.Name)

@@ -24,7 +24,7 @@ func TestLayersOfAPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(rev.doc.Networks) != 1 || !slices.Equal(rev.doc.Files, []string{org, team, own}) {
+	if len(rev.doc.Networks) != 1 || !slices.Equal(rev.doc.FileNames(), []string{org, team, own}) {
 		t.Errorf("%v %v", rev.doc.Networks, rev.doc.Files)
 	}
 	if err := src.modest(rev.doc); err != nil {

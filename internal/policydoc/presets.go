@@ -20,6 +20,8 @@ creel policy preset add github-repo --repo acme/widgets --policy ~/agent.yaml
 ` + "`add`" + ` inserts the new rules behind the others and changes nothing else of the file: comments and form stay. It refuses a name that is taken, a file of version 1, and a result that would be faulty; then
 the file stays as it was. A sandbox that runs under the file takes the rules at once. ` + "`--policy`" + ` is ` + "`creel.yaml`" + ` in the current folder if it is not given. ` + "`--binary PATH`" + ` (repeat) names the programs that may
 use the rules, instead of the preset's; presets without programs of their own are for every program in the sandbox until you do.
+` + "`--name KEY`" + ` gives the rule another name in ` + "`network_policies`" + `: a file that extends others needs one that those above open, such as ` + "`team_slack`" + ` where they say
+` + "`open: [network_policies.team_*]`" + `.
 
 Presets allow the least that the service is useful with, request by request. Read the risks: a host that takes what the agent writes is a way out for what the agent has read.
 A name has to resolve to public addresses. A service inside of your network needs ` + "`allowed_ips`" + ` on its endpoint; the summary of a run shows the line.

@@ -2,6 +2,7 @@ package analyse
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -205,7 +206,8 @@ func (d *assertionDecoder) fields(n *yaml.Node, path string, known []string, f f
 		key := n.Content[i]
 		switch {
 		case key.Kind != yaml.ScalarNode || !slices.Contains(known, key.Value):
-			d.fault(key, path, policy.UnknownKey, quote(key.Value)+" of an assertion", "", "known keys: "+strings.Join(known, ", "))
+			hint := cmp.Or(policy.DidYouMean(key.Value, known...), "known keys: "+strings.Join(known, ", "))
+			d.fault(key, path, policy.UnknownKey, quote(key.Value)+" of an assertion", "", hint)
 		case seen[key.Value]:
 			d.fault(key, path+"."+key.Value, policy.Duplicate, "key "+quote(key.Value), "", "keep one of them")
 		default:

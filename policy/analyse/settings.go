@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/creel-run/creel/policy"
@@ -99,9 +100,29 @@ func compareSetting(list *[]Setting, key string, x, y reflect.Value) {
 		}
 		return
 	}
-	if was, is := show(x), show(y); was != is {
+	if was, is := showNumber(key, x), showNumber(key, y); was != is {
 		*list = append(*list, Setting{key, was, is})
 	}
+}
+
+// showNumber is show for what may be a number, in the units of the language: 0
+// is a bound that is not written.
+func showNumber(key string, v reflect.Value) string {
+	switch {
+	case v.Kind() != reflect.Int64:
+		return show(v)
+	case v.Int() == 0:
+		return ""
+	case v.Type() == reflect.TypeFor[time.Duration]():
+		return policy.DurationText(time.Duration(v.Int()))
+	}
+	switch key {
+	case "resources.memory", "resources.disk", "limits.bytes_out.count", "limits.bytes_in.count":
+		return policy.SizeText(v.Int())
+	case "resources.cpu":
+		return policy.CPUText(v.Int())
+	}
+	return show(v)
 }
 
 func presence(v reflect.Value) string {

@@ -102,6 +102,48 @@ func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (
 	return r, governing
 }
 
+// Unread are the words that are said and that nothing reads at the endpoint that
+// governs, each with the hint what to do instead. At a connection that nobody
+// inspects (nil) all that is said may be so: it passes as it is.
+func (a Asked) Unread(governing *policy.Endpoint) []Unread {
+	if governing == nil {
+		return nil
+	}
+	p := governing.Protocol
+	operations := p == policy.GraphQL || p == policy.WebSocket && a.Text && governing.GraphQLMessages()
+	calls := p == policy.MCP || p == policy.JSONRPC
+	var list []Unread
+	for _, w := range []struct {
+		word       string
+		said, read bool
+		hint       string
+	}{
+		{"graphql", len(a.GraphQL) > 0, operations, "protocol: graphql judges operations"},
+		{"operation", a.Operation != "", operations, "protocol: graphql judges operations"},
+		{"rpc_method", len(a.RPC) > 0, calls, "protocol: mcp and json-rpc judge calls"},
+		{"tool", a.Tool != "", p == policy.MCP, "protocol: mcp judges tools"},
+		{"ref", len(a.Refs) > 0, p == policy.Git, "protocol: git judges refs"},
+		{"force", a.Force, p == policy.Git, "protocol: git judges what a push does"},
+		{"delete", a.Delete, p == policy.Git, "protocol: git judges what a push does"},
+		// Elsewhere a text message is denied, which is an answer.
+		{"text", a.Text, p != policy.REST, "protocol: websocket judges text messages"},
+	} {
+		switch {
+		case !w.said || w.read:
+		case p == policy.WebSocket && governing.GraphQLMessages() && (w.word == "graphql" || w.word == "operation"):
+			list = append(list, Unread{w.word, "operations come in text messages there: say text as well"})
+		case p == policy.JSONRPC && w.word == "tool":
+			list = append(list, Unread{w.word, "json-rpc judges the method alone: say rpc_method tools/call; " + w.hint})
+		default:
+			list = append(list, Unread{w.word, "remove it, or change the endpoint: " + w.hint})
+		}
+	}
+	return list
+}
+
+// Unread is one word of a request that nothing reads, as a list spells it.
+type Unread struct{ Word, Hint string }
+
 func (a Asked) calls() *jsonrpc.Request {
 	methods := a.RPC
 	if a.Tool != "" && len(methods) == 0 {
@@ -155,6 +197,9 @@ func (a Asked) words() (before, after string) {
 		parts = append(parts, a.Method)
 	}
 	parts = append(parts, a.GraphQL...)
+	if a.Operation != "" {
+		parts = append(parts, "named "+a.Operation)
+	}
 	parts = append(parts, a.RPC...)
 	if a.Tool != "" {
 		parts = append(parts, "tool "+a.Tool)

@@ -23,6 +23,9 @@ type Case struct {
 	Rule    string // key of the network policy that must decide; with AnyRule false, "" is no rule at all
 	AnyRule bool   // the list names no rule
 	Audited *bool  // nil: not looked at
+
+	path   string                     // of the entry, for faults
+	places map[string]policy.Position // of its words
 }
 
 // keys of one expectation, in the order of the documentation.
@@ -42,10 +45,18 @@ func Parse(name string, data []byte) ([]Case, error) {
 	}
 	d := decoder{Strict: s, seen: make(map[string]seen)}
 	var cases []Case
-	d.List(root, "expectations", func(_ int, v policy.Value) {
+	names := make(map[string]int)
+	d.List(root, "expectations", func(i int, v policy.Value) {
 		before := d.Count()
 		if c := d.expectation(v); d.Count() == before {
 			d.repeated(v, c)
+			c.path = fmt.Sprintf("[%d]", i)
+			if c.Name == "" {
+				c.Name = c.words()
+				if names[c.Name]++; names[c.Name] > 1 {
+					c.Name += " " + c.path
+				}
+			}
 			cases = append(cases, c)
 		}
 	})
@@ -107,8 +118,9 @@ func (d *decoder) expectation(v policy.Value) Case {
 	if n, ok := s["name"]; ok {
 		c.Name, _ = d.Text(n, "a text")
 	}
-	if c.Name == "" {
-		c.Name = c.words()
+	c.places = make(map[string]policy.Position, len(s))
+	for word, v := range s {
+		c.places[word] = d.At(v)
 	}
 	return c
 }
@@ -290,6 +302,12 @@ func (c Case) words() string {
 	fmt.Fprintf(&b, "%s%s:%d%s", what, host, c.Connection.Port, path)
 	if c.Connection.Binary != "" {
 		b.WriteString(" by " + c.Connection.Binary)
+	}
+	for _, a := range c.Connection.Ancestors {
+		b.WriteString(" started by " + a)
+	}
+	if !c.Connection.Now.IsZero() {
+		b.WriteString(" at " + c.Connection.Now.Format(time.RFC3339))
 	}
 	return b.String()
 }

@@ -1,6 +1,7 @@
 package expect
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,22 +41,76 @@ func Judge(e *policy.Engine, claims Claims, c Case) policy.Explanation {
 		d := policy.Decision{Verdict: policy.Reroute, Reason: "the inference route answers this host; rules about it do not count"}
 		return policy.Explanation{Decision: d, Connection: policy.ConnectDecision{Decision: d}}
 	}
+	asked := c.asked()
+	x, _, err := Explain(e, asked, c.Asked)
+	if err == nil {
+		return x
+	}
+	conn := e.Connect(asked)
+	if conn.Verdict == policy.Allow && conn.Inspect {
+		// It is refused before any rule is asked.
+		return policy.Explanation{Decision: policy.Decision{Reason: err.Error()}, Connection: conn}
+	}
+	return e.Explain(asked, nil)
+}
+
+// asked is the connection at the time of the case.
+func (c Case) asked() policy.Connection {
 	asked := c.Connection
 	if asked.Now.IsZero() {
 		asked.Now = time.Now()
 	}
 	asked.Uses = new(policy.Uses) // nothing was used before: every case is the first
-	if !c.Inspects() {
-		return e.Explain(asked, nil)
+	return asked
+}
+
+// Explain is what a policy does with what is asked on a connection, and the
+// endpoint that says how it is read (nil: nothing reads it). The words must have
+// passed Check. The error is that of a path that is none.
+func Explain(e *policy.Engine, c policy.Connection, a Asked) (policy.Explanation, *policy.Endpoint, error) {
+	if !a.Inspects() {
+		return e.Explain(c, nil), nil, nil
 	}
-	conn := e.Connect(asked)
-	t, err := target.Parse(c.Path, conn.AllowEncodedSlash)
-	if err != nil && conn.Verdict == policy.Allow && conn.Inspect {
+	conn := e.Connect(c)
+	t, err := target.Parse(a.Path, conn.AllowEncodedSlash)
+	var refused *target.Error
+	slash := errors.As(err, &refused) && refused.Reason == target.EncodedSlash
+	if slash {
+		// Read all the same, to tell which endpoint could permit it.
+		t, err = target.Parse(a.Path, true)
+	}
+	if err != nil {
+		return policy.Explanation{}, nil, err
+	}
+	r, governing := a.Request(e, c, t)
+	x := e.Explain(c, r)
+	if slash && conn.Verdict == policy.Allow && conn.Inspect {
 		// It is refused before any rule is asked.
-		return policy.Explanation{Decision: policy.Decision{Reason: err.Error()}, Connection: conn}
+		x = policy.Explanation{Decision: policy.Decision{Reason: refused.Error()}, Connection: conn, Suggestion: x.Suggestion}
 	}
-	r, _ := c.Request(e, asked, t)
-	return e.Explain(asked, r)
+	return x, governing, nil
+}
+
+// Faults are the words of cases that nothing reads where they would be judged:
+// what they ask is not what is answered.
+func Faults(e *policy.Engine, claims Claims, cases []Case) policy.Faults {
+	var faults policy.Faults
+	for _, c := range cases {
+		if claims != nil && claims(c.Connection.Host, c.Connection.Port) || !c.Inspects() {
+			continue
+		}
+		_, governing, err := Explain(e, c.asked(), c.Asked)
+		if err != nil {
+			continue
+		}
+		for _, w := range c.Unread(governing) {
+			faults = append(faults, policy.Fault{
+				At: c.places[w.Word], Path: c.path + "." + w.Word, Kind: policy.Conflict, Hint: w.Hint,
+				Found: fmt.Sprintf("a word that nothing reads at the endpoint at %s, which is protocol: %s", governing.At, governing.Protocol),
+			})
+		}
+	}
+	return faults
 }
 
 func (r *Result) compare() {

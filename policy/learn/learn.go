@@ -16,8 +16,11 @@ import (
 
 // Base is the policy that lacks something.
 type Base struct {
-	Name    string // of its file, for positions
-	Text    []byte // nil: there is none, and a policy of the learned rules alone is made
+	Name string // of its file, for positions
+	Text []byte // nil: there is none, and a policy of the learned rules alone is made
+	// Parse reads it with the layers that it extends, which stay as they are: rules
+	// are learned for Text. Nil: it extends nothing.
+	Parse   func(name string, data []byte) (*policy.Document, policy.Warnings, error)
 	Options []policy.Option
 	// Claims reports whether an inference route answers a host; may be nil.
 	Claims func(netname.Host, uint16) bool
@@ -85,6 +88,7 @@ func Learn(base Base, calls []Call, hosts map[netname.Host]Host) (Result, error)
 	for _, g := range l.group(calls) {
 		l.rule(g)
 	}
+	l.closed()
 	slices.SortStableFunc(l.out.Rules, func(a, b Rule) int {
 		return cmp.Or(cmp.Compare(b.points, a.points), cmp.Compare(a.Key, b.Key))
 	})
@@ -108,7 +112,11 @@ type learner struct {
 }
 
 func (l *learner) compile(text []byte) (*policy.Engine, error) {
-	doc, _, err := policy.Parse(l.base.Name, text)
+	parse := l.base.Parse
+	if parse == nil {
+		parse = policy.Parse
+	}
+	doc, _, err := parse(l.base.Name, text)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +198,23 @@ func (l *learner) rule(calls []Call) {
 	}
 	r.assess(l.hosts[r.Host])
 	l.out.Rules = append(l.out.Rules, r)
+}
+
+// closed leaves the rules that no layer above lets the policy add. A rule that
+// only takes up what one above allows could be added all the same, so the policy
+// with it is asked.
+func (l *learner) closed() {
+	l.out.Rules = slices.DeleteFunc(l.out.Rules, func(r Rule) bool {
+		why := l.engine.Closed("", r.Key)
+		if why == "" {
+			return false
+		}
+		if _, _, err := l.write([]Rule{r}); err == nil {
+			return false
+		}
+		l.leave(r.calls, why)
+		return true
+	})
 }
 
 // endpoint adds one port to a rule.
