@@ -29,8 +29,8 @@ const soakTime = "CREEL_SOAK"
 // soakSeen is what the agent of a soak says at its end.
 type soakSeen struct {
 	Allowed, Denied, Flips, FlipsDenied, Posted, Fresh, Refused, Relayed, Broken int64
-	Streams                                                                     int64 // bytes that came over the one stream
-	Wrong                                                                       []string
+	Streams                                                                      int64 // bytes that came over the one stream
+	Wrong                                                                        []string
 }
 
 func init() {
