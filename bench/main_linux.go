@@ -19,6 +19,8 @@ func main() {
 			os.Exit(callConnect())
 		case roleName:
 			os.Exit(askNames())
+		case roleFlip:
+			os.Exit(flip())
 		case roleLoad:
 			os.Exit(load(os.Args[2:]))
 		}
@@ -26,7 +28,7 @@ func main() {
 	creel := flag.String("creel", "bin/creel", "the program to measure")
 	tools := flag.String("tools", ".tools", "folder with the peers from npm")
 	out := flag.String("out", "docs/BENCHMARKS.md", "file to write")
-	only := flag.String("only", "", "one figure (B1, B2, B4, B6, B8, B12, B14, B15; B4 with B5), printed and not written to a file")
+	only := flag.String("only", "", "one figure (B1, B2, B4, B6, B7, B8, B12, B14, B15; B4 with B5), printed and not written to a file")
 	rounds := flag.Int("rounds", 60, "rounds of the short figures")
 	flag.Parse()
 	if err := run(*creel, *tools, *out, *only, *rounds); err != nil {
@@ -72,6 +74,11 @@ func run(creel, tools, out, only string, rounds int) error {
 		d.print(os.Stdout)
 		done = append(done, d)
 	}
+
+	fmt.Println("B7 a change …")
+	c = b.change()
+	c.print(os.Stdout)
+	done = append(done, c)
 
 	fmt.Println("B8 names …")
 	c = b.names()
@@ -123,7 +130,7 @@ func (b *bench) one(id string) error {
 		return err
 	}
 	people := b.users()
-	if id == "B6" || id == "B14" { // the same for every user
+	if id == "B6" || id == "B7" || id == "B14" { // the same for every user
 		people = people[:1]
 	}
 	for _, w := range people {
@@ -135,6 +142,8 @@ func (b *bench) one(id string) error {
 		case "B6":
 			c = b.decisions()
 			c.run(4, 2*time.Minute)
+		case "B7":
+			c = b.change()
 		case "B8":
 			c = b.names()
 			c.run(9, 2*time.Minute)
@@ -150,7 +159,7 @@ func (b *bench) one(id string) error {
 			c = b.small(w)
 			c.run(4, time.Minute)
 		default:
-			return fmt.Errorf("-only %s: want B1, B2, B4 (with B5), B6, B8, B12, B14 or B15", id)
+			return fmt.Errorf("-only %s: want B1, B2, B4 (with B5), B6, B7, B8, B12, B14 or B15", id)
 		}
 		c.print(os.Stdout)
 	}

@@ -9,14 +9,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
 )
 
 // settle is how long a file must be quiet before it is read: editors write in
-// several steps, and half a policy is a faulty one.
+// several steps, and half a policy is a faulty one. A file that was moved there is
+// whole, and read at once.
 const settle = 30 * time.Millisecond
 
 // settled waits until the start is over, and reports whether the sandbox still
@@ -57,18 +56,21 @@ func (s *supervisor) watchOne(ctx context.Context) error {
 		}
 		return nil
 	}
-	w, err := fsnotify.NewWatcher()
-	if err == nil {
-		defer w.Close()
-		for _, path := range paths {
-			err = errors.Join(err, w.Add(filepath.Dir(path)))
+	var folders []string
+	for _, path := range paths {
+		if dir := filepath.Dir(path); !slices.Contains(folders, dir) {
+			folders = append(folders, dir)
 		}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := watchFolders(ctx, folders)
 	if err != nil {
 		// Watches are counted per user, and an agent of the same user can use them up.
 		s.o.Notice("the policy file is read every second, because watching it failed: " + err.Error())
 		return s.poll(ctx, paths)
 	}
+	defer w.close()
 	timer := time.NewTimer(0) // once at the start: the file may have changed since it was read
 	defer timer.Stop()
 	for {
@@ -77,19 +79,16 @@ func (s *supervisor) watchOne(ctx context.Context) error {
 			return nil
 		case <-s.moved:
 			return nil
-		case e, ok := <-w.Events:
-			if !ok {
-				return nil
-			}
-			if slices.Contains(paths, e.Name) && !e.Has(fsnotify.Chmod) && !e.Has(fsnotify.Remove) {
+		case e, ok := <-w.events:
+			switch {
+			case !ok:
+				s.o.Notice("the policy file is read every second, because watching it ended")
+				return s.poll(ctx, paths)
+			case e.lost || e.whole && slices.Contains(paths, e.path):
+				timer.Reset(0)
+			case slices.Contains(paths, e.path):
 				timer.Reset(settle)
 			}
-		case err, ok := <-w.Errors:
-			if !ok {
-				return nil
-			}
-			s.o.Notice("watch policy file: " + err.Error())
-			timer.Reset(settle)
 		case <-timer.C:
 			s.reloadSaved(ctx)
 			if !slices.Equal(paths, s.policyFiles()) {

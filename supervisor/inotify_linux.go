@@ -1,0 +1,76 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// saves tells of files that are saved in some folders. It tells a file that took
+// the place of another, and is whole, from one that is being written, which
+// package fsnotify does not.
+type saves struct {
+	in      *os.File
+	folders map[int32]string // by watch descriptor
+	events  chan saved
+}
+
+// saved is one change of a file.
+type saved struct {
+	path  string
+	whole bool // it was moved there
+	lost  bool // changes were not told: any file may be another one
+}
+
+// watchFolders watches until ctx ends or close.
+func watchFolders(ctx context.Context, folders []string) (*saves, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_init1", err)
+	}
+	w := &saves{in: os.NewFile(uintptr(fd), "inotify"), folders: make(map[int32]string), events: make(chan saved)}
+	for _, dir := range folders {
+		wd, err := unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE|unix.IN_MODIFY|unix.IN_CREATE)
+		if err != nil {
+			_ = w.in.Close()
+			return nil, fmt.Errorf("watch %s: %w", dir, os.NewSyscallError("inotify_add_watch", err))
+		}
+		w.folders[int32(wd)] = dir //nolint:gosec // the kernel counts them so
+	}
+	go w.read(ctx)
+	return w, nil
+}
+
+func (w *saves) close() { _ = w.in.Close() }
+
+// read gives the events out; the channel is closed when nothing more comes.
+func (w *saves) read(ctx context.Context) {
+	defer close(w.events)
+	var buf [64 * (unix.SizeofInotifyEvent + unix.NAME_MAX + 1)]byte
+	for {
+		n, err := w.in.Read(buf[:])
+		if err != nil {
+			return
+		}
+		for at := 0; at+unix.SizeofInotifyEvent <= n; {
+			e := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at])) //nolint:gosec // the kernel writes it there, aligned
+			end := at + unix.SizeofInotifyEvent + int(e.Len)
+			if end > n {
+				return
+			}
+			name := strings.TrimRight(string(buf[at+unix.SizeofInotifyEvent:end]), "\x00")
+			at = end
+			one := saved{path: filepath.Join(w.folders[e.Wd], name), whole: e.Mask&unix.IN_MOVED_TO != 0, lost: e.Mask&unix.IN_Q_OVERFLOW != 0}
+			select {
+			case w.events <- one:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
