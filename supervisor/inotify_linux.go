@@ -12,8 +12,9 @@ import (
 )
 
 // saves tells of files that are saved in some folders. It tells a file that took
-// the place of another, and is whole, from one that is being written, which
-// package fsnotify does not.
+// the place of another, and is whole, from one that was written, and is told
+// nothing while a file is being written, be it the audit log beside the policy:
+// package fsnotify does neither.
 type saves struct {
 	in      *os.File
 	folders map[int32]string // by watch descriptor
@@ -35,7 +36,7 @@ func watchFolders(ctx context.Context, folders []string) (*saves, error) {
 	}
 	w := &saves{in: os.NewFile(uintptr(fd), "inotify"), folders: make(map[int32]string), events: make(chan saved)}
 	for _, dir := range folders {
-		wd, err := unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE|unix.IN_MODIFY|unix.IN_CREATE)
+		wd, err := unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE|unix.IN_CREATE)
 		if err != nil {
 			_ = w.in.Close()
 			return nil, fmt.Errorf("watch %s: %w", dir, os.NewSyscallError("inotify_add_watch", err))
