@@ -52,6 +52,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, resolve: o.resolve}
 	e.limits = newLimited(doc.Limits, "", "the policy", Rule{})
 	e.limited = e.limits != nil
+	order := 0
 	for i := range list {
 		n, err := c.network(&list[i], i)
 		if err != nil {
@@ -59,6 +60,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		}
 		e.networks = append(e.networks, n)
 		for _, ep := range n.endpoints {
+			ep.order, order = order, order+1
 			e.index(ep)
 			e.limited = e.limited || ep.limits != nil || n.limits != nil
 		}

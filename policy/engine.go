@@ -51,6 +51,7 @@ type network struct {
 type endpoint struct {
 	spec        *Endpoint
 	net         *network
+	order       int // by the key of the network policy, and in one of them as in the document
 	pattern     netname.Pattern
 	inspect     bool
 	selector    target.Selector
@@ -155,10 +156,13 @@ func (n *network) takes(c *Connection) bool {
 		return false
 	case n.takesPath(c.Binary):
 		return true
-	case len(n.digests) > 0 && c.SHA256 != "":
-		of := n.digests[c.SHA256]
-		return of != nil && of.takesPath(c.Binary)
-	case n.ancestors:
+	}
+	if len(n.digests) > 0 && c.SHA256 != "" {
+		if of := n.digests[c.SHA256]; of != nil && of.takesPath(c.Binary) {
+			return true
+		}
+	}
+	if n.ancestors { // nobody took their digests
 		for _, a := range c.Ancestors {
 			if n.takesPath(a) {
 				return true
@@ -215,7 +219,6 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	}
 	var (
 		who      = caller{c: &c}
-		best     *network
 		at       *endpoint
 		hit      bool
 		asks     = e.asks // asked of all that were hit
@@ -237,7 +240,7 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 		if reason := ep.lapsed(&c); reason != "" {
 			// What a layer took back says less than what was still meant.
 			if ended == nil || ended.spec.Withdrawn && !ep.spec.Withdrawn ||
-				ended.spec.Withdrawn == ep.spec.Withdrawn && ep.net.order < ended.net.order {
+				ended.spec.Withdrawn == ep.spec.Withdrawn && ep.before(ended) {
 				ended, why = ep, reason
 			}
 			return
@@ -245,8 +248,8 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 		if until := ep.until(); !until.IsZero() && (d.Until.IsZero() || until.Before(d.Until)) {
 			d.Until = until
 		}
-		if best == nil || ep.net.order < best.order {
-			best, at = ep.net, ep
+		if ep.before(at) {
+			at = ep
 		}
 		d.AllowEncodedSlash = d.AllowEncodedSlash || ep.inspect && ep.spec.AllowEncodedSlash
 		if destinationRank(ep.destination) > destinationRank(d.Destination) {
@@ -254,7 +257,7 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 		}
 	})
 	switch {
-	case best != nil:
+	case at != nil:
 	case asks && !neverDialled(c.Host):
 		return e.askConnect(&c, hit, ended)
 	case ended != nil:
@@ -266,7 +269,7 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	default:
 		return deny(reasonNoBinary)
 	}
-	d.Verdict, d.Reason, d.Rule = Allow, best.reason, at.rule
+	d.Verdict, d.Reason, d.Rule = Allow, at.net.reason, at.rule
 	d.SkipTLS = skipping && !d.Inspect
 	if !d.Inspect { // its requests are counted otherwise
 		d.Uses = at.counters()
@@ -326,7 +329,7 @@ func (e *Engine) Request(r Request) Decision {
 	var (
 		who      = caller{c: &r.Connection}
 		selected *endpoint
-		j        = judgement{allowN: len(e.networks), denyN: len(e.networks), none: reasonNoRule, noneAudit: reasonAudit}
+		j        = judgement{none: reasonNoRule, noneAudit: reasonAudit}
 		asks     = true
 	)
 	e.each(r.Host, r.Port, func(ep *endpoint) {
@@ -334,7 +337,7 @@ func (e *Engine) Request(r Request) Decision {
 		if !ep.inspect || !who.matches(ep.net) {
 			return
 		}
-		asks = asks && ep.spec.Unmatched == Ask
+		asks = asks && ep.spec.Unmatched == Ask && ep.spec.Enforcement == AskFirst
 		if !ep.takesPath(r.Target.Path) {
 			return
 		}
@@ -342,15 +345,14 @@ func (e *Engine) Request(r Request) Decision {
 		if (selected == nil || ep.goesBefore(selected)) && (lapsed == "" || ep.spec.Enforcement != Audit) {
 			selected = ep
 		}
-		if ep.net.order < j.denyN {
+		if ep.before(j.denyAt) {
 			if rule := firstMatch(ep.deny, &r, true); rule != nil {
-				j.deny, j.denyN = &rule.cited, ep.net.order
+				j.denies(&rule.cited, ep)
 			}
 		}
-		if ep.spec.Protocol == REST && ep.net.order < j.allowN && ep.grants(&r) {
+		if ep.spec.Protocol == REST && ep.before(j.partAt) && ep.grants(&r) {
 			if rule := firstMatch(ep.allow, &r, false); rule != nil {
-				j.uses = nil // one rule is enough
-				j.allows(&rule.cited, ep, &r)
+				j.offers(&rule.cited, ep, &r)
 			}
 		}
 	})
@@ -366,8 +368,10 @@ func (e *Engine) Request(r Request) Decision {
 	case !selected.spec.AllowEncodedSlash && strings.Contains(r.Target.Path, encodedSlash):
 		// The connection let it through because another endpoint permits it.
 		return Decision{Rule: selected.rule, Reason: reasonEncodedSlash}
-	case selected.spec.Protocol != REST:
-		j.allow, j.allowN, j.uses = nil, len(e.networks), nil
+	case selected.spec.Protocol == REST:
+		j.settle()
+	default:
+		j.part, j.partAt = nil, nil
 		j.ended, j.endedRule = "", Rule{}
 		e.judgeMessage(selected, &r, &j)
 	}
@@ -377,42 +381,61 @@ func (e *Engine) Request(r Request) Decision {
 	return j.decide(selected)
 }
 
-// judgement is what the rules say about one request.
+// judgement is what the rules say about one request. A request is judged in
+// parts: a call of a batch, an operation, a ref of a push, or all of it. Of the
+// rules that allow a part the first one that has not ended is used.
 type judgement struct {
 	allow, deny     *cited
-	allowN, denyN   int    // order of their networks; the number of networks where there is none
+	allowAt, denyAt *endpoint
 	hard            string // reason of a denial that enforcement: audit does not lift
 	none, noneAudit string // the reasons when neither allows nor denies
 
-	uses      *Counters // of what allows it
+	part   *cited // what allows the part that is judged now
+	partAt *endpoint
+
+	uses      *Counters // of what allows the parts
 	several   bool      // of more than one
 	ended     string    // why a rule that would allow it does not
 	endedRule Rule
 }
 
-// allows notes an allow entry, and reports whether the grants of its endpoint
-// have not ended.
-func (j *judgement) allows(c *cited, ep *endpoint, r *Request) bool {
+// offers notes an allow entry for the part that is judged now.
+func (j *judgement) offers(c *cited, ep *endpoint, r *Request) {
 	if why := ep.lapsed(&r.Connection); why != "" {
 		if j.ended == "" || !ep.spec.Withdrawn {
 			j.ended, j.endedRule = why, c.rule
 		}
+		return
+	}
+	if ep.before(j.partAt) {
+		j.part, j.partAt = c, ep
+	}
+}
+
+// settle ends a part, and reports whether it is allowed.
+func (j *judgement) settle() bool {
+	c, at := j.part, j.partAt
+	if c == nil {
 		return false
 	}
-	if ep.net.order < j.allowN {
-		j.allow, j.allowN = c, ep.net.order
+	j.part, j.partAt = nil, nil
+	if at.before(j.allowAt) {
+		j.allow, j.allowAt = c, at
 	}
-	if u := ep.counters(); u != nil && u != j.uses {
+	if u := at.counters(); u != nil && u != j.uses {
 		j.several, j.uses = j.several || j.uses != nil, u
 	}
 	return true
 }
 
-func (j *judgement) denies(c *cited, order int) {
-	if order < j.denyN {
-		j.deny, j.denyN = c, order
+func (j *judgement) denies(c *cited, ep *endpoint) {
+	if ep.before(j.denyAt) {
+		j.deny, j.denyAt = c, ep
 	}
 }
+
+// before: of the two, the endpoint is the one that decisions name.
+func (ep *endpoint) before(other *endpoint) bool { return other == nil || ep.order < other.order }
 
 func (j *judgement) decide(selected *endpoint) Decision {
 	var d Decision
