@@ -394,7 +394,7 @@ type judgement struct {
 	partAt *endpoint
 
 	uses      *Counters // of what allows the parts
-	several   bool      // of more than one
+	several   bool      // not the same of all
 	ended     string    // why a rule that would allow it does not
 	endedRule Rule
 }
@@ -422,7 +422,7 @@ func (j *judgement) settle() bool {
 	if at.before(j.allowAt) {
 		j.allow, j.allowAt = c, at
 	}
-	if u := at.counters(); u != nil && u != j.uses {
+	if u := at.counters(); u != nil && !u.same(j.uses) {
 		j.several, j.uses = j.several || j.uses != nil, u
 	}
 	return true
@@ -492,8 +492,8 @@ func (e *Engine) Governing(c Connection, path string) *Endpoint {
 }
 
 // goesBefore chooses the endpoint whose enforcement governs: the most specific
-// selector, of equals the strictest, and then the one that permits no encoded
-// slash. What two of them agree in does not depend on their order.
+// selector, of equals the strictest, then one that permits no encoded slash, and
+// then the one that decisions name.
 func (ep *endpoint) goesBefore(other *endpoint) bool {
 	if a, b := ep.selector.Specificity(), other.selector.Specificity(); a != b {
 		return a > b
@@ -501,7 +501,10 @@ func (ep *endpoint) goesBefore(other *endpoint) bool {
 	if a, b := looseness(ep.spec.Enforcement), looseness(other.spec.Enforcement); a != b {
 		return a < b
 	}
-	return !ep.spec.AllowEncodedSlash && other.spec.AllowEncodedSlash
+	if a, b := ep.spec.AllowEncodedSlash, other.spec.AllowEncodedSlash; a != b {
+		return b
+	}
+	return ep.before(other)
 }
 
 // looseness orders enforcements: what is greater lets more through.

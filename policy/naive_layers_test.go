@@ -1,0 +1,143 @@
+package policy_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/creel-run/creel/internal/naive"
+	"github.com/creel-run/creel/internal/policygen"
+	"github.com/creel-run/creel/policy"
+)
+
+// Layers mean what the naive evaluator makes of them, allow no more than the
+// layers above where those open nothing, and every decision names the file and
+// line of the rule that made it.
+func TestLayersAgreeWithNaive(t *testing.T) {
+	counts := map[string]int{}
+	property := func(t *rapid.T) {
+		texts := policygen.Layers(t, policygen.Of{})
+		last := len(texts) - 1
+		files := map[string]string{}
+		layers := make([]naive.Policy, len(texts))
+		for i, text := range texts {
+			files[policygen.LayerName(i)] = text
+			var err error
+			if layers[i], err = naive.Read(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := strings.Join(texts, "---\n")
+		doc, _, err := policy.ParseLayers(policygen.LayerName(last), []byte(texts[last]), func(_, name string) (string, []byte, error) {
+			if text, ok := files[name]; ok {
+				return name, []byte(text), nil
+			}
+			return "", nil, errors.New("there is no such file")
+		})
+		if err != nil {
+			counts["refused"]++
+			return
+		}
+		if !slices.ContainsFunc(doc.Networks, func(n policy.Network) bool { return len(n.Endpoints) > 0 }) {
+			return
+		}
+		counts["layered documents"]++
+		p := newPair(t, doc, naive.Layers(layers...), all)
+		above := onlyOpened(layers)
+		for range 50 {
+			r := policygen.Question(t, doc)
+			if fault := p.looser(above, r); fault != "" {
+				t.Fatalf("%s\nof:\n%s", fault, all)
+			}
+			if fault := origin(p.engine, r, files, layers); fault != "" {
+				t.Fatalf("%s\nof:\n%s", fault, all)
+			}
+			counts[p.ask(t, r)]++
+		}
+	}
+	for range 4 {
+		rapid.Check(t, property)
+	}
+	t.Log(counts)
+	for _, outcome := range []string{"layered documents", "refused", "refused connection", "uninspected", "denied", "allowed", "counted"} {
+		if counts[outcome] == 0 {
+			t.Errorf("no %s among what was drawn: %v", outcome, counts)
+		}
+	}
+	if counts["refused"] > counts["layered documents"] {
+		t.Errorf("most layers are refused: %v", counts)
+	}
+}
+
+// onlyOpened is the top layer with those network policies below it that it opens.
+func onlyOpened(layers []naive.Policy) naive.Policy {
+	list := slices.Clone(layers)
+	for i := range list[1:] {
+		low := &list[i+1]
+		low.Unmatched, low.Limit = "", 0
+		low.Networks = slices.DeleteFunc(slices.Clone(low.Networks), func(n naive.Network) bool { return !naive.Open(layers[:i+1], n.Key) })
+	}
+	return naive.Layers(list...)
+}
+
+// looser says what the engine lets through and the policy above does not, when
+// nothing is used up.
+func (p *pair) looser(above naive.Policy, r policy.Request) string {
+	r.Uses = new(policy.Uses)
+	rank := map[policy.Verdict]int{policy.Ask: 1, policy.Allow: 2}
+	wanted := func(a naive.Answer) int {
+		switch {
+		case a.Allowed:
+			return 2
+		case a.Asked:
+			return 1
+		}
+		return 0
+	}
+	q, c := naive.FromConnection(r.Connection), naive.FromRequest(r)
+	q.Used, c.Used = map[string]int64{}, map[string]int64{}
+	up, upRequest := naive.Judge(above, q), naive.Judge(above, c)
+	low, lowRequest := p.engine.Connect(r.Connection), p.engine.Request(r)
+	if rank[low.Verdict] > wanted(up) || rank[lowRequest.Verdict] > wanted(upRequest) || low.Verdict == policy.Allow && (up.Inspect && !low.Inspect || low.SkipTLS && !up.SkipTLS) {
+		return fmt.Sprintf("%s: above %+v, request %+v\nbelow %+v, request %+v\n%+v", r.Host, up, upRequest, low, lowRequest, r)
+	}
+	return ""
+}
+
+// origin says if a decision names another place than that of its rule.
+func origin(e *policy.Engine, r policy.Request, files map[string]string, layers []naive.Policy) string {
+	r.Uses = new(policy.Uses)
+	d := e.Request(r)
+	if d.Rule.Policy == "" {
+		return ""
+	}
+	lines := strings.Split(files[d.Rule.At.File], "\n")
+	if d.Rule.At.Line < 1 || d.Rule.At.Line > len(lines) {
+		return fmt.Sprintf("no such place: %+v", d)
+	}
+	line, key := strings.TrimSpace(lines[d.Rule.At.Line-1]), ""
+	for _, l := range lines[:d.Rule.At.Line] { // the network policy that the line is in
+		if strings.HasPrefix(l, "  ") && !strings.HasPrefix(l, "   ") {
+			key = strings.TrimSuffix(strings.TrimSpace(l), ":")
+		}
+	}
+	if key != d.Rule.Policy || !strings.HasPrefix(line, "- ") {
+		return fmt.Sprintf("%q in %q is not the place of %+v", line, key, d)
+	}
+	if d.Verdict == policy.Allow && !d.Audited { // the last layer that speaks of it
+		last := ""
+		for i, l := range layers {
+			if slices.ContainsFunc(l.Networks, func(n naive.Network) bool { return n.Key == key }) {
+				last = policygen.LayerName(i)
+			}
+		}
+		if d.Rule.At.File != last {
+			return fmt.Sprintf("%s has the last word about %s, and not %+v", last, key, d)
+		}
+	}
+	return ""
+}
