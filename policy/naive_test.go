@@ -25,7 +25,7 @@ import (
 // goes on, whether that is for audit alone, who is asked, what is counted, when
 // the answer ends, and which limits hold.
 func TestEngineAgreesWithNaive(t *testing.T) {
-	counts := map[string]int{}
+	counts, protocols := map[string]int{}, map[string]int{}
 	property := func(t *rapid.T) {
 		doc, text, err := policygen.Draw(t, policygen.Of{})
 		if err != nil {
@@ -38,14 +38,27 @@ func TestEngineAgreesWithNaive(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := newPair(t, doc, plain, text)
-		for range 50 {
-			counts[p.ask(t, policygen.Question(t, doc))]++
+		var r policy.Request
+		for i := range 50 {
+			if i == 0 || rapid.IntRange(0, 3).Draw(t, "again") < 3 { // uses are used up by repetition
+				r = policygen.Question(t, doc)
+			}
+			outcome := p.ask(t, r)
+			counts[outcome]++
+			if g := p.engine.Governing(r.Connection, r.Target.Path); g != nil && (outcome == "allowed" || outcome == "denied") {
+				protocols[string(g.Protocol)+" "+outcome]++
+			}
 		}
 	}
 	for range 4 { // a document says one thing, and there is much to say
 		rapid.Check(t, property)
 	}
-	t.Log(counts)
+	t.Log(counts, protocols)
+	for _, p := range []policy.Protocol{policy.REST, policy.GraphQL, policy.WebSocket, policy.JSONRPC, policy.MCP, policy.Git, policy.Package} {
+		if protocols[string(p)+" allowed"] == 0 || protocols[string(p)+" denied"] == 0 {
+			t.Errorf("protocol %s was not compared: %v", p, protocols)
+		}
+	}
 	for _, outcome := range []string{"documents", "refused connection", "asked connection", "uninspected", "counted connection", "denied", "asked", "allowed", "audited", "counted"} {
 		if counts[outcome] == 0 {
 			t.Errorf("no %s among what was drawn: %v", outcome, counts)
