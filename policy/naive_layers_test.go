@@ -59,7 +59,7 @@ func TestLayersAgreeWithNaive(t *testing.T) {
 			counts[p.ask(t, r)]++
 		}
 	}
-	for range 4 {
+	for range 8 {
 		rapid.Check(t, property)
 	}
 	t.Log(counts)
@@ -68,8 +68,8 @@ func TestLayersAgreeWithNaive(t *testing.T) {
 			t.Errorf("no %s among what was drawn: %v", outcome, counts)
 		}
 	}
-	if counts["refused"] > counts["layered documents"] {
-		t.Errorf("most layers are refused: %v", counts)
+	if counts["refused"] > 2*counts["layered documents"] {
+		t.Errorf("two of three layers are refused: %v", counts)
 	}
 }
 
@@ -84,10 +84,10 @@ func onlyOpened(layers []naive.Policy) naive.Policy {
 	return naive.Layers(list...)
 }
 
-// looser says what the engine lets through and the policy above does not, when
-// nothing is used up.
+// looser says what the engine lets through and the policy above, used as often,
+// does not.
 func (p *pair) looser(above naive.Policy, r policy.Request) string {
-	r.Uses = new(policy.Uses)
+	r.Uses = p.uses
 	rank := map[policy.Verdict]int{policy.Ask: 1, policy.Allow: 2}
 	wanted := func(a naive.Answer) int {
 		switch {
@@ -99,7 +99,7 @@ func (p *pair) looser(above naive.Policy, r policy.Request) string {
 		return 0
 	}
 	q, c := naive.FromConnection(r.Connection), naive.FromRequest(r)
-	q.Used, c.Used = map[string]int64{}, map[string]int64{}
+	q.Used, c.Used = p.used, p.used
 	up, upRequest := naive.Judge(above, q), naive.Judge(above, c)
 	low, lowRequest := p.engine.Connect(r.Connection), p.engine.Request(r)
 	if rank[low.Verdict] > wanted(up) || rank[lowRequest.Verdict] > wanted(upRequest) || low.Verdict == policy.Allow && (up.Inspect && !low.Inspect || low.SkipTLS && !up.SkipTLS) {

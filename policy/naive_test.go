@@ -50,7 +50,7 @@ func TestEngineAgreesWithNaive(t *testing.T) {
 			}
 		}
 	}
-	for range 4 { // a document says one thing, and there is much to say
+	for range 8 { // a document says one thing, and there is much to say
 		rapid.Check(t, property)
 	}
 	t.Log(counts, protocols)

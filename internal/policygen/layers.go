@@ -87,8 +87,12 @@ func Layers(t *rapid.T, of Of) []string {
 	return texts
 }
 
-// narrower replaces some words of a network policy by ones that allow less.
+// narrower replaces some words of a network policy by ones that allow less, and
+// now and then one by a word that allows more, which Parse has to refuse.
 func (g *gen) narrower(text string) string {
+	if g.chance("wider", 12) {
+		text = g.wider(text)
+	}
 	for _, r := range [][2]string{
 		{`"**.a.test"`, `"*.a.test"`}, {`"**.a.test"`, `"api.a.test"`}, {`"*.a.test"`, `"www.a.test"`}, {`"**.api.a.test"`, `"b.api.a.test"`},
 		{"ports: [80, 443]", "port: 443"}, {`method: "*"`, `method: "GET"`}, {`method: "GET"`, `method: "HEAD"`}, {`path: "**"`, `path: "/a/b"`}, {`path: "/**"`, `path: "/a"`},
@@ -104,4 +108,23 @@ func (g *gen) narrower(text string) string {
 		text = "    expires_at: " + g.pick("end", ends...) + "\n" + text
 	}
 	return text
+}
+
+func (g *gen) wider(text string) string {
+	var can [][2]string
+	for _, r := range [][2]string{
+		{"2026-06-01T00:00:00Z", "2027-01-01T00:00:00Z"}, {"max_uses: 1", "max_uses: 3"}, {"unmatched: deny", "unmatched: ask"}, {"enforcement: enforce", "enforcement: audit"},
+		{"enforcement: enforce", "enforcement: ask"}, {"access: read-only", "access: full"}, {`method: "GET"`, `method: "*"`}, {`"/usr/bin/curl"`, `"/usr/**"`},
+		{`"api.a.test"`, `"*.a.test"`}, {"port: 443", "port: 80"},
+		{"    endpoints:", "    ancestors: true\n    endpoints:"}, {"    expires_at", "    # expires_at"}, {"    max_uses", "    # max_uses"}, {"protocol: rest", "# protocol: rest"},
+	} {
+		if strings.Contains(text, r[0]) && !(strings.Contains(r[1], "ancestors") && strings.Contains(text, "ancestors")) {
+			can = append(can, r)
+		}
+	}
+	if len(can) == 0 {
+		return text
+	}
+	r := rapid.SampledFrom(can).Draw(g.t, "wider word")
+	return strings.Replace(text, r[0], r[1], 1)
 }
