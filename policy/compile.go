@@ -309,6 +309,7 @@ func (e *Engine) index(ep *endpoint) {
 			e.literal[k] = append(e.literal[k], ep)
 		default:
 			k := suffix{literalSuffix(ep.pattern.String()), port}
+			e.depths |= depth(labels(k.name))
 			e.wild[k] = append(e.wild[k], ep)
 		}
 	}

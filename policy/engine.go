@@ -10,8 +10,9 @@ import (
 
 // Engine is a compiled policy. The zero Engine denies everything.
 //
-// Connect and Request allocate nothing: literal hosts are found by hash,
-// wildcards by hash of the text behind their last star.
+// Connect and Request allocate nothing where at most few endpoints take a
+// connection: literal hosts are found by hash, wildcards by hash of the text
+// behind their last star.
 type Engine struct {
 	version  int
 	asks     bool       // unmatched: ask of the document
@@ -21,6 +22,7 @@ type Engine struct {
 	networks []*network // sorted by key; network.order is the index
 	literal  map[spot][]*endpoint
 	wild     map[suffix][]*endpoint
+	depths   uint64 // of the names in wild, see depth
 	hostless map[uint16][]*endpoint
 }
 
@@ -113,25 +115,58 @@ func (e *Engine) each(host netname.Host, port uint16, f func(*endpoint)) {
 	for _, ep := range e.literal[spot{host, port}] {
 		f(ep)
 	}
-	if len(e.wild) > 0 && !host.IsAddr() {
+	if e.depths != 0 && !host.IsAddr() {
 		// Behind every dot of the name a pattern's literal part may begin; ""
 		// is the part of a pattern that ends in a star.
 		name := host.String()
-		for {
-			for _, ep := range e.wild[suffix{name, port}] {
-				if ep.pattern.Match(host) {
-					f(ep)
+		for n := labels(name); ; n-- {
+			if e.depths&depth(n) != 0 {
+				for _, ep := range e.wild[suffix{name, port}] {
+					if ep.pattern.Match(host) {
+						f(ep)
+					}
 				}
 			}
-			if name == "" {
+			if n == 0 {
 				break
 			}
 			_, name, _ = strings.Cut(name, ".")
 		}
 	}
-	for _, ep := range e.hostless[port] {
-		f(ep)
+	if len(e.hostless) > 0 {
+		for _, ep := range e.hostless[port] {
+			f(ep)
+		}
 	}
+}
+
+func labels(name string) int {
+	if name == "" {
+		return 0
+	}
+	return strings.Count(name, ".") + 1
+}
+
+// depth is the bit of a number of labels. Most of them no pattern has, which
+// saves a look-up.
+func depth(labels int) uint64 { return 1 << min(labels, 63) }
+
+// few is for how many endpoints there is room on the stack.
+const few = 16
+
+// reach appends the endpoints that name the host and port of a connection and
+// whose network policies take its caller. named: some do the former; asks: all of
+// those ask about other callers.
+func (e *Engine) reach(list []*endpoint, c *Connection) (_ []*endpoint, named, asks bool) {
+	who := caller{c: c}
+	asks = true
+	e.each(c.Host, c.Port, func(ep *endpoint) {
+		named, asks = true, asks && ep.spec.Unmatched == Ask
+		if who.matches(ep.net) {
+			list = append(list, ep)
+		}
+	})
+	return list, named, asks
 }
 
 // caller caches the answer for one network: endpoints of one come in a row.
@@ -208,7 +243,16 @@ func cleanAbsolute(p string) bool {
 // Connect judges a connection. It never returns Reroute: model hosts are
 // claimed by the inference route before the engine is asked.
 func (e *Engine) Connect(c Connection) ConnectDecision {
-	deny := func(reason string) ConnectDecision { return ConnectDecision{Decision: Decision{Reason: reason}} }
+	var room [few]*endpoint
+	d, _ := e.connect(&c, room[:0])
+	return d
+}
+
+// connect also gives what is reached, appended to list.
+func (e *Engine) connect(c *Connection, list []*endpoint) (ConnectDecision, []*endpoint) {
+	deny := func(reason string) (ConnectDecision, []*endpoint) {
+		return ConnectDecision{Decision: Decision{Reason: reason}}, nil
+	}
 	switch {
 	case c.Host.IsZero() || c.Port == 0:
 		return deny(reasonNoHost)
@@ -217,33 +261,27 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	case c.Host.IsAddr() && netname.Synthetic(c.Host.Addr()):
 		return deny(reasonSynthetic)
 	}
+	list, named, asks := e.reach(list, c)
+	if !named {
+		asks = e.asks
+	}
 	var (
-		who      = caller{c: &c}
 		at       *endpoint
-		hit      bool
-		asks     = e.asks // asked of all that were hit
 		ended    *endpoint
 		why      string
 		d        ConnectDecision
 		skipping = true
 	)
-	e.each(c.Host, c.Port, func(ep *endpoint) {
-		if !hit {
-			hit, asks = true, true
-		}
-		asks = asks && ep.spec.Unmatched == Ask
-		if !who.matches(ep.net) {
-			return
-		}
+	for _, ep := range list {
 		d.Inspect = d.Inspect || ep.inspect
 		skipping = skipping && ep.spec.TLS == TLSSkip
-		if reason := ep.lapsed(&c); reason != "" {
+		if reason := ep.lapsed(c); reason != "" {
 			// What a layer took back says less than what was still meant.
 			if ended == nil || ended.spec.Withdrawn && !ep.spec.Withdrawn ||
 				ended.spec.Withdrawn == ep.spec.Withdrawn && ep.before(ended) {
 				ended, why = ep, reason
 			}
-			return
+			continue
 		}
 		if until := ep.until(); !until.IsZero() && (d.Until.IsZero() || until.Before(d.Until)) {
 			d.Until = until
@@ -255,14 +293,14 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 		if destinationRank(ep.destination) > destinationRank(d.Destination) {
 			d.Destination = ep.destination
 		}
-	})
+	}
 	switch {
 	case at != nil:
 	case asks && !neverDialled(c.Host):
-		return e.askConnect(&c, hit, ended)
+		return e.askConnect(c, named, ended), nil
 	case ended != nil:
-		return ConnectDecision{Decision: Decision{Rule: ended.rule, Reason: why}}
-	case !hit:
+		return ConnectDecision{Decision: Decision{Rule: ended.rule, Reason: why}}, nil
+	case !named:
 		return deny(reasonNoEndpoint)
 	case !c.KnownCaller || c.Binary == "":
 		return deny(reasonNoCaller)
@@ -274,7 +312,7 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	if !d.Inspect { // its requests are counted otherwise
 		d.Uses = at.counters()
 	}
-	return d
+	return d, list
 }
 
 // askConnect is the decision where unmatched is ask.
@@ -314,7 +352,8 @@ func destinationRank(d netname.Destination) int {
 // Allow rules of all endpoints of that protocol are united, but for GraphQL
 // operations, which every endpoint has to allow. A deny rule of any endpoint wins.
 func (e *Engine) Request(r Request) Decision {
-	conn := e.Connect(r.Connection)
+	var room [few]*endpoint
+	conn, list := e.connect(&r.Connection, room[:0])
 	if conn.Verdict != Allow || !conn.Inspect {
 		return conn.Decision
 	}
@@ -327,19 +366,18 @@ func (e *Engine) Request(r Request) Decision {
 		return Decision{Reason: reasonTextMethod}
 	}
 	var (
-		who      = caller{c: &r.Connection}
 		selected *endpoint
 		j        = judgement{none: reasonNoRule, noneAudit: reasonAudit}
 		asks     = true
 	)
-	e.each(r.Host, r.Port, func(ep *endpoint) {
+	for _, ep := range list {
 		// Endpoints that judge the connection alone say nothing about requests.
-		if !ep.inspect || !who.matches(ep.net) {
-			return
+		if !ep.inspect {
+			continue
 		}
 		asks = asks && ep.spec.Unmatched == Ask && ep.spec.Enforcement == AskFirst
 		if !ep.takesPath(r.Target.Path) {
-			return
+			continue
 		}
 		lapsed := ep.lapsed(&r.Connection)
 		if (selected == nil || ep.goesBefore(selected)) && (lapsed == "" || ep.spec.Enforcement != Audit) {
@@ -355,7 +393,7 @@ func (e *Engine) Request(r Request) Decision {
 				j.offers(&rule.cited, ep, &r)
 			}
 		}
-	})
+	}
 	switch {
 	case selected == nil && j.deny != nil:
 		return Decision{Rule: j.deny.rule, Reason: j.deny.reason}
