@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/creel-run/creel/netname"
@@ -15,23 +16,20 @@ import (
 // behind their last star.
 type Engine struct {
 	version  int
-	asks     bool       // unmatched: ask of the document
-	limited  bool       // there are limits anywhere
-	limits   *Limited   // of the document
-	layers   []opening  // of a policy in layers, the top one first
-	networks []*network // sorted by key; network.order is the index
-	literal  map[spot][]*endpoint
-	wild     map[suffix][]*endpoint
-	depths   uint64 // of the names in wild, see depth
+	asks     bool                 // unmatched: ask of the document
+	limited  bool                 // there are limits anywhere
+	limits   *Limited             // of the document
+	layers   []opening            // of a policy in layers, the top one first
+	networks []*network           // sorted by key; network.order is the index
+	literal  map[spot][]*endpoint // by the whole name
+	address  map[netip.AddrPort][]*endpoint
+	wild     map[spot][]*endpoint // by what is behind the last star
+	depths   uint64               // of the names in wild, see depth
 	hostless map[uint16][]*endpoint
 }
 
+// spot is a name, or the end of one, and a port.
 type spot struct {
-	host netname.Host
-	port uint16
-}
-
-type suffix struct {
 	name string
 	port uint16
 }
@@ -112,16 +110,20 @@ const (
 
 // each calls f for every endpoint that names the host and port.
 func (e *Engine) each(host netname.Host, port uint16, f func(*endpoint)) {
-	for _, ep := range e.literal[spot{host, port}] {
-		f(ep)
-	}
-	if e.depths != 0 && !host.IsAddr() {
+	if host.IsAddr() {
+		for _, ep := range e.address[netip.AddrPortFrom(host.Addr(), port)] {
+			f(ep)
+		}
+	} else {
+		for _, ep := range e.literal[spot{host.String(), port}] {
+			f(ep)
+		}
 		// Behind every dot of the name a pattern's literal part may begin; ""
 		// is the part of a pattern that ends in a star.
 		name := host.String()
-		for n := labels(name); ; n-- {
+		for n := labels(name); e.depths != 0; n-- {
 			if e.depths&depth(n) != 0 {
-				for _, ep := range e.wild[suffix{name, port}] {
+				for _, ep := range e.wild[spot{name, port}] {
 					if ep.pattern.Match(host) {
 						f(ep)
 					}
@@ -379,8 +381,7 @@ func (e *Engine) Request(r Request) Decision {
 		if !ep.takesPath(r.Target.Path) {
 			continue
 		}
-		lapsed := ep.lapsed(&r.Connection)
-		if (selected == nil || ep.goesBefore(selected)) && (lapsed == "" || ep.spec.Enforcement != Audit) {
+		if ep.governs(selected, &r.Connection) {
 			selected = ep
 		}
 		if ep.before(j.denyAt) {
@@ -395,10 +396,6 @@ func (e *Engine) Request(r Request) Decision {
 		}
 	}
 	switch {
-	case selected == nil && j.deny != nil:
-		return Decision{Rule: j.deny.rule, Reason: j.deny.reason}
-	case selected == nil && j.ended != "":
-		return Decision{Rule: j.endedRule, Reason: j.ended}
 	case selected == nil && asks:
 		return Decision{Verdict: Ask, Reason: reasonNoPath + reasonAsked}
 	case selected == nil:
@@ -416,7 +413,7 @@ func (e *Engine) Request(r Request) Decision {
 	if j.allow == nil && j.ended == "" && !selected.grants(&r) {
 		j.none = reasonBare
 	}
-	return j.decide(selected)
+	return j.decide(selected, &r.Connection)
 }
 
 // judgement is what the rules say about one request. A request is judged in
@@ -475,7 +472,7 @@ func (j *judgement) denies(c *cited, ep *endpoint) {
 // before: of the two, the endpoint is the one that decisions name.
 func (ep *endpoint) before(other *endpoint) bool { return other == nil || ep.order < other.order }
 
-func (j *judgement) decide(selected *endpoint) Decision {
+func (j *judgement) decide(selected *endpoint, conn *Connection) Decision {
 	var d Decision
 	switch {
 	case j.hard != "":
@@ -491,13 +488,16 @@ func (j *judgement) decide(selected *endpoint) Decision {
 	default:
 		d = Decision{Reason: j.none}
 	}
-	switch {
-	case selected.spec.Enforcement == AskFirst && j.deny == nil:
+	switch selected.leniency(conn) {
+	case asksFirst:
+		if j.deny != nil {
+			break
+		}
 		d.Verdict = Ask
 		if j.ended == "" {
 			d.Reason = j.none + reasonAskFirst
 		}
-	case selected.spec.Enforcement == Audit:
+	case audits:
 		d.Verdict, d.Audited, d.Uses = Allow, true, selected.counters()
 		if j.deny != nil {
 			d.Reason = j.deny.audit
@@ -518,8 +518,7 @@ func (e *Engine) Governing(c Connection, path string) *Endpoint {
 	who := caller{c: &c}
 	var selected *endpoint
 	e.each(c.Host, c.Port, func(ep *endpoint) {
-		if ep.inspect && who.matches(ep.net) && ep.takesPath(path) && (selected == nil || ep.goesBefore(selected)) &&
-			(ep.spec.Enforcement != Audit || ep.lapsed(&c) == "") {
+		if ep.inspect && who.matches(ep.net) && ep.takesPath(path) && ep.governs(selected, &c) {
 			selected = ep
 		}
 	})
@@ -529,14 +528,18 @@ func (e *Engine) Governing(c Connection, path string) *Endpoint {
 	return selected.spec
 }
 
-// goesBefore chooses the endpoint whose enforcement governs: the most specific
-// selector, of equals the strictest, then one that permits no encoded slash, and
-// then the one that decisions name.
-func (ep *endpoint) goesBefore(other *endpoint) bool {
+// governs chooses the endpoint that says how a request is read and what becomes
+// of it: the most specific selector, of equals the strictest, then one that
+// permits no encoded slash, and then the one that decisions name. One that ended
+// governs still: what it read in its way would else be allowed in another's.
+func (ep *endpoint) governs(other *endpoint, c *Connection) bool {
+	if other == nil {
+		return true
+	}
 	if a, b := ep.selector.Specificity(), other.selector.Specificity(); a != b {
 		return a > b
 	}
-	if a, b := looseness(ep.spec.Enforcement), looseness(other.spec.Enforcement); a != b {
+	if a, b := ep.leniency(c), other.leniency(c); a != b {
 		return a < b
 	}
 	if a, b := ep.spec.AllowEncodedSlash, other.spec.AllowEncodedSlash; a != b {
@@ -545,16 +548,30 @@ func (ep *endpoint) goesBefore(other *endpoint) bool {
 	return ep.before(other)
 }
 
-// looseness orders enforcements: what is greater lets more through.
-func looseness(e Enforcement) int {
-	switch e {
+// leniency orders what becomes of what no rule allows, the strictest first. To
+// forward it is a grant: it ends as others do, and counts no more against one
+// that has not ended.
+type leniency uint8
+
+const (
+	refuses leniency = iota
+	asksFirst
+	audits
+	audited // till it ended; refuses now
+)
+
+func (ep *endpoint) leniency(c *Connection) leniency {
+	switch ep.spec.Enforcement {
 	case Enforce:
-		return 0
+		return refuses
 	case AskFirst:
-		return 1
+		return asksFirst
 	case Audit:
+		if ep.lapsed(c) == "" {
+			return audits
+		}
 	}
-	return 2
+	return audited
 }
 
 func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }

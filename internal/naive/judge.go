@@ -185,9 +185,6 @@ func request(hit []rule, q Question, answer *Answer) {
 	}
 	governs := governing(taking, q)
 	if governs == nil {
-		for _, r := range taking {
-			asks = asks && !denies(r.e, withoutBody(q))
-		}
 		answer.Asked = asks
 		return
 	}
@@ -239,7 +236,7 @@ func request(hit []rule, q Question, answer *Answer) {
 	case allowed && !denied:
 		answer.Allowed = len(counted) < 2 // one request is one use
 		answer.Uses = uses
-	case g.Enforcement == "audit":
+	case g.Enforcement == "audit" && !ended(*governs, q):
 		answer.Allowed, answer.Audited = true, true
 		answer.Uses = counts(*governs)
 	case g.Enforcement == "ask":
@@ -250,36 +247,31 @@ func request(hit []rule, q Question, answer *Answer) {
 	}
 }
 
-// governing is the most specific endpoint; of equals the strictest, and then one
-// that permits no encoded slash. One that forwards what no rule allows governs
-// no longer when it ended.
+// governing is the most specific endpoint, also if it ended; of equals the
+// strictest, and then one that permits no encoded slash. Of those that forward what
+// no rule allows one that has not ended goes first.
 func governing(taking []rule, q Question) *rule {
 	var best *rule
-	strict := func(e Endpoint) int {
-		n := map[string]int{"enforce": 4, "ask": 2, "audit": 0}[e.Enforcement]
-		if !e.EncodedSlash {
+	strict := func(r rule) int {
+		n := map[string]int{"enforce": 6, "ask": 4, "audit": 2}[r.e.Enforcement]
+		if r.e.Enforcement == "audit" && ended(r, q) {
+			n = 0
+		}
+		if !r.e.EncodedSlash {
 			n++
 		}
 		return n
 	}
 	for i, r := range taking {
-		if r.e.Enforcement == "audit" && ended(r, q) {
-			continue
-		}
 		if best != nil {
 			a, b := Specificity(r.e.Path), Specificity(best.e.Path)
-			if a < b || a == b && strict(r.e) <= strict(best.e) {
+			if a < b || a == b && strict(r) <= strict(*best) {
 				continue
 			}
 		}
 		best = &taking[i]
 	}
 	return best
-}
-
-func withoutBody(q Question) Question {
-	q.GraphQL, q.RPC, q.Git, q.Package = nil, nil, nil, nil
-	return q
 }
 
 // parts: each call of a batch is a question of its own, and so are the answers,
