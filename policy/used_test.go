@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -99,5 +100,22 @@ network_policies:
 		if d := e.Connect(c); d.Verdict != tt.want {
 			t.Errorf("%+v: %v: %s", tt, d.Verdict, d.Reason)
 		}
+	}
+}
+
+// More endpoints for one host than there is room for on the stack are all looked at.
+func TestManyEndpointsForOneHost(t *testing.T) {
+	text := "version: 2\nnetwork_policies:\n"
+	for i := range 40 {
+		text += fmt.Sprintf("  k%02d: {binaries: any, endpoints: [{host: api.test, port: 443, protocol: rest, rules: [{allow: {method: GET, path: /%d}}]}]}\n", i, i)
+	}
+	e := engineOf(t, text)
+	for _, i := range []int{0, 15, 16, 39} {
+		if d := e.Request(ask(curl(t, "api.test", 443), "GET", fmt.Sprintf("/%d", i))); d.Verdict != policy.Allow || d.Rule.Policy != fmt.Sprintf("k%02d", i) {
+			t.Errorf("%d: %+v", i, d)
+		}
+	}
+	if d := e.Request(ask(curl(t, "api.test", 443), "GET", "/40")); d.Verdict != policy.Deny {
+		t.Errorf("%+v", d)
 	}
 }
