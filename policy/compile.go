@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -40,7 +41,8 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		asks:     doc.Unmatched == Ask,
 		networks: make([]*network, 0, len(doc.Networks)),
 		literal:  make(map[spot][]*endpoint),
-		wild:     make(map[suffix][]*endpoint),
+		address:  make(map[netip.AddrPort][]*endpoint),
+		wild:     make(map[spot][]*endpoint),
 		hostless: make(map[uint16][]*endpoint),
 	}
 	var err error
@@ -52,6 +54,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, resolve: o.resolve}
 	e.limits = newLimited(doc.Limits, "", "the policy", Rule{})
 	e.limited = e.limits != nil
+	order := 0
 	for i := range list {
 		n, err := c.network(&list[i], i)
 		if err != nil {
@@ -59,6 +62,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		}
 		e.networks = append(e.networks, n)
 		for _, ep := range n.endpoints {
+			ep.order, order = order, order+1
 			e.index(ep)
 			e.limited = e.limited || ep.limits != nil || n.limits != nil
 		}
@@ -302,11 +306,15 @@ func (e *Engine) index(ep *endpoint) {
 		switch {
 		case ep.spec.Host == "":
 			e.hostless[port] = append(e.hostless[port], ep)
+		case ep.pattern.Literal() && ep.pattern.Host().IsAddr():
+			k := netip.AddrPortFrom(ep.pattern.Host().Addr(), port)
+			e.address[k] = append(e.address[k], ep)
 		case ep.pattern.Literal():
-			k := spot{ep.pattern.Host(), port}
+			k := spot{ep.pattern.Host().String(), port}
 			e.literal[k] = append(e.literal[k], ep)
 		default:
-			k := suffix{literalSuffix(ep.pattern.String()), port}
+			k := spot{literalSuffix(ep.pattern.String()), port}
+			e.depths |= depth(labels(k.name))
 			e.wild[k] = append(e.wild[k], ep)
 		}
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/creel-run/creel/netname"
@@ -10,26 +11,25 @@ import (
 
 // Engine is a compiled policy. The zero Engine denies everything.
 //
-// Connect and Request allocate nothing: literal hosts are found by hash,
-// wildcards by hash of the text behind their last star.
+// Connect and Request allocate nothing where at most few endpoints take a
+// connection: literal hosts are found by hash, wildcards by hash of the text
+// behind their last star.
 type Engine struct {
 	version  int
-	asks     bool       // unmatched: ask of the document
-	limited  bool       // there are limits anywhere
-	limits   *Limited   // of the document
-	layers   []opening  // of a policy in layers, the top one first
-	networks []*network // sorted by key; network.order is the index
-	literal  map[spot][]*endpoint
-	wild     map[suffix][]*endpoint
+	asks     bool                 // unmatched: ask of the document
+	limited  bool                 // there are limits anywhere
+	limits   *Limited             // of the document
+	layers   []opening            // of a policy in layers, the top one first
+	networks []*network           // sorted by key; network.order is the index
+	literal  map[spot][]*endpoint // by the whole name
+	address  map[netip.AddrPort][]*endpoint
+	wild     map[spot][]*endpoint // by what is behind the last star
+	depths   uint64               // of the names in wild, see depth
 	hostless map[uint16][]*endpoint
 }
 
+// spot is a name, or the end of one, and a port.
 type spot struct {
-	host netname.Host
-	port uint16
-}
-
-type suffix struct {
 	name string
 	port uint16
 }
@@ -51,6 +51,7 @@ type network struct {
 type endpoint struct {
 	spec        *Endpoint
 	net         *network
+	order       int // by the key of the network policy, and in one of them as in the document
 	pattern     netname.Pattern
 	inspect     bool
 	selector    target.Selector
@@ -109,28 +110,65 @@ const (
 
 // each calls f for every endpoint that names the host and port.
 func (e *Engine) each(host netname.Host, port uint16, f func(*endpoint)) {
-	for _, ep := range e.literal[spot{host, port}] {
-		f(ep)
-	}
-	if len(e.wild) > 0 && !host.IsAddr() {
+	if host.IsAddr() {
+		for _, ep := range e.address[netip.AddrPortFrom(host.Addr(), port)] {
+			f(ep)
+		}
+	} else {
+		for _, ep := range e.literal[spot{host.String(), port}] {
+			f(ep)
+		}
 		// Behind every dot of the name a pattern's literal part may begin; ""
 		// is the part of a pattern that ends in a star.
 		name := host.String()
-		for {
-			for _, ep := range e.wild[suffix{name, port}] {
-				if ep.pattern.Match(host) {
-					f(ep)
+		for n := labels(name); e.depths != 0; n-- {
+			if e.depths&depth(n) != 0 {
+				for _, ep := range e.wild[spot{name, port}] {
+					if ep.pattern.Match(host) {
+						f(ep)
+					}
 				}
 			}
-			if name == "" {
+			if n == 0 {
 				break
 			}
 			_, name, _ = strings.Cut(name, ".")
 		}
 	}
-	for _, ep := range e.hostless[port] {
-		f(ep)
+	if len(e.hostless) > 0 {
+		for _, ep := range e.hostless[port] {
+			f(ep)
+		}
 	}
+}
+
+func labels(name string) int {
+	if name == "" {
+		return 0
+	}
+	return strings.Count(name, ".") + 1
+}
+
+// depth is the bit of a number of labels. Most of them no pattern has, which
+// saves a look-up.
+func depth(labels int) uint64 { return 1 << min(labels, 63) }
+
+// few is for how many endpoints there is room on the stack.
+const few = 16
+
+// reach appends the endpoints that name the host and port of a connection and
+// whose network policies take its caller. named: some do the former; asks: all of
+// those ask about other callers.
+func (e *Engine) reach(list []*endpoint, c *Connection) (_ []*endpoint, named, asks bool) {
+	who := caller{c: c}
+	asks = true
+	e.each(c.Host, c.Port, func(ep *endpoint) {
+		named, asks = true, asks && ep.spec.Unmatched == Ask
+		if who.matches(ep.net) {
+			list = append(list, ep)
+		}
+	})
+	return list, named, asks
 }
 
 // caller caches the answer for one network: endpoints of one come in a row.
@@ -155,10 +193,13 @@ func (n *network) takes(c *Connection) bool {
 		return false
 	case n.takesPath(c.Binary):
 		return true
-	case len(n.digests) > 0 && c.SHA256 != "":
-		of := n.digests[c.SHA256]
-		return of != nil && of.takesPath(c.Binary)
-	case n.ancestors:
+	}
+	if len(n.digests) > 0 && c.SHA256 != "" {
+		if of := n.digests[c.SHA256]; of != nil && of.takesPath(c.Binary) {
+			return true
+		}
+	}
+	if n.ancestors { // nobody took their digests
 		for _, a := range c.Ancestors {
 			if n.takesPath(a) {
 				return true
@@ -204,7 +245,16 @@ func cleanAbsolute(p string) bool {
 // Connect judges a connection. It never returns Reroute: model hosts are
 // claimed by the inference route before the engine is asked.
 func (e *Engine) Connect(c Connection) ConnectDecision {
-	deny := func(reason string) ConnectDecision { return ConnectDecision{Decision: Decision{Reason: reason}} }
+	var room [few]*endpoint
+	d, _ := e.connect(&c, room[:0])
+	return d
+}
+
+// connect also gives what is reached, appended to list.
+func (e *Engine) connect(c *Connection, list []*endpoint) (ConnectDecision, []*endpoint) {
+	deny := func(reason string) (ConnectDecision, []*endpoint) {
+		return ConnectDecision{Decision: Decision{Reason: reason}}, nil
+	}
 	switch {
 	case c.Host.IsZero() || c.Port == 0:
 		return deny(reasonNoHost)
@@ -213,65 +263,58 @@ func (e *Engine) Connect(c Connection) ConnectDecision {
 	case c.Host.IsAddr() && netname.Synthetic(c.Host.Addr()):
 		return deny(reasonSynthetic)
 	}
+	list, named, asks := e.reach(list, c)
+	if !named {
+		asks = e.asks
+	}
 	var (
-		who      = caller{c: &c}
-		best     *network
 		at       *endpoint
-		hit      bool
-		asks     = e.asks // asked of all that were hit
 		ended    *endpoint
 		why      string
 		d        ConnectDecision
 		skipping = true
 	)
-	e.each(c.Host, c.Port, func(ep *endpoint) {
-		if !hit {
-			hit, asks = true, true
-		}
-		asks = asks && ep.spec.Unmatched == Ask
-		if !who.matches(ep.net) {
-			return
-		}
+	for _, ep := range list {
 		d.Inspect = d.Inspect || ep.inspect
 		skipping = skipping && ep.spec.TLS == TLSSkip
-		if reason := ep.lapsed(&c); reason != "" {
+		if reason := ep.lapsed(c); reason != "" {
 			// What a layer took back says less than what was still meant.
 			if ended == nil || ended.spec.Withdrawn && !ep.spec.Withdrawn ||
-				ended.spec.Withdrawn == ep.spec.Withdrawn && ep.net.order < ended.net.order {
+				ended.spec.Withdrawn == ep.spec.Withdrawn && ep.before(ended) {
 				ended, why = ep, reason
 			}
-			return
+			continue
 		}
 		if until := ep.until(); !until.IsZero() && (d.Until.IsZero() || until.Before(d.Until)) {
 			d.Until = until
 		}
-		if best == nil || ep.net.order < best.order {
-			best, at = ep.net, ep
+		if ep.before(at) {
+			at = ep
 		}
 		d.AllowEncodedSlash = d.AllowEncodedSlash || ep.inspect && ep.spec.AllowEncodedSlash
 		if destinationRank(ep.destination) > destinationRank(d.Destination) {
 			d.Destination = ep.destination
 		}
-	})
+	}
 	switch {
-	case best != nil:
+	case at != nil:
 	case asks && !neverDialled(c.Host):
-		return e.askConnect(&c, hit, ended)
+		return e.askConnect(c, named, ended), nil
 	case ended != nil:
-		return ConnectDecision{Decision: Decision{Rule: ended.rule, Reason: why}}
-	case !hit:
+		return ConnectDecision{Decision: Decision{Rule: ended.rule, Reason: why}}, nil
+	case !named:
 		return deny(reasonNoEndpoint)
 	case !c.KnownCaller || c.Binary == "":
 		return deny(reasonNoCaller)
 	default:
 		return deny(reasonNoBinary)
 	}
-	d.Verdict, d.Reason, d.Rule = Allow, best.reason, at.rule
+	d.Verdict, d.Reason, d.Rule = Allow, at.net.reason, at.rule
 	d.SkipTLS = skipping && !d.Inspect
 	if !d.Inspect { // its requests are counted otherwise
 		d.Uses = at.counters()
 	}
-	return d
+	return d, list
 }
 
 // askConnect is the decision where unmatched is ask.
@@ -311,7 +354,8 @@ func destinationRank(d netname.Destination) int {
 // Allow rules of all endpoints of that protocol are united, but for GraphQL
 // operations, which every endpoint has to allow. A deny rule of any endpoint wins.
 func (e *Engine) Request(r Request) Decision {
-	conn := e.Connect(r.Connection)
+	var room [few]*endpoint
+	conn, list := e.connect(&r.Connection, room[:0])
 	if conn.Verdict != Allow || !conn.Inspect {
 		return conn.Decision
 	}
@@ -324,41 +368,34 @@ func (e *Engine) Request(r Request) Decision {
 		return Decision{Reason: reasonTextMethod}
 	}
 	var (
-		who      = caller{c: &r.Connection}
 		selected *endpoint
-		j        = judgement{allowN: len(e.networks), denyN: len(e.networks), none: reasonNoRule, noneAudit: reasonAudit}
+		j        = judgement{none: reasonNoRule, noneAudit: reasonAudit}
 		asks     = true
 	)
-	e.each(r.Host, r.Port, func(ep *endpoint) {
+	for _, ep := range list {
 		// Endpoints that judge the connection alone say nothing about requests.
-		if !ep.inspect || !who.matches(ep.net) {
-			return
+		if !ep.inspect {
+			continue
 		}
-		asks = asks && ep.spec.Unmatched == Ask
+		asks = asks && ep.spec.Unmatched == Ask && ep.spec.Enforcement == AskFirst
 		if !ep.takesPath(r.Target.Path) {
-			return
+			continue
 		}
-		lapsed := ep.lapsed(&r.Connection)
-		if (selected == nil || ep.goesBefore(selected)) && (lapsed == "" || ep.spec.Enforcement != Audit) {
+		if ep.governs(selected, &r.Connection) {
 			selected = ep
 		}
-		if ep.net.order < j.denyN {
+		if ep.before(j.denyAt) {
 			if rule := firstMatch(ep.deny, &r, true); rule != nil {
-				j.deny, j.denyN = &rule.cited, ep.net.order
+				j.denies(&rule.cited, ep)
 			}
 		}
-		if ep.spec.Protocol == REST && ep.net.order < j.allowN && ep.grants(&r) {
+		if ep.spec.Protocol == REST && ep.before(j.partAt) && ep.grants(&r) {
 			if rule := firstMatch(ep.allow, &r, false); rule != nil {
-				j.uses = nil // one rule is enough
-				j.allows(&rule.cited, ep, &r)
+				j.offers(&rule.cited, ep, &r)
 			}
 		}
-	})
+	}
 	switch {
-	case selected == nil && j.deny != nil:
-		return Decision{Rule: j.deny.rule, Reason: j.deny.reason}
-	case selected == nil && j.ended != "":
-		return Decision{Rule: j.endedRule, Reason: j.ended}
 	case selected == nil && asks:
 		return Decision{Verdict: Ask, Reason: reasonNoPath + reasonAsked}
 	case selected == nil:
@@ -366,55 +403,76 @@ func (e *Engine) Request(r Request) Decision {
 	case !selected.spec.AllowEncodedSlash && strings.Contains(r.Target.Path, encodedSlash):
 		// The connection let it through because another endpoint permits it.
 		return Decision{Rule: selected.rule, Reason: reasonEncodedSlash}
-	case selected.spec.Protocol != REST:
-		j.allow, j.allowN, j.uses = nil, len(e.networks), nil
+	case selected.spec.Protocol == REST:
+		j.settle()
+	default:
+		j.part, j.partAt = nil, nil
 		j.ended, j.endedRule = "", Rule{}
 		e.judgeMessage(selected, &r, &j)
 	}
 	if j.allow == nil && j.ended == "" && !selected.grants(&r) {
 		j.none = reasonBare
 	}
-	return j.decide(selected)
+	return j.decide(selected, &r.Connection)
 }
 
-// judgement is what the rules say about one request.
+// judgement is what the rules say about one request. A request is judged in
+// parts: a call of a batch, an operation, a ref of a push, or all of it. Of the
+// rules that allow a part the first one that has not ended is used.
 type judgement struct {
 	allow, deny     *cited
-	allowN, denyN   int    // order of their networks; the number of networks where there is none
+	allowAt, denyAt *endpoint
 	hard            string // reason of a denial that enforcement: audit does not lift
 	none, noneAudit string // the reasons when neither allows nor denies
 
-	uses      *Counters // of what allows it
-	several   bool      // of more than one
+	part   *cited // what allows the part that is judged now
+	partAt *endpoint
+
+	uses      *Counters // of what allows the parts
+	several   bool      // not the same of all
 	ended     string    // why a rule that would allow it does not
 	endedRule Rule
 }
 
-// allows notes an allow entry, and reports whether the grants of its endpoint
-// have not ended.
-func (j *judgement) allows(c *cited, ep *endpoint, r *Request) bool {
+// offers notes an allow entry for the part that is judged now.
+func (j *judgement) offers(c *cited, ep *endpoint, r *Request) {
 	if why := ep.lapsed(&r.Connection); why != "" {
 		if j.ended == "" || !ep.spec.Withdrawn {
 			j.ended, j.endedRule = why, c.rule
 		}
+		return
+	}
+	if ep.before(j.partAt) {
+		j.part, j.partAt = c, ep
+	}
+}
+
+// settle ends a part, and reports whether it is allowed.
+func (j *judgement) settle() bool {
+	c, at := j.part, j.partAt
+	if c == nil {
 		return false
 	}
-	if ep.net.order < j.allowN {
-		j.allow, j.allowN = c, ep.net.order
+	j.part, j.partAt = nil, nil
+	if at.before(j.allowAt) {
+		j.allow, j.allowAt = c, at
 	}
-	if u := ep.counters(); u != nil && u != j.uses {
+	if u := at.counters(); u != nil && !u.same(j.uses) {
 		j.several, j.uses = j.several || j.uses != nil, u
 	}
 	return true
 }
 
-func (j *judgement) denies(c *cited, order int) {
-	if order < j.denyN {
-		j.deny, j.denyN = c, order
+func (j *judgement) denies(c *cited, ep *endpoint) {
+	if ep.before(j.denyAt) {
+		j.deny, j.denyAt = c, ep
 	}
 }
 
-func (j *judgement) decide(selected *endpoint) Decision {
+// before: of the two, the endpoint is the one that decisions name.
+func (ep *endpoint) before(other *endpoint) bool { return other == nil || ep.order < other.order }
+
+func (j *judgement) decide(selected *endpoint, conn *Connection) Decision {
 	var d Decision
 	switch {
 	case j.hard != "":
@@ -430,13 +488,16 @@ func (j *judgement) decide(selected *endpoint) Decision {
 	default:
 		d = Decision{Reason: j.none}
 	}
-	switch {
-	case selected.spec.Enforcement == AskFirst && j.deny == nil:
+	switch selected.leniency(conn) {
+	case asksFirst:
+		if j.deny != nil {
+			break
+		}
 		d.Verdict = Ask
 		if j.ended == "" {
 			d.Reason = j.none + reasonAskFirst
 		}
-	case selected.spec.Enforcement == Audit:
+	case audits:
 		d.Verdict, d.Audited, d.Uses = Allow, true, selected.counters()
 		if j.deny != nil {
 			d.Reason = j.deny.audit
@@ -457,8 +518,7 @@ func (e *Engine) Governing(c Connection, path string) *Endpoint {
 	who := caller{c: &c}
 	var selected *endpoint
 	e.each(c.Host, c.Port, func(ep *endpoint) {
-		if ep.inspect && who.matches(ep.net) && ep.takesPath(path) && (selected == nil || ep.goesBefore(selected)) &&
-			(ep.spec.Enforcement != Audit || ep.lapsed(&c) == "") {
+		if ep.inspect && who.matches(ep.net) && ep.takesPath(path) && ep.governs(selected, &c) {
 			selected = ep
 		}
 	})
@@ -468,29 +528,50 @@ func (e *Engine) Governing(c Connection, path string) *Endpoint {
 	return selected.spec
 }
 
-// goesBefore chooses the endpoint whose enforcement governs: the most specific
-// selector, of equals the strictest, and then the one that permits no encoded
-// slash. What two of them agree in does not depend on their order.
-func (ep *endpoint) goesBefore(other *endpoint) bool {
+// governs chooses the endpoint that says how a request is read and what becomes
+// of it: the most specific selector, of equals the strictest, then one that
+// permits no encoded slash, and then the one that decisions name. One that ended
+// governs still: what it read in its way would else be allowed in another's.
+func (ep *endpoint) governs(other *endpoint, c *Connection) bool {
+	if other == nil {
+		return true
+	}
 	if a, b := ep.selector.Specificity(), other.selector.Specificity(); a != b {
 		return a > b
 	}
-	if a, b := looseness(ep.spec.Enforcement), looseness(other.spec.Enforcement); a != b {
+	if a, b := ep.leniency(c), other.leniency(c); a != b {
 		return a < b
 	}
-	return !ep.spec.AllowEncodedSlash && other.spec.AllowEncodedSlash
+	if a, b := ep.spec.AllowEncodedSlash, other.spec.AllowEncodedSlash; a != b {
+		return b
+	}
+	return ep.before(other)
 }
 
-// looseness orders enforcements: what is greater lets more through.
-func looseness(e Enforcement) int {
-	switch e {
+// leniency orders what becomes of what no rule allows, the strictest first. To
+// forward it is a grant: it ends as others do, and counts no more against one
+// that has not ended.
+type leniency uint8
+
+const (
+	refuses leniency = iota
+	asksFirst
+	audits
+	audited // till it ended; refuses now
+)
+
+func (ep *endpoint) leniency(c *Connection) leniency {
+	switch ep.spec.Enforcement {
 	case Enforce:
-		return 0
+		return refuses
 	case AskFirst:
-		return 1
+		return asksFirst
 	case Audit:
+		if ep.lapsed(c) == "" {
+			return audits
+		}
 	}
-	return 2
+	return audited
 }
 
 func (ep *endpoint) takesPath(path string) bool { return ep.selector.Match(path) }

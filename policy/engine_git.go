@@ -94,34 +94,38 @@ func (e *Engine) judgeGit(selected *endpoint, r *Request, j *judgement) {
 	e.same(selected, r, func(ep *endpoint) {
 		for i := range ep.git.deny {
 			if rule := &ep.git.deny[i]; rule.takes(g) && rule.denies(g) {
-				j.denies(&rule.cited, ep.net.order)
+				j.denies(&rule.cited, ep)
+				break
 			}
 		}
 	})
 	if !g.Push || g.Discovery {
-		e.same(selected, r, func(ep *endpoint) {
-			for i := range ep.git.allow {
-				if rule := &ep.git.allow[i]; ep.grants(r) && rule.takes(g) && j.allows(&rule.cited, ep, r) {
-					return
-				}
-			}
-		})
+		e.gitPart(selected, r, j, nil)
 		return
 	}
 	for i := range g.Updates {
-		allowed := false
-		e.same(selected, r, func(ep *endpoint) {
-			for k := range ep.git.allow {
-				if rule := &ep.git.allow[k]; !allowed && ep.grants(r) && rule.takes(g) && rule.permits(&g.Updates[i]) {
-					allowed = j.allows(&rule.cited, ep, r)
-				}
-			}
-		})
-		if !allowed {
+		if !e.gitPart(selected, r, j, &g.Updates[i]) {
 			j.allow = nil
 			return
 		}
 	}
+}
+
+// gitPart reports whether a rule allows one update, or with nil the whole
+// request.
+func (e *Engine) gitPart(selected *endpoint, r *Request, j *judgement, u *git.Update) bool {
+	e.same(selected, r, func(ep *endpoint) {
+		if !ep.grants(r) {
+			return
+		}
+		for i := range ep.git.allow {
+			if rule := &ep.git.allow[i]; rule.takes(r.Git) && (u == nil || rule.permits(u)) {
+				j.offers(&rule.cited, ep, r)
+				return
+			}
+		}
+	})
+	return j.settle()
 }
 
 // denies: a deny rule about refs fires at the first that it takes; before they

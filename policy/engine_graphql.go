@@ -91,52 +91,64 @@ func operationText(s RequestRule) string {
 
 // judgeOperations: every graphql and websocket endpoint that takes the path has
 // to allow every operation by its own rules. Such an endpoint has the last word about its
-// path: a broader one does not open what it closes.
-func (e *Engine) judgeOperations(r *Request, j *judgement) {
+// path: a broader one does not open what it closes. What one of the other
+// protocol allows opens nothing.
+func (e *Engine) judgeOperations(selected *endpoint, r *Request, j *judgement) {
 	j.none, j.noneAudit = reasonOperation, reasonOpAudit
 	if r.GraphQL == nil || len(r.GraphQL.Operations) == 0 {
 		j.hard = reasonNoOperation
 		return
 	}
 	refused := false
+	for i := range r.GraphQL.Operations {
+		for _, stored := range [...]bool{false, true} {
+			if !e.judgeOperation(selected, r, &r.GraphQL.Operations[i], stored, j) {
+				refused = true
+			}
+		}
+	}
+	if refused {
+		j.allow = nil
+	}
+}
+
+// judgeOperation reports whether what an operation makes the server run, if
+// anything, is allowed: the document that was sent, or the stored one.
+func (e *Engine) judgeOperation(selected *endpoint, r *Request, sent *graphql.Operation, stored bool, j *judgement) bool {
+	refused, nothing := false, true
 	e.taking(r, func(ep *endpoint) {
 		if !ep.ofOperations() {
 			return
 		}
 		o := &ep.operations
-		for i := range r.GraphQL.Operations {
-			for _, stored := range [...]bool{false, true} {
-				op, known, runs := o.resolve(&r.GraphQL.Operations[i], stored)
-				switch {
-				case !runs:
-					continue
-				case !known:
-					if ep.grants(r) {
-						refused, j.none = true, reasonPersisted
-					}
-					continue
-				}
-				for k := range o.deny {
-					if o.deny[k].takes(op, true) {
-						j.denies(&o.deny[k].cited, ep.net.order)
-						break
-					}
-				}
-				if !ep.grants(r) {
-					continue
-				}
-				by := o.allowing(op)
-				if by == nil {
-					refused = true
-					continue
-				}
-				j.allows(by, ep, r)
+		op, known, runs := o.resolve(sent, stored)
+		if !runs {
+			return
+		}
+		nothing = false
+		if !known {
+			if ep.grants(r) {
+				refused, j.none = true, reasonPersisted
+			}
+			return
+		}
+		for k := range o.deny {
+			if o.deny[k].takes(op, true) {
+				j.denies(&o.deny[k].cited, ep)
+				break
 			}
 		}
+		if !ep.grants(r) {
+			return
+		}
+		switch by := o.allowing(op); {
+		case by == nil:
+			refused = true
+		case ep.spec.Protocol == selected.spec.Protocol:
+			j.offers(by, ep, r)
+		}
 	})
-	if refused {
-		j.allow = nil
-	}
+	return nothing || j.settle() && !refused
 }
 
 // allowing is the rule that allows an operation, if one does.

@@ -18,11 +18,11 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 			j.hard = reasonGraphQLMethod
 			return
 		}
-		e.judgeOperations(r, j)
+		e.judgeOperations(selected, r, j)
 	case WebSocket:
 		switch {
 		case r.Text && selected.operations.messages:
-			e.judgeOperations(r, j)
+			e.judgeOperations(selected, r, j)
 			return
 		case r.Text:
 			j.none, j.noneAudit = reasonNoText, reasonTextAudit
@@ -32,9 +32,10 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 		}
 		e.same(selected, r, func(ep *endpoint) {
 			if rule := firstMatch(ep.allow, r, false); rule != nil && ep.grants(r) {
-				j.allows(&rule.cited, ep, r)
+				j.offers(&rule.cited, ep, r)
 			}
 		})
+		j.settle()
 	case JSONRPC, MCP:
 		e.judgeCalls(selected, r, j)
 	case Git:

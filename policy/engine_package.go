@@ -61,6 +61,9 @@ func (rule *packageRule) takesVersion(version string) bool {
 	if len(rule.versions) == 0 {
 		return true
 	}
+	if version == "" {
+		return false
+	}
 	for _, g := range rule.versions {
 		if g.Match(version) {
 			return true
@@ -79,15 +82,19 @@ func (rule *packageRule) allows(p *registry.Request, now time.Time) bool {
 		return rule.name.Match(p.Name) && rule.takesVersion(p.Version) &&
 			(rule.minAge <= 0 || !p.Published.IsZero() && !now.IsZero() && now.Sub(p.Published) >= rule.minAge)
 	case registry.Publish:
-		return rule.publish && rule.name.Match(p.Name) && (p.Version == "" || rule.takesVersion(p.Version))
+		return rule.publish && rule.name.Match(p.Name) && rule.takesVersion(p.Version)
 	case registry.Index, registry.Unknown: // about no package
 	}
 	return false
 }
 
 // denies: metadata of all versions is denied by a rule about every version alone.
+// Who publishes often names no version, and to some registries no package: it may
+// be one that is denied.
 func (rule *packageRule) denies(p *registry.Request) bool {
 	switch {
+	case p.Action == registry.Publish && (p.Name == "" || p.Version == "" && rule.name.Match(p.Name)):
+		return true
 	case p.Action == registry.Index || !rule.name.Match(p.Name):
 		return false
 	case p.Version == "":
@@ -109,20 +116,22 @@ func (e *Engine) judgePackage(selected *endpoint, r *Request, j *judgement) {
 		}
 		for i := range ep.packages.deny {
 			if rule := &ep.packages.deny[i]; rule.denies(p) {
-				j.denies(&rule.cited, ep.net.order)
+				j.denies(&rule.cited, ep)
 				break
 			}
 		}
 		if p.Action == registry.Index {
 			if len(ep.packages.allow) > 0 && ep.grants(r) {
-				j.allows(&ep.packages.index, ep, r)
+				j.offers(&ep.packages.index, ep, r)
 			}
 			return
 		}
 		for i := range ep.packages.allow {
-			if rule := &ep.packages.allow[i]; ep.grants(r) && rule.allows(p, r.Now) && j.allows(&rule.cited, ep, r) {
+			if rule := &ep.packages.allow[i]; ep.grants(r) && rule.allows(p, r.Now) {
+				j.offers(&rule.cited, ep, r)
 				break
 			}
 		}
 	})
+	j.settle()
 }

@@ -140,9 +140,10 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 		}
 		e.same(selected, r, func(ep *endpoint) {
 			if ep.grants(r) {
-				j.allows(&ep.calls.stream, ep, r)
+				j.offers(&ep.calls.stream, ep, r)
 			}
 		})
+		j.settle()
 		return
 	case rpc.Response && !mcp:
 		j.hard = reasonAnswer
@@ -162,6 +163,7 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 			j.hard = reasonToolName
 		}
 	}
+	refused := false
 	if rpc.Response {
 		e.taking(r, func(ep *endpoint) {
 			switch {
@@ -169,15 +171,15 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 			case ep.spec.Protocol == JSONRPC:
 				j.hard = reasonAnswer
 			case ep.spec.Protocol == MCP:
-				j.allows(&ep.calls.answers, ep, r)
+				j.offers(&ep.calls.answers, ep, r)
 			}
 		})
+		refused = !j.settle()
 	}
 	if r.Method != "POST" {
 		j.allow, j.none = nil, reasonRPCMethod
 		return
 	}
-	refused := false
 	for i := range rpc.Calls {
 		if !e.judgeCall(selected, r, &rpc.Calls[i], j) {
 			refused = true
@@ -191,7 +193,6 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 // judgeCall reports whether some endpoint of the governing one's protocol
 // allows the call. Deny rules of the other protocol about calls count, too.
 func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *judgement) bool {
-	allowed := false
 	e.taking(r, func(ep *endpoint) {
 		if !ep.ofCalls() {
 			return
@@ -199,7 +200,7 @@ func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *j
 		k := &ep.calls
 		for i := range k.deny {
 			if k.deny[i].takes(c) {
-				j.denies(&k.deny[i].cited, ep.net.order)
+				j.denies(&k.deny[i].cited, ep)
 				break
 			}
 		}
@@ -207,10 +208,10 @@ func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *j
 			return
 		}
 		if by := k.allowing(c); by != nil {
-			allowed = j.allows(by, ep, r) || allowed
+			j.offers(by, ep, r)
 		}
 	})
-	return allowed
+	return j.settle()
 }
 
 // allowing is what allows a call, if anything does.

@@ -212,7 +212,7 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 		return "# nothing to allow: no endpoint takes this request\n"
 	}
 	d := e.Request(*r)
-	j := judgement{allowN: len(e.networks), denyN: len(e.networks)}
+	var j judgement
 	what := *r
 	if r.Text {
 		what.Method = MethodText

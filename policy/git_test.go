@@ -33,7 +33,9 @@ network_policies:
         rules:
           - allow: {package: "@acme/*", versions: ["1.*"], min_age: 72h}
           - allow: {package: left-pad}
+          - allow: {package: right-pad}
           - allow: {package: "@acme/own", publish: true}
+          - allow: {package: "{@acme/some,left-pad}", versions: ["1.*"], publish: true}
         deny_rules:
           - {package: left-pad, versions: ["6.6.6"]}
     binaries: any
@@ -138,6 +140,9 @@ func TestPackage(t *testing.T) {
 		{"publish", of(registry.Publish, "@acme/own", "", 0), Allow},
 		{"publish another", of(registry.Publish, "@acme/app", "", 0), Deny},
 		{"publish without a name", of(registry.Publish, "", "", 0), Deny},
+		{"publish what is denied, or may be", of(registry.Publish, "left-pad", "", 0), Deny},
+		{"publish of some versions, none named", of(registry.Publish, "@acme/some", "", 0), Deny},
+		{"publish of some versions", of(registry.Publish, "@acme/some", "1.0", 0), Allow},
 		{"another registry", &registry.Request{Kind: registry.PyPI, Action: registry.Metadata, Name: "left-pad"}, Deny},
 		{"zero", &registry.Request{}, Deny},
 		{"not read", nil, Deny},
@@ -220,13 +225,13 @@ func TestExplainGitAndPackage(t *testing.T) {
 	}
 	push := Request{Method: "POST", Target: target.Target{Path: "/team/app/git-receive-pack"},
 		Git: &git.Request{Repository: "team/app", Push: true, Updates: []git.Update{{Ref: "refs/heads/main", Forced: true}}}}
-	put := Request{Method: "PUT", Target: target.Target{Path: "/left-pad"}, Package: &registry.Request{Kind: registry.NPM, Action: registry.Publish, Name: "left-pad"}}
+	put := Request{Method: "PUT", Target: target.Target{Path: "/right-pad"}, Package: &registry.Request{Kind: registry.NPM, Action: registry.Publish, Name: "right-pad"}}
 	for _, tt := range []struct {
 		x          Explanation
 		miss, rule string
 	}{
 		{ask("git.test", push), "refs/heads/agent/*", "operation: push, repository: team/app, refs: [refs/heads/main], force: true"},
-		{ask("packages.test", put), "publish", "package: left-pad, min_age: 3d, publish: true"},
+		{ask("packages.test", put), "publish", "package: right-pad, min_age: 3d, publish: true"},
 		{ask("packages.test", Request{Method: "GET", Target: target.Target{Path: "/other"}, Package: &registry.Request{Kind: registry.NPM, Action: registry.Metadata, Name: "other"}}),
 			"package: other, want", "allow: {package: other, min_age: 3d}"},
 		{ask("packages.test", Request{Method: "GET", Target: target.Target{Path: "/x"}, Package: &registry.Request{Kind: registry.NPM, Action: registry.Download, Name: "@acme/app", Version: "1.2.3"}}),

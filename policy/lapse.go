@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -86,6 +87,11 @@ func ruleKey(n *Network, e *Endpoint) string {
 // Counters are the counts that one use of a rule goes into: of its network
 // policy, of its endpoint, or of both.
 type Counters struct{ list []counter }
+
+// same: a use goes into the same counts, with the same bounds.
+func (c *Counters) same(other *Counters) bool {
+	return c == other || other != nil && slices.EqualFunc(c.list, other.list, func(a, b counter) bool { return a.key == b.key && a.max == b.max })
+}
 
 type counter struct {
 	key   string

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
+	"github.com/creel-run/creel/internal/policygen"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/target"
@@ -193,5 +196,50 @@ func TestTimeOnlyTakesAway(t *testing.T) {
 	}
 	if changed < 100 {
 		t.Errorf("time changed %d verdicts", changed)
+	}
+}
+
+// The same in all protocols: what is allowed when rules ended or were used up was
+// allowed before, and read in the same way.
+func TestEndsOnlyTakeAway(t *testing.T) {
+	changed := 0
+	property := func(t *rapid.T) {
+		doc, text, err := policygen.Draw(t, policygen.Of{Version: 2})
+		if err != nil {
+			t.Skip(err)
+		}
+		e, err := policy.Compile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 30 {
+			late := policygen.Question(t, doc)
+			if late.Now.IsZero() {
+				continue
+			}
+			early := late
+			early.Now, early.Uses = late.Now.AddDate(-5, 0, 0), new(policy.Uses)
+			if p := late.Package; p != nil && !p.Published.IsZero() { // of the same age
+				before := *p
+				before.Published = p.Published.Add(early.Now.Sub(late.Now))
+				early.Package = &before
+			}
+			x, y := e.Request(early), e.Request(late)
+			if x.Verdict != y.Verdict {
+				changed++
+			}
+			if y.Verdict == policy.Allow && (x.Verdict != policy.Allow || x.Audited && !y.Audited) {
+				t.Fatalf("%s %+v\nearly: %v %s\nlate: %v %s\n%s", late.Host, late, x.Verdict, x.Reason, y.Verdict, y.Reason, text)
+			}
+			if a, b := e.Governing(early.Connection, early.Target.Path), e.Governing(late.Connection, late.Target.Path); a != nil && b != nil && a.Protocol != b.Protocol {
+				t.Fatalf("%s %+v: read as %s, later as %s\n%s", late.Host, late, a.Protocol, b.Protocol, text)
+			}
+		}
+	}
+	for range 4 {
+		rapid.Check(t, property)
+	}
+	if changed < 100 {
+		t.Errorf("ends changed %d verdicts", changed)
 	}
 }

@@ -16,41 +16,56 @@ import (
 	"github.com/creel-run/creel/internal/naive"
 	"github.com/creel-run/creel/internal/policygen"
 	"github.com/creel-run/creel/internal/vectors"
+	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
 
 // The compiled engine and the naive evaluator agree about random documents and
-// requests: whether a connection is let through and how it goes on, whether a
-// request is, and whether that is for audit alone.
+// sequences of connections and requests: whether one is let through and how it
+// goes on, whether that is for audit alone, who is asked, what is counted, when
+// the answer ends, and which limits hold.
 func TestEngineAgreesWithNaive(t *testing.T) {
-	counts := map[string]int{}
+	counts, protocols := map[string]int{}, map[string]int{}
 	property := func(t *rapid.T) {
-		doc, text, err := policygen.Draw(t)
+		doc, text, err := policygen.Draw(t, policygen.Of{})
 		if err != nil {
 			counts["documents refused"]++
 			t.Skip(err)
 		}
 		counts["documents"]++
-		engine, err := policy.Compile(doc)
+		plain, err := naive.Read(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		plain := naive.FromDocument(doc)
-		for range 50 {
-			counts[agree(t, engine, doc, plain, policygen.Question(t, doc), text)]++
+		p := newPair(t, doc, plain, text)
+		var r policy.Request
+		for i := range 50 {
+			if i == 0 || rapid.IntRange(0, 3).Draw(t, "again") < 3 { // uses are used up by repetition
+				r = policygen.Question(t, doc)
+			}
+			outcome := p.ask(t, r)
+			counts[outcome]++
+			if g := p.engine.Governing(r.Connection, r.Target.Path); g != nil && (outcome == "allowed" || outcome == "denied") {
+				protocols[string(g.Protocol)+" "+outcome]++
+			}
 		}
 	}
-	for range 4 { // a document says one thing, and there is much to say
+	for range 8 { // a document says one thing, and there is much to say
 		rapid.Check(t, property)
 	}
-	t.Log(counts)
-	for _, outcome := range []string{"documents", "refused connection", "uninspected", "denied", "allowed", "audited"} {
+	t.Log(counts, protocols)
+	for _, p := range []policy.Protocol{policy.REST, policy.GraphQL, policy.WebSocket, policy.JSONRPC, policy.MCP, policy.Git, policy.Package} {
+		if protocols[string(p)+" allowed"] == 0 || protocols[string(p)+" denied"] == 0 {
+			t.Errorf("protocol %s was not compared: %v", p, protocols)
+		}
+	}
+	for _, outcome := range []string{"documents", "refused connection", "asked connection", "uninspected", "counted connection", "denied", "asked", "allowed", "audited", "counted"} {
 		if counts[outcome] == 0 {
 			t.Errorf("no %s among what was drawn: %v", outcome, counts)
 		}
 	}
-	if counts["documents refused"] > counts["documents"] {
-		t.Errorf("most documents are refused: %v", counts)
+	if counts["documents refused"]*20 > counts["documents"] {
+		t.Errorf("more than one in twenty documents is refused: %v", counts)
 	}
 }
 
@@ -65,13 +80,9 @@ func TestEngineAgreesWithNaiveOnWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.SampledFrom(names).Draw(t, "document")
 		doc := documents[name]
-		engine, err := policy.Compile(doc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		plain := naive.FromDocument(doc)
+		p := newPair(t, doc, naive.FromDocument(doc), name)
 		for range 20 {
-			counts[agree(t, engine, doc, plain, policygen.Question(t, doc), name)]++
+			counts[p.ask(t, policygen.Question(t, doc))]++
 		}
 	})
 	t.Log(len(documents), counts)
@@ -128,56 +139,119 @@ func written(t *testing.T) map[string]*policy.Document {
 	return documents
 }
 
-// agree compares the two and names the outcome. What they disagree about is
-// shown with as little of the document as it takes.
-func agree(t *rapid.T, engine *policy.Engine, doc *policy.Document, plain naive.Policy, r policy.Request, text string) string {
-	outcome, fault := compare(engine, plain, r)
+// pair is a policy in both evaluators, each with its own count of what was used.
+type pair struct {
+	doc    *policy.Document
+	engine *policy.Engine
+	plain  naive.Policy
+	text   string
+
+	uses *policy.Uses
+	used map[string]int64
+}
+
+func newPair(t *rapid.T, doc *policy.Document, plain naive.Policy, text string) *pair {
+	engine, err := policy.Compile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pair{doc, engine, plain, text, new(policy.Uses), map[string]int64{}}
+}
+
+// ask compares the answers to one question, counts it if it is let through, and
+// names the outcome. What they disagree about is shown with as little of the
+// document as it takes.
+func (p *pair) ask(t *rapid.T, r policy.Request) string {
+	if rapid.IntRange(0, 15).Draw(t, "no counts") < 15 {
+		r.Uses = p.uses
+	}
+	outcome, fault := p.compare(r)
 	if fault == "" {
 		return outcome
 	}
-	least := policygen.Reduce(doc, func(d *policy.Document) bool {
+	least := policygen.Reduce(p.doc, func(d *policy.Document) bool {
 		e, err := policy.Compile(d)
 		if err != nil {
 			return false
 		}
-		_, fault := compare(e, naive.FromDocument(d), r)
+		q := pair{d, e, naive.FromDocument(d), "", p.uses, p.used}
+		_, fault := q.compareNow(r)
 		return fault != ""
 	})
-	e, err := policy.Compile(least)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, fault = compare(e, naive.FromDocument(least), r)
-	t.Fatalf("%s\nof %+v\nof:\n%s", fault, naive.FromDocument(least), text)
+	t.Fatalf("%s\nof %+v\nof:\n%s", fault, naive.FromDocument(least), p.text)
 	return ""
 }
 
-// compare says where engine and evaluator differ, or names the outcome.
-func compare(engine *policy.Engine, plain naive.Policy, r policy.Request) (outcome, fault string) {
+// compare says where engine and evaluator differ, or names the outcome and takes
+// what was used.
+func (p *pair) compare(r policy.Request) (outcome, fault string) {
+	outcome, fault = p.compareNow(r)
+	if fault != "" || r.Uses == nil {
+		return outcome, fault
+	}
+	d := p.engine.Request(r)
+	if d.Verdict != policy.Allow || d.Uses == nil {
+		return outcome, ""
+	}
+	if !p.uses.Take(d.Uses) {
+		return "", "what was allowed cannot be taken"
+	}
+	for _, key := range p.wants(r).Uses {
+		p.used[key]++
+	}
+	held := r // judged again while it is in flight, as at a reload
+	held.Holds = []*policy.Counters{d.Uses}
+	if again := p.engine.Request(held); again.Verdict != policy.Allow {
+		return "", fmt.Sprintf("what is in flight is %v: %s", again.Verdict, again.Reason)
+	}
+	return "counted" + map[bool]string{true: " connection"}[!p.engine.Connect(r.Connection).Inspect], ""
+}
+
+func (p *pair) wants(r policy.Request) naive.Answer {
+	q := naive.FromRequest(r)
+	if r.Uses != nil {
+		q.Used = p.used
+	}
+	return naive.Judge(p.plain, q)
+}
+
+// compareNow changes nothing.
+func (p *pair) compareNow(r policy.Request) (outcome, fault string) {
 	asked, err := json.Marshal(r)
 	if err != nil {
 		return "", err.Error()
 	}
-	c, want := engine.Connect(r.Connection), naive.Judge(plain, naive.FromConnection(r.Connection))
-	different := func(got any) (string, string) {
-		return "", fmt.Sprintf("%s %s\nengine %+v\nnaive  %+v", r.Host, asked, got, want)
+	q := naive.FromConnection(r.Connection)
+	if r.Uses != nil {
+		q.Used = p.used
 	}
-	if (c.Verdict == policy.Allow) != want.Allowed || c.Audited != want.Audited {
-		return different(c)
+	c, want := p.engine.Connect(r.Connection), naive.Judge(p.plain, q)
+	different := func(what string, got any) (string, string) {
+		return "", fmt.Sprintf("%s: %s %s\nused   %v\nengine %+v\nnaive  %+v", what, r.Host, asked, p.used, got, want)
+	}
+	if !same(c.Decision, want) {
+		return different("connection", c)
+	}
+	limits := map[int]bool{}
+	p.engine.Limits(r.Connection, r.Target.Path, func(l *policy.Limited) { limits[int(l.Limits.Connections)] = true })
+	delete(limits, 0)
+	if w := naive.Limits(p.plain, naive.FromRequest(r)); !maps.Equal(limits, w) {
+		return different(fmt.Sprint("limits ", w), limits)
 	}
 	if !want.Allowed {
-		if d := engine.Request(r); d.Verdict != policy.Deny {
-			return different(d)
+		if d := p.engine.Request(r); d.Verdict != c.Verdict {
+			return different("request", d)
 		}
-		return "refused connection", ""
+		return map[bool]string{true: "asked connection", false: "refused connection"}[want.Asked], ""
 	}
-	if !slices.Contains(want.Policies, c.Rule.Policy) || c.Inspect != want.Inspect || c.SkipTLS != want.SkipTLS || c.AllowEncodedSlash != want.EncodedSlash {
-		return different(c)
+	addresses := map[netname.DestinationMode]string{netname.AllowedIPs: "allowed_ips", netname.LiteralIP: "literal", netname.DeclaredHost: "host"}[c.Destination.Mode]
+	if c.Rule.Policy != want.Policies[0] || c.Inspect != want.Inspect || c.SkipTLS != want.SkipTLS || c.AllowEncodedSlash != want.EncodedSlash ||
+		addresses != want.Addresses || !c.Until.Equal(want.Until) {
+		return different("how it goes on", c)
 	}
-	d := engine.Request(r)
-	want = naive.Judge(plain, naive.FromRequest(r))
-	if (d.Verdict == policy.Allow) != want.Allowed || d.Audited != want.Audited {
-		return different(d)
+	d := p.engine.Request(r)
+	if want = p.wants(r); !same(d, want) {
+		return different("request", d)
 	}
 	switch {
 	case !want.Inspect:
@@ -186,6 +260,21 @@ func compare(engine *policy.Engine, plain naive.Policy, r policy.Request) (outco
 		return "audited", ""
 	case want.Allowed:
 		return "allowed", ""
+	case want.Asked:
+		return "asked", ""
 	}
 	return "denied", ""
+}
+
+// same compares verdicts, and whether something is counted; what, the answers to
+// later questions show.
+func same(d policy.Decision, want naive.Answer) bool {
+	verdict := policy.Deny
+	switch {
+	case want.Allowed:
+		verdict = policy.Allow
+	case want.Asked:
+		verdict = policy.Ask
+	}
+	return d.Verdict == verdict && d.Audited == want.Audited && (d.Uses != nil) == (len(want.Uses) > 0)
 }

@@ -1,13 +1,15 @@
 // Package naive is a second evaluator of policies: slow, short and obvious. It
-// is written from the reference of version 1 (openshell-v1.md), the vectors and
-// design.md §6, and shares no matching code with the compiled engine of package
-// policy: whatever both agree about, two readings of the same pages agree about.
+// is written from the reference of version 1 (openshell-v1.md), the vectors,
+// docs/policy/version-2.md and design.md §6, and shares no matching code with the
+// compiled engine of package policy: whatever both agree about, two readings of
+// the same pages agree about.
 //
-// A Policy here is plain data in the words of the language. FromDocument makes
-// one of a policy.Document; the tests make one straight from the YAML of a
-// vector. Judge answers a Question by loops over everything: no index, no
-// compiled pattern, no state. It expects documents and texts of test size: the
-// globs backtrack, and alternates are written out.
+// A Policy here is plain data in the words of the language. Read makes one of the
+// YAML, without package policy; FromDocument makes one of a policy.Document; Layers
+// merges those that extend each other. Judge answers a Question by loops over
+// everything: no index, no compiled pattern, no state; what was used so far comes
+// with the question. It expects documents and texts of test size: the globs
+// backtrack, and alternates are written out.
 //
 // Where version 1 has two meanings for one thing, or a dangerous one, and Creel
 // has decided, the decision is followed and named at the place: one language for

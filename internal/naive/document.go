@@ -9,9 +9,12 @@ import (
 // FromDocument says what a Document says, in the words of this package. It is
 // the only place that knows the fields of a Document.
 func FromDocument(doc *policy.Document) Policy {
-	p := Policy{Version: doc.Version}
+	p := Policy{Version: doc.Version, Limit: limitOf(doc.Limits)}
+	if doc.Unmatched == policy.Ask {
+		p.Unmatched = "ask"
+	}
 	for _, n := range doc.Networks {
-		network := Network{Key: n.Key, AnyBinary: n.AnyBinary}
+		network := Network{Key: n.Key, AnyBinary: n.AnyBinary, Ancestors: doc.Version == 1 || n.Ancestors, Expires: n.Expires, MaxUses: n.MaxUses, Limit: limitOf(n.Limits)}
 		for _, b := range n.Binaries {
 			network.Binaries = append(network.Binaries, Binary{Path: b.Path, Digest: b.SHA256})
 		}
@@ -24,7 +27,8 @@ func FromDocument(doc *policy.Document) Policy {
 				Path:         e.Path,
 				SkipTLS:      e.TLS == policy.TLSSkip,
 				EncodedSlash: e.AllowEncodedSlash,
-				Enforced:     e.Enforcement != policy.Audit, // to ask is not to allow
+				Enforcement:  e.Enforcement.String(),
+				Asks:         e.Unmatched == policy.Ask,
 				Access:       e.Access,
 				Allow:        fromRules(e.Allow),
 				Deny:         fromRules(e.Deny),
@@ -33,6 +37,13 @@ func FromDocument(doc *policy.Document) Policy {
 				Registry:       fromRegistry(e.GraphQL.Registry),
 				AllMCPMethods:  e.MCP.AllMethods,
 				LooseToolNames: e.MCP.LooseToolNames,
+				RegistryKind:   string(e.Registry),
+
+				InternalAddresses: doc.Version == 1 || e.InternalAddresses,
+				Expires:           e.Expires,
+				MaxUses:           e.MaxUses,
+				Limit:             limitOf(e.Limits),
+				TakenBack:         e.Withdrawn,
 			})
 		}
 		p.Networks = append(p.Networks, network)
@@ -40,10 +51,18 @@ func FromDocument(doc *policy.Document) Policy {
 	return p
 }
 
+func limitOf(l *policy.Limits) int {
+	if l == nil {
+		return 0
+	}
+	return int(l.Connections)
+}
+
 func fromRules(rules []policy.RequestRule) []Rule {
 	var list []Rule
 	for _, r := range rules {
-		rule := Rule{Method: r.Method, Path: r.Path, OperationType: r.OperationType, OperationName: r.OperationName, Fields: r.Fields, Tool: r.Tools}
+		rule := Rule{Method: r.Method, Path: r.Path, OperationType: r.OperationType, OperationName: r.OperationName, Fields: r.Fields, Tool: r.Tools,
+			Operation: r.Operation, Repository: r.Repository, Refs: r.Refs, Force: r.Force, Delete: r.Delete, Package: r.Package, Versions: r.Versions, MinAge: r.MinAge, Publish: r.Publish}
 		for _, q := range r.Query {
 			rule.Query = append(rule.Query, Query{Key: q.Key, Any: q.Any})
 		}
@@ -69,6 +88,7 @@ func FromConnection(c policy.Connection) Question {
 		Ancestors:   c.Ancestors,
 		KnownCaller: c.KnownCaller,
 		Digest:      c.SHA256,
+		Now:         c.Now,
 	}
 }
 
@@ -93,6 +113,15 @@ func FromRequest(r policy.Request) Question {
 		for _, c := range r.RPC.Calls {
 			q.RPC.Calls = append(q.RPC.Calls, Call{Method: c.Method, Tool: c.Tool})
 		}
+	}
+	if g := r.Git; g != nil {
+		q.Git = &Git{Repository: g.Repository, Push: g.Push, Discovery: g.Discovery}
+		for _, u := range g.Updates {
+			q.Git.Updates = append(q.Git.Updates, Update{Ref: u.Ref, Forced: u.Forced, Delete: u.Delete})
+		}
+	}
+	if p := r.Package; p != nil {
+		q.Package = &Package{Kind: string(p.Kind), Action: p.Action.String(), Name: p.Name, Version: p.Version, Published: p.Published}
 	}
 	return q
 }

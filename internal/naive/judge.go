@@ -1,39 +1,66 @@
 package naive
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 )
 
-// Judge answers a question (appendix A of the reference).
+// rule is an endpoint with the network policy that it belongs to.
+type rule struct {
+	n Network
+	e Endpoint
+}
+
+// Judge answers a question (appendix A of the reference, and version-2.md).
 func Judge(p Policy, q Question) Answer {
 	answer := Answer{Layer: "connection"}
-	var hit []Endpoint
-	networks := slices.Clone(p.Networks)
-	slices.SortFunc(networks, func(a, b Network) int { return strings.Compare(a.Key, b.Key) })
-	for _, n := range networks {
-		if !caller(p, n, q) {
-			continue
-		}
-		found := false
-		for _, e := range n.Endpoints {
-			if destination(e, q) {
-				found = true
-				hit = append(hit, e)
-			}
-		}
-		if found {
-			answer.Policies = append(answer.Policies, n.Key)
-		}
-	}
-	if len(hit) == 0 {
+	if !isHost(q.Host) || standsForName(q.Host) {
 		return answer
 	}
-	for _, e := range hit {
-		answer.Inspect = answer.Inspect || inspected(e)
-		answer.SkipTLS = answer.SkipTLS || e.SkipTLS
-		answer.EncodedSlash = answer.EncodedSlash || e.EncodedSlash
+	named, asks := false, true
+	var hit []rule // in the order in which they are used
+	for _, n := range ordered(p) {
+		for _, e := range n.Endpoints {
+			if !destination(e, q) {
+				continue
+			}
+			named, asks = true, asks && e.Asks
+			if caller(n, q) {
+				hit = append(hit, rule{n, e})
+			}
+		}
+	}
+	if !named {
+		asks = p.Unmatched == "ask"
+	}
+	var used *rule
+	answer.SkipTLS = len(hit) > 0
+	for i, r := range hit {
+		answer.Inspect = answer.Inspect || inspected(r.e)
+		answer.SkipTLS = answer.SkipTLS && r.e.SkipTLS
+		if ended(r, q) {
+			continue
+		}
+		if used == nil {
+			used = &hit[i]
+		}
+		if !slices.Contains(answer.Policies, r.n.Key) {
+			answer.Policies = append(answer.Policies, r.n.Key)
+		}
+		answer.EncodedSlash = answer.EncodedSlash || inspected(r.e) && r.e.EncodedSlash
+		answer.Addresses = wider(answer.Addresses, addresses(r.e))
+		if t := ends(r); !t.IsZero() && (answer.Until.IsZero() || t.Before(answer.Until)) {
+			answer.Until = t
+		}
+	}
+	if used == nil {
+		return Answer{Layer: "connection", Asked: asks && !neverDialled(q.Host)}
+	}
+	answer.SkipTLS = answer.SkipTLS && !answer.Inspect
+	if !answer.Inspect {
+		answer.Uses = counts(*used)
 	}
 	if q.Method == "" || !answer.Inspect {
 		answer.Allowed, answer.Layer = true, ""
@@ -47,6 +74,35 @@ func Judge(p Policy, q Question) Answer {
 	return answer
 }
 
+// ordered are the network policies by name.
+func ordered(p Policy) []Network {
+	networks := slices.Clone(p.Networks)
+	slices.SortStableFunc(networks, func(a, b Network) int { return strings.Compare(a.Key, b.Key) })
+	return networks
+}
+
+// Limits are the numbers of all limits that a connection, or with a path a
+// request on it, falls under.
+func Limits(p Policy, q Question) map[int]bool {
+	all := map[int]bool{p.Limit: true}
+	for _, n := range p.Networks {
+		if !caller(n, q) {
+			continue
+		}
+		for _, e := range n.Endpoints {
+			if !destination(e, q) {
+				continue
+			}
+			all[n.Limit] = true
+			if q.Path == "" || !inspected(e) || SelectorPath(e.Path, q.Path) {
+				all[e.Limit] = true
+			}
+		}
+	}
+	delete(all, 0)
+	return all
+}
+
 // destination is A1.
 func destination(e Endpoint, q Question) bool {
 	if !slices.Contains(e.Ports, q.Port) {
@@ -58,8 +114,9 @@ func destination(e Endpoint, q Question) bool {
 	return HostTaken(e.Host, q.Host)
 }
 
-// caller is A2. In version 2 ancestors grant nothing.
-func caller(p Policy, n Network, q Question) bool {
+// caller is A2. In version 2 ancestors count where that is written; a program
+// with a digest is the caller itself, because nobody took its ancestors' digests.
+func caller(n Network, q Question) bool {
 	if q.Relaxed || n.AnyBinary {
 		return true
 	}
@@ -67,11 +124,14 @@ func caller(p Policy, n Network, q Question) bool {
 		return false // Creel: who has no program is unknown, whatever its ancestors
 	}
 	for _, b := range n.Binaries {
-		if b.Digest != "" && b.Digest != q.Digest {
+		if b.Digest != "" {
+			if b.Digest == q.Digest && program(b.Path, q.Binary) {
+				return true
+			}
 			continue
 		}
 		programs := []string{q.Binary}
-		if p.Version == 1 {
+		if n.Ancestors {
 			programs = append(programs, q.Ancestors...)
 		}
 		for _, name := range programs {
@@ -99,45 +159,59 @@ func program(pattern, name string) bool {
 // inspected: requests are judged. SQL is not read, so its connections are all there is.
 func inspected(e Endpoint) bool {
 	switch e.Protocol {
-	case "rest", "websocket", "graphql", "json-rpc", "mcp":
+	case "rest", "websocket", "graphql", "json-rpc", "mcp", "git", "package":
 		return true
 	}
 	return false
 }
 
 // request is A7: allowed by one endpoint whose path takes it, denied by none.
-// The most specific endpoint says how its body was read, and whether a denial
-// is enforced.
-func request(hit []Endpoint, q Question, answer *Answer) {
+// The most specific endpoint says how its body was read, and what becomes of
+// what no rule allows.
+func request(hit []rule, q Question, answer *Answer) {
 	if !strings.HasPrefix(q.Path, "/") {
 		return // no path that a request has
 	}
-	var taking []Endpoint
-	var selectors []string
-	for _, e := range hit {
-		if inspected(e) && SelectorPath(e.Path, q.Path) {
-			taking = append(taking, e)
-			selectors = append(selectors, e.Path)
+	var taking []rule
+	asks := true
+	for _, r := range hit {
+		if !inspected(r.e) {
+			continue
+		}
+		asks = asks && r.e.Asks && r.e.Enforcement == "ask"
+		if SelectorPath(r.e.Path, q.Path) {
+			taking = append(taking, r)
 		}
 	}
-	if len(taking) == 0 {
+	governs := governing(taking, q)
+	if governs == nil {
+		answer.Asked = asks
 		return
 	}
-	governing := taking[Choose(selectors, q.Path)]
+	g := governs.e
 	// What it does not read, nobody has read.
-	if governing.Protocol != "graphql" && !(ofOperations(governing) && q.Method == "WEBSOCKET_TEXT") {
+	if g.Protocol != "graphql" && !(ofOperations(g) && q.Method == "WEBSOCKET_TEXT") {
 		q.GraphQL = nil
 	}
-	if governing.Protocol != "json-rpc" && governing.Protocol != "mcp" {
+	if g.Protocol != "json-rpc" && g.Protocol != "mcp" {
 		q.RPC = nil
 	}
-	if hardFault(governing, q) {
+	if g.Protocol != "git" {
+		q.Git = nil
+	}
+	if g.Protocol != "package" {
+		q.Package = nil
+	}
+	if hardFault(g, q) {
 		return // whatever is enforced
 	}
 	allowed, denied := true, false
+	var uses []string
+	counted := map[string]bool{} // what the parts that are counted go into
 	for _, part := range parts(q) {
-		taken := false
-		for _, e := range taking {
+		var used *rule
+		for i, r := range taking {
+			e := r.e
 			// Creel: an endpoint denies where it governs, and not only where it grants.
 			denied = denied || denies(e, part)
 			if !selectorGrants(e.Path, q.Path) {
@@ -146,34 +220,91 @@ func request(hit []Endpoint, q Question, answer *Answer) {
 			if e.Protocol == "json-rpc" && part.RPC != nil && part.RPC.Response {
 				return // an answer to the server is never sent there, whatever is enforced
 			}
-			denied = denied || refuses(e, part)
-			taken = taken || speaksFor(e, governing) && allows(e, part)
+			allowed = allowed && !refuses(e, part)
+			if used == nil && speaksFor(e, g) && allows(e, part) && !ended(r, q) {
+				used = &taking[i]
+			}
 		}
-		allowed = allowed && taken
+		if used == nil {
+			allowed = false
+		} else if list := counts(*used); list != nil {
+			uses = list
+			counted[fmt.Sprint(list, used.n.MaxUses, used.e.MaxUses)] = true
+		}
 	}
-	if allowed && !denied {
-		answer.Allowed = true
-		return
+	switch {
+	case allowed && !denied:
+		answer.Allowed = len(counted) < 2 // one request is one use
+		answer.Uses = uses
+	case g.Enforcement == "audit" && !ended(*governs, q):
+		answer.Allowed, answer.Audited = true, true
+		answer.Uses = counts(*governs)
+	case g.Enforcement == "ask":
+		answer.Asked = !denied
 	}
-	answer.Allowed = !governing.Enforced
-	answer.Audited = answer.Allowed
+	if !answer.Allowed {
+		answer.Uses = nil
+	}
 }
 
-// parts: each call of a batch is a question of its own, and so are the answers.
+// governing is the most specific endpoint, also if it ended; of equals the
+// strictest, and then one that permits no encoded slash. Of those that forward what
+// no rule allows one that has not ended goes first.
+func governing(taking []rule, q Question) *rule {
+	var best *rule
+	strict := func(r rule) int {
+		n := map[string]int{"enforce": 6, "ask": 4, "audit": 2}[r.e.Enforcement]
+		if r.e.Enforcement == "audit" && ended(r, q) {
+			n = 0
+		}
+		if !r.e.EncodedSlash {
+			n++
+		}
+		return n
+	}
+	for i, r := range taking {
+		if best != nil {
+			a, b := Specificity(r.e.Path), Specificity(best.e.Path)
+			if a < b || a == b && strict(r) <= strict(*best) {
+				continue
+			}
+		}
+		best = &taking[i]
+	}
+	return best
+}
+
+// parts: each call of a batch is a question of its own, and so are the answers,
+// each operation, and each ref of a push.
 func parts(q Question) []Question {
-	if q.RPC == nil || q.RPC.ReceiveStream {
-		return []Question{q}
-	}
 	var list []Question
-	for _, c := range q.RPC.Calls {
+	add := func(change func(*Question)) {
 		part := q
-		part.RPC = &RPC{Calls: []Call{c}}
+		change(&part)
 		list = append(list, part)
 	}
-	if q.RPC.Response {
-		part := q
-		part.RPC = &RPC{Response: true}
-		list = append(list, part)
+	switch {
+	case q.RPC != nil && !q.RPC.ReceiveStream:
+		for _, c := range q.RPC.Calls {
+			add(func(part *Question) { part.RPC = &RPC{Calls: []Call{c}} })
+		}
+		if q.RPC.Response {
+			add(func(part *Question) { part.RPC = &RPC{Response: true} })
+		}
+	case q.GraphQL != nil:
+		for _, o := range q.GraphQL.Operations {
+			add(func(part *Question) { part.GraphQL = &GraphQL{Operations: []Operation{o}} })
+		}
+	case q.Git != nil && q.Git.Push && !q.Git.Discovery:
+		for _, u := range q.Git.Updates {
+			add(func(part *Question) {
+				g := *q.Git
+				g.Updates = []Update{u}
+				part.Git = &g
+			})
+		}
+	default:
+		list = []Question{q}
 	}
 	return list
 }
@@ -193,6 +324,10 @@ func hardFault(governing Endpoint, q Question) bool {
 		if q.Method == "WEBSOCKET_TEXT" && ofOperations(governing) {
 			return q.GraphQL == nil || q.GraphQL.Faulty || len(q.GraphQL.Operations) == 0
 		}
+	case "git":
+		return gitFault(q)
+	case "package":
+		return packageFault(governing, q)
 	case "json-rpc":
 		return q.RPC == nil || q.RPC.Faulty || q.RPC.Response || len(q.RPC.Calls) == 0
 	case "mcp":
@@ -251,6 +386,10 @@ func allows(e Endpoint, q Question) bool {
 	switch e.Protocol {
 	case "json-rpc", "mcp":
 		return rpcAllows(e, q)
+	case "git":
+		return q.Git != nil && gitAllows(e, *q.Git)
+	case "package":
+		return q.Package != nil && packageAllows(e, *q.Package, q.Now)
 	}
 	if asksOperations(e, q) {
 		// A8 would also take a rule by method and path. Creel: an operation is
@@ -270,6 +409,10 @@ func denies(e Endpoint, q Question) bool {
 	switch e.Protocol {
 	case "json-rpc", "mcp":
 		return rpcDenies(e, q)
+	case "git":
+		return q.Git != nil && gitDenies(e, *q.Git)
+	case "package":
+		return q.Package != nil && packageDenies(e, *q.Package)
 	}
 	if q.GraphQL != nil && graphqlDenies(e, *q.GraphQL) {
 		return true
@@ -283,7 +426,7 @@ func denies(e Endpoint, q Question) bool {
 }
 
 // refuses is the rest of A9: an endpoint of operations has the last word about
-// those on its path.
+// those on its path, also one that ended.
 func refuses(e Endpoint, q Question) bool {
 	return q.GraphQL != nil && (e.Protocol == "graphql" || e.Protocol == "websocket") && !allows(e, q)
 }

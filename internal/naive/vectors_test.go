@@ -75,14 +75,14 @@ func TestVectorQueryMatch(t *testing.T) {
 		// The matchers are those of a rule that would fire but for them.
 		rule := naive.Rule{Method: "GET", Path: "**"}
 		for key, v := range in.Matchers {
-			globs, err := matcher(v)
+			globs, err := naive.ReadMatcher(v)
 			if err != nil {
 				t.Fatal(err)
 			}
 			rule.Query = append(rule.Query, naive.Query{Key: key, Any: globs})
 		}
 		p := naive.Policy{Version: 2, Networks: []naive.Network{{Key: "k", AnyBinary: true, Endpoints: []naive.Endpoint{
-			{Host: "h.test", Ports: []uint16{443}, Protocol: "rest", Enforced: true}}}}}
+			{Host: "h.test", Ports: []uint16{443}, Protocol: "rest", Enforcement: "enforce"}}}}}
 		q := naive.Question{Host: "h.test", Port: 443, Method: "GET", Path: "/", Query: in.Params}
 		ep := &p.Networks[0].Endpoints[0]
 		switch in.Kind {
@@ -144,7 +144,7 @@ func TestVectorPolicyDecision(t *testing.T) {
 		}
 		vectors.Decode(t, e.In, &in)
 		vectors.Decode(t, e.Want, &want)
-		p, err := read(in.Policy)
+		p, err := naive.Read(in.Policy)
 		if err != nil {
 			return vectors.Bool(false, want.Decision == "allow"), err.Error()
 		}

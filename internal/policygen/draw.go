@@ -13,8 +13,8 @@ import (
 
 // Draw parses a drawn Source. The error is that of Parse: such a draw is to be
 // skipped (and counted, so that a test does not run on nothing).
-func Draw(t *rapid.T) (*policy.Document, string, error) {
-	text := Source(t)
+func Draw(t *rapid.T, of Of) (*policy.Document, string, error) {
+	text := Source(t, of)
 	doc, _, err := policy.Parse("drawn.yaml", []byte(text))
 	return doc, text, err
 }
@@ -22,8 +22,10 @@ func Draw(t *rapid.T) (*policy.Document, string, error) {
 // Question draws a request, nearly always one that an endpoint of the document
 // could be about: its host, port, method, path and query are made from what is
 // written there, and then sometimes changed. The connection alone is a question
-// of its own. The document, drawn or not, must have an endpoint, and each
-// network one.
+// of its own. Its time is near those at which drawn rules end, or none; nothing
+// was used yet, and Uses is nil: who asks about rules with max_uses sets it. The
+// document, drawn or not, must have an endpoint, and each network one that was
+// not emptied by a layer.
 func Question(t *rapid.T, doc *policy.Document) policy.Request {
 	network, endpoint := something(t, doc)
 	var r policy.Request
@@ -50,9 +52,14 @@ func Question(t *rapid.T, doc *policy.Document) policy.Request {
 }
 
 func something(t *rapid.T, doc *policy.Document) (policy.Network, policy.Endpoint) {
-	n := rapid.IntRange(0, len(doc.Networks)-1).Draw(t, "network")
-	e := rapid.IntRange(0, len(doc.Networks[n].Endpoints)-1).Draw(t, "endpoint")
-	return doc.Networks[n], doc.Networks[n].Endpoints[e]
+	var list []policy.Network
+	for _, n := range doc.Networks {
+		if len(n.Endpoints) > 0 {
+			list = append(list, n)
+		}
+	}
+	n := rapid.SampledFrom(list).Draw(t, "network")
+	return n, rapid.SampledFrom(n.Endpoints).Draw(t, "endpoint")
 }
 
 func once(t *rapid.T, n int, label string) bool {
@@ -63,6 +70,9 @@ func connection(t *rapid.T, n policy.Network, e policy.Endpoint) policy.Connecti
 	c := policy.Connection{KnownCaller: !once(t, 12, "unknown caller"), Port: e.Ports[0]}
 	if once(t, 10, "other port") {
 		c.Port = uint16(rapid.SampledFrom(ports).Draw(t, "port"))
+	}
+	if !once(t, 12, "no time") {
+		c.Now = rapid.SampledFrom(times).Draw(t, "time")
 	}
 	c.Host = host(t, e.Host)
 	if len(n.Binaries) > 0 {
@@ -100,7 +110,9 @@ func program(t *rapid.T, glob string) string {
 
 // host draws a host that a pattern may take.
 func host(t *rapid.T, pattern string) netname.Host {
-	if pattern == "" || once(t, 8, "other host") {
+	if once(t, 40, "special host") {
+		pattern = rapid.SampledFrom([]string{"localhost", "a.localhost", "169.254.169.254", "127.0.0.1", "metadata.google.internal", "29.193.0.9", "10.0.0.1"}).Draw(t, "host")
+	} else if pattern == "" || once(t, 8, "other host") {
 		pattern = rapid.SampledFrom(hosts).Draw(t, "host")
 	}
 	if h, err := netname.ParseHost(pattern); err == nil {

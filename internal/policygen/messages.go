@@ -3,12 +3,15 @@ package policygen
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
 	"github.com/creel-run/creel/policy/jsonrpc"
+	"github.com/creel-run/creel/policy/registry"
 )
 
 var (
@@ -130,12 +133,97 @@ func message(t *rapid.T, e policy.Endpoint, r *policy.Request) {
 		if r.RPC = callsOf(t, e); r.RPC.ReceiveStream {
 			r.Method = "GET"
 		}
+	case policy.Git:
+		r.Method, r.Git = gitOf(t, e)
+	case policy.Package:
+		r.Package = packageOf(t, e, r.Now)
 	default:
 		return
 	}
 	if once(t, 10, "not read") {
-		r.GraphQL, r.RPC = nil, nil
+		r.GraphQL, r.RPC, r.Git, r.Package = nil, nil, nil, nil
 	}
+}
+
+func gitOf(t *rapid.T, e policy.Endpoint) (method string, r *git.Request) {
+	rule := policy.RequestRule{Repository: "team/app", Refs: []string{"refs/heads/main"}}
+	if all := append(append([]policy.RequestRule{}, e.Allow...), e.Deny...); len(all) > 0 {
+		rule = rapid.SampledFrom(all).Draw(t, "rule about git")
+	}
+	if len(rule.Refs) == 0 {
+		rule.Refs = []string{"refs/heads/main"}
+	}
+	r = &git.Request{Repository: Instance(t, rule.Repository, '/'), Push: rule.Operation == "push", Discovery: once(t, 4, "discovery")}
+	if once(t, 6, "other repository") {
+		r.Repository = rapid.SampledFrom([]string{"team/app", "team/docs", "other/a", ""}).Draw(t, "repository")
+	}
+	if once(t, 6, "other operation") {
+		r.Push = !r.Push
+	}
+	method = "POST"
+	if r.Discovery {
+		method = "GET"
+	}
+	if once(t, 20, "other method of git") {
+		method = rapid.SampledFrom([]string{"PUT", "HEAD", "GET"}).Draw(t, "method")
+	}
+	if !r.Push || r.Discovery || once(t, 12, "no update") {
+		return method, r
+	}
+	for range rapid.IntRange(1, 2).Draw(t, "updates") {
+		u := git.Update{Ref: Instance(t, rapid.SampledFrom(rule.Refs).Draw(t, "refs"), '/')}
+		if once(t, 5, "other ref") {
+			u.Ref = rapid.SampledFrom([]string{"refs/heads/main", "refs/heads/agent/x", "refs/tags/v1"}).Draw(t, "ref")
+		}
+		switch rapid.IntRange(0, 4).Draw(t, "kind of update") {
+		case 0, 1:
+			u.Create = true
+		case 2:
+			u.Delete = true
+		case 3:
+			u.Forced = true
+		}
+		r.Updates = append(r.Updates, u)
+	}
+	return method, r
+}
+
+func packageOf(t *rapid.T, e policy.Endpoint, now time.Time) *registry.Request {
+	var rule policy.RequestRule
+	if all := append(append([]policy.RequestRule{}, e.Allow...), e.Deny...); len(all) > 0 {
+		rule = rapid.SampledFrom(all).Draw(t, "rule about packages")
+	}
+	r := &registry.Request{Kind: e.Registry, Action: registry.Action(rapid.IntRange(int(registry.Index), int(registry.Publish)).Draw(t, "action"))}
+	if once(t, 15, "other registry") {
+		r.Kind = registry.Cargo
+	}
+	if once(t, 30, "no action") {
+		r.Action = registry.Unknown
+	}
+	if r.Action == registry.Index {
+		return r
+	}
+	r.Name = Instance(t, rule.Package, '/')
+	if once(t, 6, "other package") {
+		r.Name = rapid.SampledFrom([]string{"left-pad", "@acme/app", "x"}).Draw(t, "package")
+	}
+	if r.Action == registry.Publish && once(t, 5, "package that is not named") {
+		r.Name = ""
+		return r
+	}
+	if r.Action == registry.Download || rapid.Bool().Draw(t, "of a version") {
+		r.Version = rapid.SampledFrom([]string{"1.2.3", "2.0", "1.0-rc.1"}).Draw(t, "version")
+		if len(rule.Versions) > 0 && !once(t, 3, "other version") {
+			r.Version = Instance(t, rapid.SampledFrom(rule.Versions).Draw(t, "versions"), '.')
+		}
+	}
+	if r.Action == registry.Download && r.Version == "" {
+		r.Version = "1.2.3"
+	}
+	if !now.IsZero() && !once(t, 4, "published at no known time") {
+		r.Published = now.Add(-rapid.SampledFrom([]time.Duration{-time.Hour, 0, time.Hour - 1, time.Hour, 24 * time.Hour, 7 * 24 * time.Hour, 400 * 24 * time.Hour}).Draw(t, "age"))
+	}
+	return r
 }
 
 func operations(t *rapid.T, e policy.Endpoint) *graphql.Request {

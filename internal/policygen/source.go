@@ -2,9 +2,13 @@ package policygen
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
+
+	"github.com/creel-run/creel/policy"
 )
 
 // The pools. They are small so that two draws often concern the same thing.
@@ -28,24 +32,50 @@ var (
 	digests = []string{strings.Repeat("1", 64), strings.Repeat("2", 64)}
 )
 
+// Of says what to draw; the zero Of is everything.
+type Of struct {
+	Version int // 0: either
+	// Protocols of endpoints; nil: all that the version has. "" judges the
+	// connection alone.
+	Protocols []policy.Protocol
+	// Timeless: nothing that ends, is counted, asks or is limited.
+	Timeless bool
+}
+
 // gen draws one document. once holds what has to agree in all of it.
 type gen struct {
-	t       *rapid.T
-	version int
-	once    map[string]string
-	out     strings.Builder
+	of        Of
+	t         *rapid.T
+	version   int
+	once      map[string]string
+	unmatched string // of the document, or of the network policy that is drawn
+	limits    int    // drawn so far
+	out       strings.Builder
+}
+
+func newGen(t *rapid.T, of Of) *gen {
+	g := &gen{of: of, t: t, version: of.Version, once: map[string]string{}}
+	if g.version == 0 {
+		g.version = rapid.IntRange(1, 2).Draw(t, "version")
+	}
+	return g
 }
 
 // Source draws a policy as YAML. It is nearly always valid.
-func Source(t *rapid.T) string {
-	g := &gen{t: t, version: rapid.IntRange(1, 2).Draw(t, "version"), once: map[string]string{}}
+func Source(t *rapid.T, of Of) string {
+	g := newGen(t, of)
 	g.line(0, "version: %d", g.version)
+	g.document()
 	g.line(0, "network_policies:")
 	for i := range rapid.IntRange(1, 5).Draw(t, "networks") {
-		g.network(i)
+		g.network(g.key(i))
 	}
 	return g.out.String()
 }
+
+// key draws the name of the i-th network policy. They are not in the order of
+// the document.
+func (g *gen) key(i int) string { return fmt.Sprint(g.pick("key", "k", "b", "z"), i) }
 
 func (g *gen) line(indent int, format string, args ...any) {
 	g.out.WriteString(strings.Repeat(" ", indent))
@@ -72,9 +102,11 @@ func (g *gen) agreed(key string, from ...string) string {
 	return v
 }
 
-func (g *gen) network(i int) {
-	// Keys are not in the order of the document.
-	g.line(2, "%s%d:", g.pick("key", "k", "b", "z"), i)
+func (g *gen) network(key string) {
+	above := g.unmatched
+	defer func() { g.unmatched = above }()
+	g.line(2, "%s:", key)
+	g.networkWords()
 	g.line(4, "endpoints:")
 	for range rapid.IntRange(1, 3).Draw(g.t, "endpoints") {
 		g.endpoint()
@@ -98,42 +130,44 @@ func (g *gen) network(i int) {
 }
 
 func (g *gen) endpoint() {
-	allowed := g.agreed("allowed_ips", "", "", "", "10.0.0.0/8")
-	if allowed != "" && g.chance("hostless", 4) {
-		g.line(4, "- allowed_ips: [%s]", allowed)
-	} else {
-		g.line(4, "- host: %q", g.pick("host", hosts...))
-		if allowed != "" {
-			g.line(6, "allowed_ips: [%s]", allowed)
-		}
-	}
-	if g.chance("two ports", 4) {
-		g.line(6, "ports: [80, 443]")
-	} else {
-		g.line(6, "port: %d", rapid.SampledFrom(ports).Draw(g.t, "port"))
-	}
-	tls := g.agreed("tls", "", "", "", "", "auto", "skip")
-	if tls != "" {
-		g.line(6, "tls: %s", tls)
+	allowed, tls := g.agreed("allowed_ips", "", "", "", "10.0.0.0/8"), ""
+	if g.may("") {
+		tls = g.agreed("tls", "", "", "", "", "auto", "skip")
 	}
 	selector := ""
-	if tls != "skip" && g.chance("selector", 3) {
+	if tls != "skip" && len(g.kinds(true)) > 0 && g.chance("selector", 3) {
 		selector = g.selector()
 	}
 	about := fmt.Sprint("for selectors of ", len(selector)-strings.Count(selector, "*"))
-	kinds := []string{"rest", "rest", "rest", "", "", "graphql", "websocket", "json-rpc", "mcp"}
-	kind := ""
-	switch {
-	case g.agreed("tcp", "no", "no", "no", "no", "no", "no", "no", "yes") == "yes":
-		kind, selector = "tcp", ""
-	case tls == "skip":
-	case selector != "":
-		kind = g.agreed("protocol "+about, append(kinds[5:], "rest", "rest")...)
-	default:
-		// Beside an endpoint that judges the connection alone another may be inspected.
-		inspected := g.agreed("protocol "+about, kinds...)
-		kind = g.pick("protocol", inspected, inspected, inspected, "")
+	kind := g.kind(tls, allowed, selector, about)
+	if kind == "" || kind == "tcp" {
+		selector = ""
 	}
+	host := ""
+	switch {
+	case kind == "tcp":
+		host = g.pick("host", slices.DeleteFunc(slices.Clone(hosts), isAddr)...)
+		g.line(4, "- host: %q", host)
+	case kind == "mcp" || allowed == "" || !g.chance("hostless", 4):
+		host = g.pick("host", hosts...)
+		g.line(4, "- host: %q", host)
+	default:
+		g.line(4, "- port: %d", rapid.SampledFrom(ports).Draw(g.t, "port"))
+	}
+	if allowed != "" {
+		g.line(6, "allowed_ips: [%s]", allowed)
+	}
+	switch {
+	case host == "":
+	case g.chance("two ports", 4):
+		g.line(6, "ports: [80, 443]")
+	default:
+		g.line(6, "port: %d", rapid.SampledFrom(ports).Draw(g.t, "port"))
+	}
+	if tls != "" {
+		g.line(6, "tls: %s", tls)
+	}
+	g.endpointWords(host, allowed, selector, kind, about)
 	if kind == "" {
 		return
 	}
@@ -143,9 +177,6 @@ func (g *gen) endpoint() {
 	}
 	if selector != "" {
 		g.line(6, "path: %q", selector)
-	}
-	if e := g.agreed("enforcement "+about, "enforce", "enforce", "audit", ""); e != "" {
-		g.line(6, "enforcement: %s", e)
 	}
 	if g.agreed("encoded slash "+about, "no", "no", "no", "yes") == "yes" {
 		g.line(6, "allow_encoded_slash: true")
@@ -163,7 +194,54 @@ func (g *gen) endpoint() {
 			func() string { return fmt.Sprintf("method: %q", g.pick("call", calls...)) }, false)
 	case "mcp":
 		g.mcp(about)
+	case "git":
+		g.rules(func() string { return g.git(false) }, func() string { return g.git(true) }, false)
+	case "package":
+		g.line(6, "registry: %s", g.agreed("registry of packages "+about, "npm", "pypi"))
+		g.rules(func() string { return g.packages(false) }, func() string { return g.packages(true) }, false)
 	}
+}
+
+// may reports whether endpoints of a protocol are wanted.
+func (g *gen) may(kind string) bool {
+	return g.of.Protocols == nil || slices.Contains(g.of.Protocols, policy.Protocol(kind))
+}
+
+// kinds are the wanted protocols whose requests are judged, and without inspected
+// also none; common ones more than once.
+func (g *gen) kinds(inspected bool) []string {
+	list := []string{"rest", "rest", "rest", "graphql", "websocket", "json-rpc", "mcp"}
+	if g.version == 2 {
+		list = append(list, "git", "package")
+	}
+	if !inspected {
+		list = append(list, "", "")
+	}
+	return slices.DeleteFunc(list, func(k string) bool { return !g.may(k) })
+}
+
+// kind draws the protocol of an endpoint.
+func (g *gen) kind(tls, allowed, selector, about string) string {
+	all, none := g.kinds(false), g.may("")
+	switch {
+	case g.may("tcp") && (len(all) == 0 || g.agreed("tcp", "no", "no", "no", "no", "no", "no", "no", "yes") == "yes"):
+		return "tcp"
+	case tls == "skip":
+		return ""
+	case selector != "":
+		return g.agreed("protocol "+about, g.kinds(true)...)
+	}
+	// Beside an endpoint that judges the connection alone another may be inspected.
+	inspected := g.agreed("protocol "+about, all...)
+	if !none || tls != "" || allowed != "" { // which have to agree in more
+		return inspected
+	}
+	return g.pick("protocol", inspected, inspected, inspected, "")
+}
+
+func isAddr(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
 
 // rules draws access or rules, and deny rules.

@@ -163,7 +163,7 @@ func (w *callers) taken(class automaton.Class, sha256 string) (direct, above gro
 			if p.sha256 == "" || p.sha256 == sha256 {
 				direct.add(i)
 			}
-			if who.ancestors {
+			if who.ancestors && p.sha256 == "" { // of ancestors nobody took a digest
 				above.add(i)
 			}
 		}
