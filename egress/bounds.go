@@ -57,6 +57,9 @@ const (
 	bodyTimeout = 30 * time.Second
 	maxBodies   = 64 << 20
 
+	// maxReadings is how often a request is read for a policy that changes meanwhile.
+	maxReadings = 4
+
 	// helloTimeout bounds a ClientHello after its first byte, handshakeTimeout
 	// the whole handshake, headTimeout a request head.
 	helloTimeout     = 10 * time.Second

@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -305,6 +306,7 @@ func (c *conn) recordDenial(d *denial, protocol string) error {
 	ev.Method, ev.Path, ev.Status = d.method, d.path, d.status
 	ev.Addr = d.addr
 	ev.Detail = map[string]string{"error": d.code, "layer": d.layer}
+	maps.Copy(ev.Detail, d.says)
 	setRule(&ev, d.rule)
 	return c.s.record(ev)
 }

@@ -22,6 +22,9 @@ type denial struct {
 	method string
 	path   string // canonical, without query
 	addr   string // that the address rules refused
+
+	says  map[string]string // what was read of the message, for the record
+	calls *pending          // nil: the answer is one of HTTP
 }
 
 // Codes and layers of denials.
@@ -158,6 +161,9 @@ func (d *denial) policyName() string {
 // answer writes a denial as a response.
 func (c *conn) answer(w http.ResponseWriter, d *denial) {
 	body := c.denialBody(d)
+	if d.calls != nil {
+		body = d.calls.answer(d, body)
+	}
 	h := w.Header()
 	clear(h)
 	h.Set("Content-Type", "application/json")

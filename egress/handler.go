@@ -122,12 +122,17 @@ func (x *exchange) serve() {
 func (x *exchange) event(k audit.Kind) audit.Event {
 	ev := x.c.event(k)
 	ev.Protocol = x.scheme
-	ev.Method, ev.Path = x.request.Method, x.request.Target.Path
+	ev.Method, ev.Path, ev.Detail = x.request.Method, x.request.Target.Path, x.says()
 	return ev
 }
 
-// deny records a denial and answers with it; the connection ends then.
+// deny records a denial and answers with it, in the protocol of the request; the
+// connection ends then.
 func (x *exchange) deny(d *denial) {
+	d.says = x.says()
+	if d.calls = x.pending(); d.calls != nil {
+		d.status = http.StatusOK
+	}
 	if x.c.recordDenial(d, x.scheme) != nil {
 		d = auditDenial
 	}

@@ -481,3 +481,23 @@ func wantDenial(t *testing.T, resp *http.Response, body string, status int, code
 	}
 	return d
 }
+
+// readFinal reads responses up to one that is not for information.
+func readFinal(t *testing.T, c io.Reader) (*http.Response, string) {
+	t.Helper()
+	in := bufio.NewReader(c)
+	for {
+		resp, err := http.ReadResponse(in, &http.Request{Method: "POST"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode < 200 {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp, string(body)
+	}
+}

@@ -23,17 +23,15 @@ type judged struct {
 // the decision is made with what is in force after that.
 func (x *exchange) judge(origin string) judged {
 	var read *policy.Endpoint
-	for {
+	for range maxReadings {
 		j, wants := x.decide(origin, read)
-		switch {
-		case wants == nil:
+		if wants == nil {
 			return j
-		case read != nil:
-			return judged{decision: policy.Decision{Reason: "the policy changed while the request was read; send it again"}}
 		}
 		x.read(wants)
 		read = wants
 	}
+	return judged{decision: policy.Decision{Reason: "the policy changed again and again while the request was read; send it again"}}
 }
 
 // decide judges with what is in force now, and remembers it, in one step with

@@ -35,34 +35,13 @@ func readsMessages(ep *policy.Endpoint) bool {
 // and unread says why.
 func (x *exchange) read(ep *policy.Endpoint) {
 	x.unread = ""
-	header := x.r.Header
+	x.request.GraphQL, x.request.RPC = nil, nil
 	var err error
 	switch ep.Protocol {
 	case policy.GraphQL:
-		var body []byte
-		if err = graphql.CheckHead(header); err != nil {
-			break
-		}
-		if body, err = x.whole(graphql.Limit(ep.BodyLimit())); err != nil {
-			break
-		}
-		var r graphql.Request
-		if r, err = graphql.ParseHTTP(x.h.verb(), x.request.Target.RawQuery, header, body, ep.BodyLimit()); err == nil {
-			x.request.GraphQL = &r
-		}
+		x.request.GraphQL, err = x.readGraphQL(ep)
 	case policy.JSONRPC, policy.MCP:
-		o := jsonrpc.Options{MCP: ep.Protocol == policy.MCP, LaxToolNames: ep.MCP.LooseToolNames, MaxBytes: ep.BodyLimit()}
-		var body []byte
-		if err = jsonrpc.CheckHead(header); err != nil {
-			break
-		}
-		if body, err = x.whole(o.Limit()); err != nil {
-			break
-		}
-		var r jsonrpc.Request
-		if r, err = jsonrpc.ParseHTTP(x.h.verb(), header, body, o); err == nil {
-			x.request.RPC = &r
-		}
+		x.request.RPC, err = x.readCalls(ep)
 	default:
 	}
 	if err != nil {
@@ -70,10 +49,47 @@ func (x *exchange) read(ep *policy.Endpoint) {
 	}
 }
 
+func (x *exchange) readGraphQL(ep *policy.Endpoint) (*graphql.Request, error) {
+	if err := graphql.CheckHead(x.r.Header); err != nil {
+		return nil, err
+	}
+	body, err := x.whole(graphql.Limit(ep.BodyLimit()))
+	if err != nil {
+		return nil, err
+	}
+	r, err := graphql.ParseHTTP(x.h.verb(), x.request.Target.RawQuery, x.r.Header, body, ep.BodyLimit())
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+func (x *exchange) readCalls(ep *policy.Endpoint) (*jsonrpc.Request, error) {
+	o := jsonrpc.Options{MCP: ep.Protocol == policy.MCP, LaxToolNames: ep.MCP.LooseToolNames, MaxBytes: ep.BodyLimit()}
+	if err := jsonrpc.CheckHead(x.r.Header); err != nil {
+		return nil, err
+	}
+	if x.h.verb() != http.MethodPost && x.h.hasBody() { // one in chunks may be empty
+		return nil, errors.New("only POST carries messages")
+	}
+	body, err := x.whole(o.Limit())
+	if err != nil {
+		return nil, err
+	}
+	r, err := jsonrpc.ParseHTTP(x.h.verb(), x.r.Header, body, o)
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
 // whole reads the body of the request, up to limit bytes, and puts what was
 // read in its place: what is judged is what is sent, byte by byte.
 func (x *exchange) whole(limit int) ([]byte, error) {
 	if x.body != nil {
+		if len(x.body) > limit { // it was read for another endpoint
+			return nil, tooLong(limit)
+		}
 		return x.body, nil
 	}
 	if !x.h.hasBody() {
@@ -105,6 +121,7 @@ func (x *exchange) whole(limit int) ([]byte, error) {
 		return nil, tooLong(limit)
 	}
 	x.body = body
+	x.r.Header.Del("Expect") // it was met
 	x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return body, nil
 }

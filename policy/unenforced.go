@@ -38,14 +38,10 @@ var unenforcedKeys = []struct {
 	{"websocket_credential_rewrite", func(e *Endpoint) bool { return e.Credentials.RewriteMessages }},
 	{"request_body_credential_rewrite", func(e *Endpoint) bool { return e.Credentials.RewriteBodies }},
 	{"allow_uninspected_credentials", func(e *Endpoint) bool { return e.Credentials.AllowUninspected }},
-	{"persisted_queries", func(e *Endpoint) bool { return e.GraphQL.AllowRegistered }},
-	{"graphql_persisted_queries", func(e *Endpoint) bool { return len(e.GraphQL.Registry) > 0 }},
-	{"graphql_max_body_bytes", func(e *Endpoint) bool { return e.MaxBody > 0 && (e.Protocol == GraphQL || e.Protocol == WebSocket) }},
 	{"credential_signing", func(e *Endpoint) bool { return e.Credentials.Signing.Mode != "" }},
 	{"signing_service", func(e *Endpoint) bool { return e.Credentials.Signing.Service != "" }},
 	{"signing_region", func(e *Endpoint) bool { return e.Credentials.Signing.Region != "" }},
 	{"credential_binding", func(e *Endpoint) bool { return e.Credentials.Provider != "" }},
-	{"json_rpc", func(e *Endpoint) bool { return e.MaxBody > 0 && e.Protocol == JSONRPC }},
 	{"registry", func(e *Endpoint) bool { return e.Registry != "" }},
 	{"registry_path", func(e *Endpoint) bool { return e.RegistryPath != "" }},
 	{"mcp", func(e *Endpoint) bool { return e.MCP != MCPOptions{} || e.MaxBody > 0 && e.Protocol == MCP }},
@@ -61,7 +57,7 @@ func (e *Endpoint) unenforced(path string) Faults {
 		f = append(f, notYet(at, path+"."+key, what, hint))
 	}
 	switch e.Protocol {
-	case L4, TCP, REST:
+	case L4, TCP, REST, GraphQL, JSONRPC:
 	default:
 		hint := "use rest, which judges method and path, or no protocol, which judges the connection alone"
 		if e.Protocol == SQL {

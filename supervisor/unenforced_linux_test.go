@@ -15,9 +15,9 @@ func TestUnenforcedIsRefused(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{head + "protocol: rest, access: full}\n", ""},
 		{head + "protocol: websocket, access: full}\n", "protocol: websocket"},
-		{head + "protocol: graphql, access: full}\n", "protocol: graphql"},
+		{head + "protocol: graphql, access: full}\n", ""},
 		{head + "protocol: mcp, rules: [{allow: {method: initialize}}]}\n", "protocol: mcp"},
-		{head + "protocol: json-rpc, rules: [{allow: {method: a}}]}\n", "protocol: json-rpc"},
+		{head + "protocol: json-rpc, rules: [{allow: {method: a}}]}\n", ""},
 		{head + "protocol: sql, enforcement: audit, access: full}\n", "protocol: sql"},
 		{head + "protocol: rest, access: full, credential_binding: {provider: p}}\n", "credential_binding"},
 		{"version: 2\nnetwork_middlewares: {m: {middleware: x, endpoints: {include: [a.test]}}}\n", "middleware"},
