@@ -19,6 +19,7 @@ const (
 	Refused       Kind = "net.refused" // a packet that no rule lets out (UDP, ICMP, …)
 	Credential    Kind = "credential.use"
 	Operator      Kind = "operator.command" // reload, stop, …
+	Tool          Kind = "mcp.tool"         // a server's definition of a tool: new, or another than before
 	Protected     Kind = "file.protected"   // the agent made or changed what host tools trust
 )
 

@@ -57,6 +57,13 @@ const (
 	bodyTimeout = 30 * time.Second
 	maxBodies   = 64 << 20
 
+	// maxAnswer bounds a message of a server that is looked into, in bytes, as a
+	// screenshot from a tool; what is beyond answerFree counts as a body that is
+	// held. maxTools is how many tools are remembered, of all servers.
+	maxAnswer  = 16 << 20
+	answerFree = 64 << 10
+	maxTools   = 4096
+
 	// maxReadings is how often a request is read for a policy that changes meanwhile.
 	maxReadings = 4
 

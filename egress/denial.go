@@ -24,6 +24,7 @@ type denial struct {
 	addr   string // that the address rules refused
 
 	says  map[string]string // what was read of the message, for the record
+	asked *policy.Request   // with its message; nil: method and path are all
 	calls *pending          // nil: the answer is one of HTTP
 }
 
@@ -78,7 +79,7 @@ type denialBody struct {
 
 // ruleMissing is what a policy would have to say, for a person who may change it.
 type ruleMissing struct {
-	Type   string `json:"type"` // connection or rest_allow
+	Type   string `json:"type"` // connection, rest_allow or message_allow
 	Host   string `json:"host"`
 	Port   uint16 `json:"port"`
 	Method string `json:"method,omitempty"`
@@ -138,6 +139,10 @@ func (c *conn) missing(d *denial) *ruleMissing {
 	}
 	if d.method != "" {
 		m.Type = "rest_allow"
+	}
+	if d.asked != nil {
+		m.Type = "message_allow"
+		m.Lines = c.s.conf.Engine().SuggestRequest(*d.asked)
 	}
 	return m
 }

@@ -95,6 +95,8 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	var mask *secret.Mask
 	if x.bound() {
 		mask = c.s.conf.Secrets.Mask(c.facts.Host, out)
+	}
+	if x.bound() || x.screens() {
 		wantWhole(out.Header)
 	}
 	var body *watched
@@ -118,6 +120,12 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 			"the server encoded its answer though it was asked not to, so the credential that it was sent cannot be kept out of it")
 		return
 	}
+	if x.screens() {
+		if d := x.screen(resp); d != nil {
+			x.deny(d)
+			return
+		}
+	}
 	if l := x.refusesType(resp); l != nil {
 		x.deny(&denial{status: http.StatusForbidden, code: codeLimit, layer: layerRequest, rule: l.Rule,
 			reason: "the server's answer is of a type that limits.response_types of " + l.Name + " do not list",
@@ -125,6 +133,10 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		return
 	}
 	err = x.respond(resp, mask)
+	if refused := (*screenError)(nil); errors.As(err, &refused) {
+		_ = c.recordDenial(&denial{status: http.StatusBadGateway, code: codeProtocol, layer: layerRequest, reason: refused.reason,
+			method: x.request.Method, path: x.request.Target.Path, says: x.says()}, x.scheme)
+	}
 	// A server may answer before it has read the body that is refused.
 	if f := x.framing(); f != nil {
 		_ = c.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,

@@ -24,6 +24,9 @@ type exchange struct {
 	unread  string // why what is judged beside method and path was not read
 	body    []byte // nil: it was not read, and goes through as it comes
 	held    int64  // of the budget of bodies, in bytes
+	answer  int64  // the same for the answer
+
+	governs *policy.Endpoint // the endpoint by which an allowed request was read; nil: by method and path alone
 
 	// Under the lock of the connection.
 	asked    []policy.Request // what is being answered, in every method that it may turn into
@@ -130,6 +133,9 @@ func (x *exchange) event(k audit.Kind) audit.Event {
 // connection ends then.
 func (x *exchange) deny(d *denial) {
 	d.says = x.says()
+	if d.says != nil {
+		d.asked = &x.request
+	}
 	if d.calls = x.pending(); d.calls != nil {
 		d.status = http.StatusOK
 	}

@@ -70,9 +70,14 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		return j, nil
 	}
 	engine := c.s.conf.Engine()
-	if ep := engine.Governing(x.request.Connection, t.Path); ep != read && readsMessages(ep) {
+	ep := engine.Governing(x.request.Connection, t.Path)
+	if !readsMessages(ep) {
+		ep = nil
+	}
+	if ep != nil && ep != read {
 		return judged{}, ep
 	}
+	x.governs = ep
 	asked := []policy.Request{x.request}
 	methods, ok := overrides(x.request.Method, t.RawQuery)
 	if !ok {
@@ -85,6 +90,9 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		asked = append(asked, other)
 	}
 	j.decision, _ = judgeAll(engine, asked)
+	if j.decision.Verdict == policy.Allow && !x.toolsHold() {
+		j.decision = policy.Decision{Rule: j.decision.Rule, Reason: reasonTool}
+	}
 	if j.decision.Verdict == policy.Allow {
 		if l, why := c.s.quotas.request(c.limitsOf(t.Path)); l != nil {
 			j.limited, j.decision = true, policy.Decision{Rule: l.Rule, Reason: why}

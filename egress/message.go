@@ -146,8 +146,7 @@ func (b bodies) acquire(ctx context.Context, n int64) error {
 
 // release gives back what the exchange held.
 func (x *exchange) release() {
-	if x.held > 0 {
-		x.c.s.bodies.left.Release(x.held)
-		x.held = 0
-	}
+	x.c.s.bodies.left.Release(x.held)
+	x.held = 0
+	x.releaseAnswer()
 }

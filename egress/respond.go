@@ -100,6 +100,11 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 		return nil
 	}
 	flush := http.NewResponseController(x.w)
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		if err := flush.Flush(); err != nil { // the first event may be long in coming
+			return err
+		}
+	}
 	for first := true; ; first = false {
 		n, err := body.Read(*buf)
 		if n > 0 {

@@ -27,6 +27,7 @@ type Server struct {
 	quotas    *quotas
 	upstreams *upstreams
 	bodies    bodies
+	tools     tools
 
 	nextID atomic.Uint64
 	wg     sync.WaitGroup // connections
@@ -86,6 +87,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 	}
 	s.denials = newDenialLimit()
 	s.bodies = newBodies()
+	s.tools.seen = make(map[toolKey]*definitions)
 	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
 	return s, nil

@@ -142,16 +142,26 @@ type treatment struct {
 	messages    bool
 	registry    registry.Kind
 	base        string
+	pins        string
 }
 
 func (e *Endpoint) treatment() treatment {
-	t := treatment{e.Protocol, e.Enforcement, e.AllowEncodedSlash, e.Credentials, 0, e.MCP.LooseToolNames, false, e.Registry, e.RegistryPath}
+	t := treatment{e.Protocol, e.Enforcement, e.AllowEncodedSlash, e.Credentials, 0, e.MCP.LooseToolNames, false, e.Registry, e.RegistryPath, pinText(e)}
 	switch e.Protocol {
 	case GraphQL, WebSocket, JSONRPC, MCP:
 		t.body, t.messages = e.BodyLimit(), e.GraphQLMessages()
 	case L4, TCP, SQL, REST, Git, Package:
 	}
 	return t
+}
+
+// pinText is the pins of an endpoint as one text.
+func pinText(e *Endpoint) string {
+	var list []string
+	for _, p := range e.ToolPins {
+		list = append(list, show(p.Tool)+": "+orNone(p.SHA256))
+	}
+	return strings.Join(list, ", ")
 }
 
 type agreed struct{ name, left, right string }
@@ -182,7 +192,7 @@ func agreeing(x, y *Endpoint) []agreed {
 	case MCP:
 		list = append(list, agreed{"mcp", fmt.Sprint(x.BodyLimit()), fmt.Sprint(y.BodyLimit())})
 		strict := func(e *Endpoint) string { return fmt.Sprintf("strict_tool_names: %t", !e.MCP.LooseToolNames) }
-		list = append(list, agreed{"mcp", strict(x), strict(y)})
+		list = append(list, agreed{"mcp", strict(x), strict(y)}, agreed{"mcp.pins", orNone(pinText(x)), orNone(pinText(y))})
 	case Package:
 		list = append(list, agreed{"registry", string(x.Registry), string(y.Registry)}, agreed{"registry_path", orNone(x.RegistryPath), orNone(y.RegistryPath)})
 	case L4, TCP, SQL, REST, Git:

@@ -173,10 +173,12 @@ func neverMatches(glob string) (why, hint string) {
 const maxMatcherGlobs = 256
 
 // matcher decodes a query matcher: a glob, or {any: [glob, …]}.
-func (d *decoder) matcher(v value) ([]string, bool) {
+func (d *decoder) matcher(v value) ([]string, bool) { return d.matcherBy(v, '.') }
+
+func (d *decoder) matcherBy(v value, separator byte) ([]string, bool) {
 	var globs []string
 	add := func(_ int, item value) {
-		if text, ok := d.text(item, "a glob"); ok && !d.globFault(item, text, '.') {
+		if text, ok := d.text(item, "a glob"); ok && !d.globFault(item, text, separator) {
 			globs = append(globs, text)
 		}
 	}

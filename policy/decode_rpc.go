@@ -39,6 +39,27 @@ func (d *decoder) mcpSection(v value, e *Endpoint) {
 	if b, ok := s.get("allow_all_known_mcp_methods"); ok {
 		e.MCP.AllMethods = d.boolean(b)
 	}
+	if p, ok := s.get("pins"); ok {
+		d.pins(p, e)
+	}
+}
+
+// pins decodes mcp.pins.
+func (d *decoder) pins(v value, e *Endpoint) {
+	if e.Protocol != MCP {
+		return // said already
+	}
+	d.mapping(v, "of a tool to the SHA-256 of its definition", func(key *yaml.Node, val value) {
+		pin := ToolPin{Tool: key.Value, At: d.at(key)}
+		if val.n.Kind != yaml.ScalarNode || val.n.Value != "any" {
+			var ok bool
+			if pin.SHA256, ok = d.digest(val); !ok {
+				return
+			}
+		}
+		e.ToolPins = append(e.ToolPins, pin)
+	})
+	slices.SortFunc(e.ToolPins, func(a, b ToolPin) int { return strings.Compare(a.Tool, b.Tool) })
 }
 
 // callRules decodes rules and deny_rules of a json-rpc or mcp endpoint.
@@ -81,7 +102,7 @@ func (d *decoder) rpcRule(v value, e *Endpoint) RequestRule {
 
 func (d *decoder) mcpRule(v value, e *Endpoint, deny bool) RequestRule {
 	r := RequestRule{At: d.at(v.n)}
-	s, ok := d.ruleSection(v, e, "method", "tool", "params")
+	s, ok := d.ruleSection(v, e, "method", "tool", "params", "arguments")
 	if !ok {
 		return r
 	}
@@ -101,6 +122,15 @@ func (d *decoder) mcpRule(v value, e *Endpoint, deny bool) RequestRule {
 	if hasTool {
 		r.Tools = d.tools(tool, e)
 	}
+	if a, ok := s.get("arguments"); ok {
+		r.Arguments = d.arguments(a)
+		switch {
+		case deny:
+			d.fault(a, Conflict, "arguments in a deny rule", "", "say in the allow rule which arguments are allowed")
+		case !hasTool:
+			d.fault(a, Conflict, "arguments without a tool", "a tool beside them", "")
+		}
+	}
 	switch {
 	case hasTool && hasMethod && r.Method != "" && r.Method != toolsCall:
 		d.fault(m, Conflict, "a tool with the method "+show(r.Method), toolsCall, "")
@@ -116,6 +146,20 @@ func (d *decoder) mcpRule(v value, e *Endpoint, deny bool) RequestRule {
 		r.Method = toolsCall
 	}
 	return r
+}
+
+// arguments decodes the clauses about arguments of a tool.
+func (d *decoder) arguments(v value) (list []ArgumentRule) {
+	d.mapping(v, "of an argument to a matcher", func(key *yaml.Node, val value) {
+		if globs, ok := d.matcherBy(val, '/'); ok {
+			list = append(list, ArgumentRule{key.Value, globs})
+		}
+	})
+	if len(list) == 0 {
+		d.fault(v, Missing, "", "at least one argument with a glob", "remove arguments to take every call of the tool")
+	}
+	slices.SortFunc(list, func(a, b ArgumentRule) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }
 
 func (d *decoder) mcpMethod(v value) string {
@@ -135,7 +179,7 @@ func (d *decoder) mcpMethod(v value) string {
 func (d *decoder) toolParam(v value) (name value, ok bool) {
 	d.mapping(v, "of a parameter to a matcher", func(key *yaml.Node, val value) {
 		if !slices.ContainsFunc(paramWords, func(w word) bool { return w.name == key.Value }) {
-			d.fault(value{key, val.path}, Conflict, "the parameter "+show(key.Value), "params.name, which is the tool", "arguments of tools are not looked at")
+			d.fault(value{key, val.path}, Conflict, "the parameter "+show(key.Value), "params.name, which is the tool", "version 2 has arguments: beside tool, for the arguments of the tool")
 			return
 		}
 		name, ok = val, true

@@ -104,7 +104,7 @@ func (d *decoder) allowEntry(v value, example string) (value, bool) {
 var ruleKeys = map[string]string{
 	"method": "rest, websocket, json-rpc or mcp", "path": "rest or websocket", "query": "rest or websocket", "command": "sql",
 	"operation_type": "graphql or websocket", "operation_name": "graphql or websocket", "fields": "graphql or websocket",
-	"tool": "mcp", "params": "mcp",
+	"tool": "mcp", "params": "mcp", "arguments": "mcp",
 	"operation": "git", "repository": "git", "refs": "git", "force": "git", "delete": "git",
 	"package": "package", "versions": "package", "min_age": "package", "publish": "package",
 }

@@ -216,6 +216,7 @@ type Endpoint struct {
 	MaxBody           int           // bytes of a GraphQL, JSON-RPC or MCP body; 0: DefaultMaxBody
 	GraphQL           GraphQLOptions
 	MCP               MCPOptions
+	ToolPins          []ToolPin // version 2: of protocol mcp, sorted by Tool
 	Credentials       Credentials
 	At                Position
 	KeyAt             map[string]Position // where the keys stand that Unenforced speaks of; of a document that was not parsed nil
@@ -234,8 +235,10 @@ type RequestRule struct {
 	OperationName string   // glob; empty: every name, or none
 	Fields        []string // globs; empty: every root field
 
-	Tools   []string // globs of MCP tools; nil: every call, with or without a tool
-	Command string   // of SQL; not enforced
+	Tools []string // globs of MCP tools; nil: every call, with or without a tool
+	// Arguments constrain those of the tools, sorted by Name; all have to match.
+	Arguments []ArgumentRule
+	Command   string // of SQL; not enforced
 
 	Operation     string   // of Git: fetch or push
 	Repository    string   // glob over team/app
@@ -259,6 +262,12 @@ func (r RequestRule) ofOperations() bool {
 type QueryRule struct {
 	Key string
 	Any []string // value globs; one has to match
+}
+
+// ArgumentRule constrains one argument of a tool, which has to be text.
+type ArgumentRule struct {
+	Name string
+	Any  []string // globs with / as separator; one has to match
 }
 
 // Inference is version 2's inference section. The key is a reference: a

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/creel-run/creel/policy/glob"
@@ -15,7 +16,7 @@ type calls struct {
 	profile     bool // mcp: every method, but tools/call where rules name tools
 	narrowed    bool // some allow rule names tools
 	// What is allowed without a rule of its own.
-	byProfile, stream, answers cited
+	byProfile, stream, answers, ends cited
 }
 
 type callRule struct {
@@ -25,6 +26,13 @@ type callRule struct {
 	methods glob.Glob
 	tooled  bool
 	tools   target.Matcher
+
+	arguments []argumentRule // all have to match; of allow rules alone
+}
+
+type argumentRule struct {
+	name  string
+	globs []glob.Glob
 }
 
 const (
@@ -34,6 +42,8 @@ const (
 	reasonToolName  = "tools/call without a tool name of letters, digits, _ - . (strict_tool_names)"
 	reasonNoTool    = "tools/call without the name of a tool"
 	reasonStream    = "a stream of the server's messages comes with GET, and holds no calls"
+	reasonEnds      = "a session ends with DELETE, which holds no calls"
+	reasonArgument  = "no rule of the network policies allows this tool with these arguments"
 	reasonCall      = "no rule of the network policies allows this method or tool"
 	reasonCallAudit = "no rule allows this method or tool; enforcement is audit, so it is forwarded"
 )
@@ -55,6 +65,7 @@ func (c *compiler) calls(allow []RequestRule, ep *endpoint) (calls, error) {
 		at := RequestRule{At: ep.spec.At}
 		k.byProfile = cite(at, ep, "allows", "every MCP method (allow_all_known_mcp_methods)")
 		k.stream = cite(at, ep, "allows", "the stream of the server's messages")
+		k.ends = cite(at, ep, "allows", "the end of a session")
 		k.answers = cite(at, ep, "allows", "responses to the server")
 	}
 	return k, nil
@@ -94,6 +105,17 @@ func (c *compiler) callRules(specs []RequestRule, ep *endpoint, verb string) ([]
 			}
 			r.tools = m
 		}
+		for _, a := range s.Arguments {
+			one := argumentRule{name: a.Name}
+			for _, text := range a.Any {
+				g, err := glob.Compile(text, '/')
+				if err != nil {
+					return nil, fmt.Errorf("arguments: %w", err)
+				}
+				one.globs = append(one.globs, g)
+			}
+			r.arguments = append(r.arguments, one)
+		}
 		list = append(list, r)
 	}
 	return list, nil
@@ -110,7 +132,77 @@ func callText(s RequestRule) string {
 }
 
 func (rule *callRule) takes(c *jsonrpc.Call) bool {
+	return rule.takesTool(c) && rule.takesArguments(c.Arguments)
+}
+
+func (rule *callRule) takesTool(c *jsonrpc.Call) bool {
 	return rule.takesMethod(c.Method) && (!rule.tooled || rule.tools.Match(c.Tool))
+}
+
+// takesArguments: what is not there, or is no text, matches nothing.
+func (rule *callRule) takesArguments(a *jsonrpc.Arguments) bool {
+	if len(rule.arguments) == 0 || a.Open() {
+		return true
+	}
+	for i := range rule.arguments {
+		if text, ok := a.Text(rule.arguments[i].name); !ok || !rule.arguments[i].takes(text) {
+			return false
+		}
+	}
+	return true
+}
+
+// takes: a text that leads elsewhere than it reads matches nothing.
+func (rule *argumentRule) takes(text string) bool {
+	if climbs(text) {
+		return false
+	}
+	for _, g := range rule.globs {
+		if g.Match(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// climbs reports a text with "." or ".." between slashes of either kind, also
+// percent-encoded once or twice, or with a NUL, which ends it for some.
+func climbs(text string) bool {
+	for range 3 {
+		for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\\' }) {
+			if part == "." || part == ".." {
+				return true
+			}
+		}
+		if strings.ContainsRune(text, 0) {
+			return true
+		}
+		plain := percentDecoded(text)
+		if plain == text {
+			return false
+		}
+		text = plain
+	}
+	return true // encoded again and again
+}
+
+// percentDecoded decodes what is well formed and leaves the rest.
+func percentDecoded(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
 }
 
 func (rule *callRule) takesMethod(method string) bool {
@@ -141,6 +233,18 @@ func (e *Engine) judgeCalls(selected *endpoint, r *Request, j *judgement) {
 		e.same(selected, r, func(ep *endpoint) {
 			if ep.grants(r) {
 				j.offers(&ep.calls.stream, ep, r)
+			}
+		})
+		j.settle()
+		return
+	case rpc.EndSession:
+		if !mcp || r.Method != "DELETE" || len(rpc.Calls) > 0 || rpc.Response || rpc.Batch {
+			j.hard = reasonEnds
+			return
+		}
+		e.same(selected, r, func(ep *endpoint) {
+			if ep.grants(r) {
+				j.offers(&ep.calls.ends, ep, r)
 			}
 		})
 		j.settle()
@@ -207,22 +311,30 @@ func (e *Engine) judgeCall(selected *endpoint, r *Request, c *jsonrpc.Call, j *j
 		if ep.spec.Protocol != selected.spec.Protocol || !ep.grants(r) {
 			return
 		}
-		if by := k.allowing(c); by != nil {
+		by, almost := k.allowing(c)
+		if by != nil {
 			j.offers(by, ep, r)
+		} else if almost && j.none == reasonCall {
+			j.none = reasonArgument
 		}
 	})
 	return j.settle()
 }
 
-// allowing is what allows a call, if anything does.
-func (k *calls) allowing(c *jsonrpc.Call) *cited {
+// allowing is what allows a call, if anything does. almost: a rule would with
+// other arguments.
+func (k *calls) allowing(c *jsonrpc.Call) (by *cited, almost bool) {
 	for i := range k.allow {
-		if k.allow[i].takes(c) {
-			return &k.allow[i].cited
+		if !k.allow[i].takesTool(c) {
+			continue
 		}
+		if k.allow[i].takesArguments(c.Arguments) {
+			return &k.allow[i].cited, false
+		}
+		almost = true
 	}
 	if k.profile && c.Method != "" && (!k.narrowed || c.Method != toolsCall) {
-		return &k.byProfile
+		return &k.byProfile, false
 	}
-	return nil
+	return nil, almost
 }

@@ -159,10 +159,29 @@ func (rule *callRule) misses(c *jsonrpc.Call) (score int, misses []Miss) {
 	}
 	if !rule.tooled || rule.tools.Match(c.Tool) {
 		score++
+		misses = append(misses, rule.argumentMisses(c)...)
 	} else {
 		misses = append(misses, Miss{"tool", firstOf(c.Tool, "none"), firstOf(strings.Join(rule.spec.Tools, ", "), "nothing")})
 	}
 	return score, misses
+}
+
+func (rule *callRule) argumentMisses(c *jsonrpc.Call) (misses []Miss) {
+	if c.Arguments.Open() {
+		return nil
+	}
+	for i := range rule.arguments {
+		a := &rule.arguments[i]
+		text, ok := c.Arguments.Text(a.name)
+		switch {
+		case !ok:
+			text = "none, or not text"
+		case a.takes(text):
+			continue
+		}
+		misses = append(misses, Miss{"argument " + a.name, text, strings.Join(rule.spec.Arguments[i].Any, ", ")})
+	}
+	return misses
 }
 
 func (rule *operationRule) misses(op *graphql.Operation) (score int, misses []Miss) {

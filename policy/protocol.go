@@ -1,6 +1,9 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Protocol is how far an endpoint's traffic is judged.
 type Protocol string
@@ -80,6 +83,22 @@ type PersistedOperation struct {
 type MCPOptions struct {
 	LooseToolNames bool // strict_tool_names: false: names of any form
 	AllMethods     bool // allow_all_known_mcp_methods
+}
+
+// ToolPin says which definition of a tool the operator takes.
+type ToolPin struct {
+	Tool   string
+	SHA256 string // of the definition, 64 lower-case digits; empty: any, also one that changes
+	At     Position
+}
+
+// PinOf is the pin of a tool; pinned is false if it has none.
+func (e *Endpoint) PinOf(tool string) (pin ToolPin, pinned bool) {
+	i, ok := slices.BinarySearchFunc(e.ToolPins, tool, func(p ToolPin, name string) int { return strings.Compare(p.Tool, name) })
+	if !ok {
+		return ToolPin{}, false
+	}
+	return e.ToolPins[i], true
 }
 
 // Signing says how requests are signed on behalf of the agent.

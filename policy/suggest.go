@@ -20,6 +20,9 @@ func (e *Engine) Suggest(c Connection, method, path string) string {
 	return e.suggestRequest(&r)
 }
 
+// SuggestRequest is Suggest for a request whose message was read.
+func (e *Engine) SuggestRequest(r Request) string { return e.suggestRequest(&r) }
+
 func (e *Engine) suggestRequest(r *Request) string {
 	c, method, path := r.Connection, r.Method, r.Target.Path
 	if e != nil && (method != "" || r.Text) {

@@ -44,7 +44,6 @@ var unenforcedKeys = []struct {
 	{"credential_binding", func(e *Endpoint) bool { return e.Credentials.Provider != "" }},
 	{"registry", func(e *Endpoint) bool { return e.Registry != "" }},
 	{"registry_path", func(e *Endpoint) bool { return e.RegistryPath != "" }},
-	{"mcp", func(e *Endpoint) bool { return e.MCP != MCPOptions{} || e.MaxBody > 0 && e.Protocol == MCP }},
 }
 
 func (e *Endpoint) unenforced(path string) Faults {
@@ -57,7 +56,7 @@ func (e *Endpoint) unenforced(path string) Faults {
 		f = append(f, notYet(at, path+"."+key, what, hint))
 	}
 	switch e.Protocol {
-	case L4, TCP, REST, GraphQL, JSONRPC:
+	case L4, TCP, REST, GraphQL, JSONRPC, MCP:
 	default:
 		hint := "use rest, which judges method and path, or no protocol, which judges the connection alone"
 		if e.Protocol == SQL {

@@ -11,7 +11,7 @@ import (
 // A word of the language is here, or Unenforced names it.
 var enforcedKeys = []string{
 	"host", "port", "ports", "protocol", "path", "tls", "enforcement", "access", "rules", "deny_rules", "allowed_ips", "allow_encoded_slash",
-	"persisted_queries", "graphql_persisted_queries", "graphql_max_body_bytes", "json_rpc",
+	"persisted_queries", "graphql_persisted_queries", "graphql_max_body_bytes", "json_rpc", "mcp",
 }
 
 // Every key of an endpoint that is built is enforced, or named where it stands.
@@ -24,7 +24,6 @@ func TestUnenforcedKeys(t *testing.T) {
 		"signing_service":                 "credential_signing: sigv4, signing_service: s3",
 		"signing_region":                  "credential_signing: sigv4, signing_service: s3, signing_region: eu",
 		"credential_binding":              "protocol: rest, access: full, credential_binding: {provider: p}",
-		"mcp":                             "protocol: mcp, mcp: {allow_all_known_mcp_methods: true}",
 	}
 	named := make([]string, 0, len(unenforcedKeys))
 	for _, k := range unenforcedKeys {
@@ -68,7 +67,7 @@ func TestUnenforcedKeys(t *testing.T) {
 func TestUnenforcedProtocols(t *testing.T) {
 	for _, p := range append(slices.Clone(protocolWords), "") {
 		doc := &Document{Version: 1, Networks: []Network{{Key: "k", Endpoints: []Endpoint{{Host: "a.test", Ports: []uint16{1}, Protocol: Protocol(p)}}}}}
-		want := !slices.Contains([]string{"", "rest", "tcp", "graphql", "json-rpc"}, p)
+		want := !slices.Contains([]string{"", "rest", "tcp", "graphql", "json-rpc", "mcp"}, p)
 		if got := len(Unenforced(doc)) > 0; got != want {
 			t.Errorf("%q: %v", p, Unenforced(doc))
 		}

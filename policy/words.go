@@ -269,6 +269,8 @@ var (
 			"A glob over the name of an MCP tool."},
 		{"params", 1, true, Shape{Form: Mapping, Section: "params"},
 			"Another way to write tool."},
+		{"arguments", 2, true, Shape{Form: Map, Of: []Shape{aGlob}},
+			"Globs for arguments of an MCP tool: * does not cross /. Every one has to be there as text and to match."},
 		{"operation", 2, true, Shape{Form: OneOf, Words: []string{"fetch", "push"}, Empty: true},
 			"A Git operation."},
 		{"repository", 2, true, aText,
@@ -315,6 +317,8 @@ var (
 			"Whether names of tools have to be 1 to 128 letters, digits, and the signs _ - and dot. Default: true."},
 		{"allow_all_known_mcp_methods", 1, true, aFlag,
 			"Whether rules may leave the method out, and no rules at all allow every method."},
+		{"pins", 2, true, Shape{Form: Map, Of: []Shape{aText}},
+			"SHA-256 of the definition that a tool must have, by the tool's name; any takes every one."},
 	}
 	bindingWords = []word{
 		{"provider", 1, true, Shape{Form: Text, Required: 1},

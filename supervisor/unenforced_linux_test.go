@@ -16,7 +16,7 @@ func TestUnenforcedIsRefused(t *testing.T) {
 		{head + "protocol: rest, access: full}\n", ""},
 		{head + "protocol: websocket, access: full}\n", "protocol: websocket"},
 		{head + "protocol: graphql, access: full}\n", ""},
-		{head + "protocol: mcp, rules: [{allow: {method: initialize}}]}\n", "protocol: mcp"},
+		{head + "protocol: mcp, rules: [{allow: {method: initialize}}]}\n", ""},
 		{head + "protocol: json-rpc, rules: [{allow: {method: a}}]}\n", ""},
 		{head + "protocol: sql, enforcement: audit, access: full}\n", "protocol: sql"},
 		{head + "protocol: rest, access: full, credential_binding: {provider: p}}\n", "credential_binding"},

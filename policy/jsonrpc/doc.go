@@ -12,7 +12,7 @@
 // call; without an id it is a notification) or, with an id, exactly one of
 // "result" and "error" (a response to the server). A body is one message or a
 // batch, an array of at least one. A message that is both a call and a response
-// is neither. Arguments are not looked into.
+// is neither.
 //
 // For MCP, ids are strings or integers, the parameters of methods that the
 // protocol defines are checked for what they must hold (profile.go), and

@@ -17,8 +17,9 @@ func CheckHead(header map[string][]string) error {
 }
 
 // ParseHTTP reads a whole request: a POST with messages or, for MCP alone, the
-// GET that opens the receive stream. Every other method is an error, and so is
-// a head that CheckHead refuses. The method is in upper case.
+// GET that opens the receive stream and the DELETE that ends a session. Every
+// other method is an error, and so is a head that CheckHead refuses. The method
+// is in upper case.
 func ParseHTTP(method string, header map[string][]string, body []byte, o Options) (Request, error) {
 	if err := CheckHead(header); err != nil {
 		return Request{}, err
@@ -35,8 +36,21 @@ func ParseHTTP(method string, header map[string][]string, body []byte, o Options
 		return r, nil
 	case o.MCP && IsReceiveStream(method, header, len(body) > 0):
 		return Request{ReceiveStream: true}, nil
+	case o.MCP && method == "DELETE" && len(body) == 0 && hasSession(header):
+		return Request{EndSession: true}, nil
 	}
 	return Request{}, fault(Method)
+}
+
+// hasSession reports that the head names one session.
+func hasSession(header map[string][]string) bool {
+	n := 0
+	for name, values := range header {
+		if strings.EqualFold(name, "Mcp-Session-Id") {
+			n += len(values)
+		}
+	}
+	return n == 1
 }
 
 // IsReceiveStream reports whether a request opens MCP's server-to-client

@@ -26,7 +26,15 @@ func calls(list ...string) Request {
 	var r Request
 	for _, c := range list {
 		method, tool, _ := strings.Cut(c, " ")
-		r.Calls = append(r.Calls, Call{method, tool})
+		r.Calls = append(r.Calls, Call{Method: method, Tool: tool})
+	}
+	return r
+}
+
+// bare leaves the arguments out.
+func bare(r Request) Request {
+	for i := range r.Calls {
+		r.Calls[i].Arguments = nil
 	}
 	return r
 }
@@ -133,7 +141,7 @@ func TestParseBody(t *testing.T) {
 		{mcp, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":{}}}`, Request{}, Params},
 	} {
 		got, err := ParseBody([]byte(c.body), c.o)
-		if reason(err) != c.err || !reflect.DeepEqual(got, c.want) {
+		if reason(err) != c.err || !reflect.DeepEqual(bare(got), c.want) {
 			t.Errorf("%+v %.120s\n got %+v %v\nwant %+v %s", c.o, c.body, got, err, c.want, c.err)
 		}
 	}
@@ -326,7 +334,7 @@ func FuzzParseBody(f *testing.F) {
 			}
 			got = append(got, c)
 		}
-		if !reflect.DeepEqual(got, r.Calls) {
+		if !reflect.DeepEqual(got, bare(r).Calls) {
 			t.Fatalf("%q: %+v, another reader %+v", data, r.Calls, got)
 		}
 	})

@@ -14,34 +14,40 @@ const (
 )
 
 // checkParams checks the parameters of methods that MCP defines for clients,
-// and gives the tool of tools/call. Methods that it does not define are
+// and notes the tool of tools/call. Methods that it does not define are
 // extensions, with any parameters.
-func checkParams(method string, hasID bool, params strictjson.Value, o Options) (tool string, err error) {
-	if method == toolsCall {
+func (c *Call) checkParams(hasID bool, params strictjson.Value, o Options) error {
+	if c.Method == toolsCall {
 		if !hasID {
-			return "", fault(Notification)
+			return fault(Notification)
 		}
-		return toolOf(params, o)
+		return c.tool(params, o)
 	}
-	if p, known := profileOf(method); known && !p.holds(params) {
-		return "", fault(Params)
+	if p, known := profileOf(c.Method); known && !p.holds(params) {
+		return fault(Params)
 	}
-	return "", nil
+	return nil
 }
 
-// toolOf is params.name. A positional params is no object, and refused.
-func toolOf(params strictjson.Value, o Options) (string, error) {
+// tool notes params.name and the arguments. A positional params is no object, and
+// refused.
+func (c *Call) tool(params strictjson.Value, o Options) error {
 	if params.Kind != strictjson.Object {
-		return "", fault(Params)
+		return fault(Params)
 	}
-	p, err := params.Pick("name")
+	p, err := params.Pick("name", "arguments")
 	if err != nil {
-		return "", &Error{Keys, err}
+		return &Error{Keys, err}
 	}
-	if p[0].Kind != strictjson.String || !toolName(p[0].Text, o) {
-		return "", fault(ToolName)
+	name, arguments := p[0], p[1]
+	if name.Kind != strictjson.String || !toolName(name.Text, o) {
+		return fault(ToolName)
 	}
-	return p[0].Text, nil
+	c.Tool = name.Text
+	if arguments.Kind == strictjson.Object { // else none that a rule could match
+		c.Arguments = &Arguments{members: arguments.Members}
+	}
+	return nil
 }
 
 func toolName(s string, o Options) bool {

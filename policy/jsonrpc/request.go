@@ -44,10 +44,11 @@ const (
 	Params       Reason = `"params" does not hold what the method needs`
 	ToolName     Reason = "the tool has no name, or one with characters that tool names may not have"
 	Notification Reason = "tools/call without an id"
+	Tools        Reason = `"tools" of a result is not a list`
 	Mirror       Reason = "Mcp-Method or Mcp-Name is not what the body calls"
 )
 
-// Error is a refused request. It does not repeat the request, which may hold
+// Error is a refused request, or an answer to one. It does not repeat it: it may hold
 // secrets. Cause says more about JSON that is not strict.
 type Error struct {
 	Reason Reason
@@ -56,9 +57,9 @@ type Error struct {
 
 func (e *Error) Error() string {
 	if e.Cause != nil {
-		return "parse JSON-RPC request: " + string(e.Reason) + ": " + e.Cause.Error()
+		return "parse JSON-RPC: " + string(e.Reason) + ": " + e.Cause.Error()
 	}
-	return "parse JSON-RPC request: " + string(e.Reason)
+	return "parse JSON-RPC: " + string(e.Reason)
 }
 
 func (e *Error) Unwrap() error { return e.Cause }
@@ -124,7 +125,7 @@ func (r Request) with(v strictjson.Value, o Options) (Request, error) {
 		if id.Kind != strictjson.Absent && !isToken(id) {
 			return Request{}, fault(BadID)
 		}
-		if call.Tool, err = checkParams(call.Method, id.Kind != strictjson.Absent, params, o); err != nil {
+		if err = call.checkParams(id.Kind != strictjson.Absent, params, o); err != nil {
 			return Request{}, err
 		}
 	}

@@ -77,7 +77,7 @@ func (r *reader) value(depth int) (Value, error) {
 	case nil:
 		return Value{Kind: Null}, nil
 	case bool:
-		return Value{Kind: Bool}, nil
+		return Value{Kind: Bool, Text: strconv.FormatBool(t)}, nil
 	case string:
 		return Value{Kind: String, Text: t}, nil
 	case json.Number:

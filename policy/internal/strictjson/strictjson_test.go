@@ -121,10 +121,17 @@ func TestRead(t *testing.T) {
 func TestReadKeeps(t *testing.T) {
 	got, err := Read([]byte(`{"k\u0065y":[1.50e1,"\u00e9",null,false,{}]}`), 0)
 	want := Value{Kind: Object, Members: []Member{{"key", Value{Kind: Array, Items: []Value{
-		{Kind: Number, Text: "1.50e1"}, {Kind: String, Text: "é"}, {Kind: Null}, {Kind: Bool}, {Kind: Object},
+		{Kind: Number, Text: "1.50e1"}, {Kind: String, Text: "é"}, {Kind: Null}, {Kind: Bool, Text: "false"}, {Kind: Object},
 	}}}}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v %v", got, err)
+	}
+	if text := string(got.Append(nil)); text != `{"key":[1.50e1,"é",null,false,{}]}` {
+		t.Error(text)
+	}
+	odd, err := Read([]byte(`{"b":"<\u2028\"","a":{"d":1,"c":[{"f":true,"e":-0}]}}`), 0)
+	if text := string(odd.Sorted().Append(nil)); err != nil || text != `{"a":{"c":[{"e":-0,"f":true}],"d":1},"b":"<\u2028\""}` {
+		t.Error(text, err)
 	}
 }
 

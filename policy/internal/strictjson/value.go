@@ -18,11 +18,10 @@ const (
 	Object
 )
 
-// Value is a value that was read. Of true and false nothing but the kind is
-// kept: no caller looks at them.
+// Value is a value that was read.
 type Value struct {
 	Kind    Kind
-	Text    string // of a String, decoded; of a Number, as it was written
+	Text    string // of a String, decoded; of a Number, as it was written; of a Bool, true or false
 	Items   []Value
 	Members []Member
 }
