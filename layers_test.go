@@ -72,7 +72,7 @@ var layers = []layer{
 		"lists what the sandbox's first processes do: no document, no secret, no egress"},
 	{[]string{"sandbox"}, []string{"sandbox/...", "audit", "fault", "kernel", "netname"},
 		"all that is privileged is here; it never sees policies, credentials or requests"},
-	{[]string{"egress", "egress/..."}, []string{"egress/...", "audit", "netname", "policy", "policy/graphql", "policy/jsonrpc", "policy/target", "secret", "fault", "kernel"},
+	{[]string{"egress", "egress/..."}, []string{"egress/...", "audit", "netname", "policy", "policy/git", "policy/graphql", "policy/jsonrpc", "policy/registry", "policy/target", "secret", "fault", "kernel"},
 		"handles hostile bytes: asks credential and inference through interfaces of its own"},
 	{[]string{"inference", "inference/..."}, []string{"inference/...", "audit", "netname", "policy", "policy/target", "secret", "fault"},
 		"one part does not know the other; the supervisor joins them"},

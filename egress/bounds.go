@@ -64,6 +64,13 @@ const (
 	answerFree = 64 << 10
 	maxTools   = 4096
 
+	// maxSpool is the longest push whose commits are looked at, and maxSpools what
+	// all of them hold at once, in bytes of files; spoolTime bounds how long one
+	// may take. A push that may leave commits behind is not looked at.
+	maxSpool  = 256 << 20
+	maxSpools = 512 << 20
+	spoolTime = 10 * time.Minute
+
 	// maxReadings is how often a request is read for a policy that changes meanwhile.
 	maxReadings = 4
 

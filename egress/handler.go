@@ -25,6 +25,8 @@ type exchange struct {
 	body    []byte // nil: it was not read, and goes through as it comes
 	held    int64  // of the budget of bodies, in bytes
 	answer  int64  // the same for the answer
+	push    push   // of Git
+	proved  bool   // what costs more to tell was looked at
 
 	governs *policy.Endpoint // the endpoint by which an allowed request was read; nil: by method and path alone
 

@@ -112,6 +112,7 @@ type rig struct {
 	book   *book
 	engine atomic.Pointer[policy.Engine]
 	agent  *x509.CertPool // what the agent trusts
+	pem    []byte         // the same
 	public *ca.Authority  // of the upstreams
 
 	mu     sync.Mutex
@@ -148,7 +149,8 @@ func newRig(t *testing.T, text string, opts ...rigOption) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.agent.AppendCertsFromPEM(inside.PEM())
+	r.pem = inside.PEM()
+	r.agent.AppendCertsFromPEM(r.pem)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(r.public.PEM())
 

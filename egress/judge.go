@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/target"
@@ -25,13 +26,46 @@ func (x *exchange) judge(origin string) judged {
 	var read *policy.Endpoint
 	for range maxReadings {
 		j, wants := x.decide(origin, read)
-		if wants == nil {
+		switch {
+		case wants != nil:
+			x.read(wants)
+			read = wants
+		case j.decision.Verdict == policy.Deny && !j.limited && x.mayProve():
+			x.prove()
+		default:
 			return j
 		}
-		x.read(wants)
-		read = wants
 	}
 	return judged{decision: policy.Decision{Reason: "the policy changed again and again while the request was read; send it again"}}
+}
+
+// mayProve reports that the request is denied for want of something that takes
+// longer to find out: whether a push keeps every commit. It is found out once.
+func (x *exchange) mayProve() bool {
+	if x.proved {
+		return false
+	}
+	r := x.request
+	if r.Git == nil || len(r.Git.Updates) == 0 {
+		return false
+	}
+	kept := *r.Git
+	kept.Updates = slices.Clone(kept.Updates)
+	for i := range kept.Updates {
+		kept.Updates[i].Forced = false
+	}
+	r.Git = &kept
+	x.c.mu.Lock()
+	defer x.c.mu.Unlock()
+	r.Connection = x.present()
+	return x.c.s.conf.Engine().Request(r).Verdict == policy.Allow
+}
+
+func (x *exchange) prove() {
+	x.proved, x.unread = true, ""
+	if err := x.provePush(); err != nil {
+		x.unread = err.Error()
+	}
 }
 
 // decide judges with what is in force now, and remembers it, in one step with

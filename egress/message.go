@@ -23,7 +23,7 @@ func readsMessages(ep *policy.Endpoint) bool {
 		return false
 	}
 	switch ep.Protocol {
-	case policy.GraphQL, policy.JSONRPC, policy.MCP:
+	case policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git:
 		return true
 	default:
 		return false
@@ -35,13 +35,15 @@ func readsMessages(ep *policy.Endpoint) bool {
 // and unread says why.
 func (x *exchange) read(ep *policy.Endpoint) {
 	x.unread = ""
-	x.request.GraphQL, x.request.RPC = nil, nil
+	x.request.GraphQL, x.request.RPC, x.request.Git = nil, nil, nil
 	var err error
 	switch ep.Protocol {
 	case policy.GraphQL:
 		x.request.GraphQL, err = x.readGraphQL(ep)
 	case policy.JSONRPC, policy.MCP:
 		x.request.RPC, err = x.readCalls(ep)
+	case policy.Git:
+		x.request.Git, err = x.readGit()
 	default:
 	}
 	if err != nil {
@@ -149,4 +151,5 @@ func (x *exchange) release() {
 	x.c.s.bodies.left.Release(x.held)
 	x.held = 0
 	x.releaseAnswer()
+	x.push.close()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
 	"github.com/creel-run/creel/policy/jsonrpc"
 )
@@ -30,6 +31,9 @@ func (x *exchange) says() map[string]string {
 	}
 	if r := x.request.RPC; r != nil {
 		note("rpc", append(each(r.Calls, callText), otherText(r)...))
+	}
+	if r := x.request.Git; r != nil {
+		note("git", []string{gitText(r)})
 	}
 	if len(m) == 0 {
 		return nil
@@ -64,6 +68,29 @@ func callText(c jsonrpc.Call) string {
 		return c.Method + " " + c.Tool
 	}
 	return c.Method
+}
+
+func gitText(r *git.Request) string {
+	text := "fetch " + r.Repository
+	switch {
+	case r.Push && r.Discovery:
+		text = "refs for a push to " + r.Repository
+	case r.Push:
+		text = "push " + r.Repository
+	case r.Discovery:
+		text = "refs for a fetch of " + r.Repository
+	}
+	for i := 0; i < len(r.Updates) && len(text) < maxSays; i++ {
+		u := &r.Updates[i]
+		text += " " + u.Ref
+		switch {
+		case u.Delete:
+			text += " (deleted)"
+		case u.Forced:
+			text += " (forced)"
+		}
+	}
+	return text
 }
 
 func otherText(r *jsonrpc.Request) []string {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/policy"
 )
@@ -27,6 +29,7 @@ type Server struct {
 	quotas    *quotas
 	upstreams *upstreams
 	bodies    bodies
+	spools    *semaphore.Weighted // bytes of pushes that lie in files
 	tools     tools
 
 	nextID atomic.Uint64
@@ -87,6 +90,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 	}
 	s.denials = newDenialLimit()
 	s.bodies = newBodies()
+	s.spools = semaphore.NewWeighted(maxSpools)
 	s.tools.seen = make(map[toolKey]*definitions)
 	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)

@@ -56,7 +56,7 @@ func (e *Endpoint) unenforced(path string) Faults {
 		f = append(f, notYet(at, path+"."+key, what, hint))
 	}
 	switch e.Protocol {
-	case L4, TCP, REST, GraphQL, JSONRPC, MCP:
+	case L4, TCP, REST, GraphQL, JSONRPC, MCP, Git:
 	default:
 		hint := "use rest, which judges method and path, or no protocol, which judges the connection alone"
 		if e.Protocol == SQL {

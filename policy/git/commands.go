@@ -9,9 +9,14 @@ import (
 )
 
 const (
-	maxUpdates  = 256     // refs in one push; people push a handful
-	maxCommands = 1 << 20 // bytes of all commands
-	maxRef      = 1024    // bytes of a ref's name, four times what file systems take
+	maxUpdates = 256  // refs in one push; people push a handful
+	maxRef     = 1024 // bytes of a ref's name, four times what file systems take
+
+	// MaxCommands is how many bytes ReadCommands reads at most.
+	MaxCommands = 1 << 20
+
+	// Flush ends a part of a message. Alone it is a push that does nothing.
+	Flush = "0000"
 )
 
 // ErrCommands means that the commands of a push are not understood.
@@ -138,8 +143,8 @@ func (p *packets) next() (line []byte, flush bool, err error) {
 }
 
 func (p *packets) take(n int) ([]byte, error) {
-	if len(p.read)+n > maxCommands {
-		return nil, fmt.Errorf("%w: more than %d bytes of commands", ErrCommands, maxCommands)
+	if len(p.read)+n > MaxCommands {
+		return nil, fmt.Errorf("%w: more than %d bytes of commands", ErrCommands, MaxCommands)
 	}
 	at := len(p.read)
 	p.read = append(p.read, make([]byte, n)...)
