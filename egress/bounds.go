@@ -71,6 +71,13 @@ const (
 	maxSpools = 512 << 20
 	spoolTime = 10 * time.Minute
 
+	// maxMetadata bounds what is read of a registry's answer about a package, in
+	// bytes (the longest that are known have 30 MB), registryTime how long one may
+	// take, and maxPublished how many times of publication are remembered.
+	maxMetadata  = 64 << 20
+	registryTime = 30 * time.Second
+	maxPublished = 4096
+
 	// maxReadings is how often a request is read for a policy that changes meanwhile.
 	maxReadings = 4
 

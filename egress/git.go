@@ -117,16 +117,27 @@ type joined struct {
 	io.Closer
 }
 
+// kept is the push as it would be if it kept every commit.
+func kept(r *git.Request) *git.Request {
+	k := *r
+	k.Updates = slices.Clone(k.Updates)
+	for i := range k.Updates {
+		k.Updates[i].Forced = false
+	}
+	return &k
+}
+
 // provePush looks in the pack for the way from what a ref gets to what it has,
-// and keeps the pack in a file meanwhile: no byte of it may be sent before.
-func (x *exchange) provePush() error {
+// and keeps the pack in a file meanwhile: no byte of it may
+// be sent before. It says why the push is denied if it still is.
+func (x *exchange) provePush() (why string) {
 	f, err := os.CreateTemp("", "creel-push-")
 	if err != nil {
-		return errors.New("the pack cannot be kept while it is looked at: no temporary file can be made")
+		return "the pack cannot be kept while it is looked at: no temporary file can be made"
 	}
 	x.push.spool, x.push.give = f, x.c.s.spools.Release
 	if err := os.Remove(f.Name()); err != nil {
-		return errors.New("the pack cannot be kept while it is looked at: a temporary file cannot be removed")
+		return "the pack cannot be kept while it is looked at: a temporary file cannot be removed"
 	}
 	body := x.r.Body
 	in := &spooling{x: x, r: body, to: f, control: http.NewResponseController(x.w), until: time.Now().Add(spoolTime)}
@@ -137,22 +148,22 @@ func (x *exchange) provePush() error {
 		err = git.FastForward(in, updates)
 	}
 	if in.err != nil {
-		return in.err
+		return in.err.Error()
 	}
 	if err != nil {
-		return errors.New(strings.ReplaceAll(err.Error(), "\n", ": "))
+		return strings.ReplaceAll(err.Error(), "\n", ": ")
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return errors.New("the pack cannot be read back")
+		return "the pack cannot be read back"
 	}
 	x.r.Body = &joined{f, body}
 	proved := *x.push.request
 	proved.Updates = updates
 	x.push.request, x.request.Git = &proved, &proved
 	if slices.ContainsFunc(updates, func(u git.Update) bool { return u.Forced }) {
-		return errors.New("a ref would get a commit from which the pack that is pushed does not lead back to the one that the ref has, so that commits may be left behind")
+		return "a ref would get a commit from which the pack that is pushed does not lead back to the one that the ref has, so that commits may be left behind"
 	}
-	return nil
+	return ""
 }
 
 // spooling reads a body and keeps what it reads in a file.

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
 )
 
@@ -40,31 +40,34 @@ func (x *exchange) judge(origin string) judged {
 }
 
 // mayProve reports that the request is denied for want of something that takes
-// longer to find out: whether a push keeps every commit. It is found out once.
+// longer to find out: whether a push keeps every commit, or when a version was
+// published. It is found out once.
 func (x *exchange) mayProve() bool {
 	if x.proved {
 		return false
 	}
 	r := x.request
-	if r.Git == nil || len(r.Git.Updates) == 0 {
+	switch {
+	case r.Git != nil && len(r.Git.Updates) > 0:
+		r.Git = kept(r.Git)
+	case r.Package != nil && r.Package.Action == registry.Download:
+		r.Package = longAgo(r.Package)
+	default:
 		return false
 	}
-	kept := *r.Git
-	kept.Updates = slices.Clone(kept.Updates)
-	for i := range kept.Updates {
-		kept.Updates[i].Forced = false
-	}
-	r.Git = &kept
 	x.c.mu.Lock()
 	defer x.c.mu.Unlock()
 	r.Connection = x.present()
 	return x.c.s.conf.Engine().Request(r).Verdict == policy.Allow
 }
 
+// prove finds it out, and says why the request is denied if it still is.
 func (x *exchange) prove() {
-	x.proved, x.unread = true, ""
-	if err := x.provePush(); err != nil {
-		x.unread = err.Error()
+	x.proved = true
+	if x.request.Git != nil {
+		x.unread = x.provePush()
+	} else {
+		x.unread = x.proveAge()
 	}
 }
 

@@ -23,7 +23,7 @@ func readsMessages(ep *policy.Endpoint) bool {
 		return false
 	}
 	switch ep.Protocol {
-	case policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git:
+	case policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git, policy.Package:
 		return true
 	default:
 		return false
@@ -35,7 +35,7 @@ func readsMessages(ep *policy.Endpoint) bool {
 // and unread says why.
 func (x *exchange) read(ep *policy.Endpoint) {
 	x.unread = ""
-	x.request.GraphQL, x.request.RPC, x.request.Git = nil, nil, nil
+	x.request.GraphQL, x.request.RPC, x.request.Git, x.request.Package = nil, nil, nil, nil
 	var err error
 	switch ep.Protocol {
 	case policy.GraphQL:
@@ -44,6 +44,8 @@ func (x *exchange) read(ep *policy.Endpoint) {
 		x.request.RPC, err = x.readCalls(ep)
 	case policy.Git:
 		x.request.Git, err = x.readGit()
+	case policy.Package:
+		x.request.Package, err = x.readPackage(ep)
 	default:
 	}
 	if err != nil {

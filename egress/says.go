@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
 	"github.com/creel-run/creel/policy/jsonrpc"
+	"github.com/creel-run/creel/policy/registry"
 )
 
 // maxSays bounds a text of says, in bytes: the log is no place for a message.
@@ -34,6 +36,9 @@ func (x *exchange) says() map[string]string {
 	}
 	if r := x.request.Git; r != nil {
 		note("git", []string{gitText(r)})
+	}
+	if r := x.request.Package; r != nil {
+		note("package", []string{packageText(r)})
 	}
 	if len(m) == 0 {
 		return nil
@@ -89,6 +94,20 @@ func gitText(r *git.Request) string {
 		case u.Forced:
 			text += " (forced)"
 		}
+	}
+	return text
+}
+
+func packageText(r *registry.Request) string {
+	text := r.Action.String()
+	if r.Name != "" {
+		text += " " + r.Name
+	}
+	if r.Version != "" {
+		text += " " + r.Version
+	}
+	if !r.Published.IsZero() {
+		text += " of " + r.Published.UTC().Format(time.RFC3339)
 	}
 	return text
 }

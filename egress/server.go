@@ -31,6 +31,7 @@ type Server struct {
 	bodies    bodies
 	spools    *semaphore.Weighted // bytes of pushes that lie in files
 	tools     tools
+	published published
 
 	nextID atomic.Uint64
 	wg     sync.WaitGroup // connections
@@ -92,6 +93,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 	s.bodies = newBodies()
 	s.spools = semaphore.NewWeighted(maxSpools)
 	s.tools.seen = make(map[toolKey]*definitions)
+	s.published.times = make(map[publication]time.Time)
 	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
 	return s, nil

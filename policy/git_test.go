@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,12 +202,8 @@ func TestGitAndPackageFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var keys []string
-	for _, f := range Unenforced(doc) {
-		keys = append(keys, f.Path[strings.LastIndexByte(f.Path, '.')+1:])
-	}
-	if !slices.Equal(keys, []string{"protocol", "protocol", "registry"}) {
-		t.Errorf("not enforced: %v", keys)
+	if f := Unenforced(doc); len(f) > 0 {
+		t.Errorf("not enforced: %v", f)
 	}
 }
 

@@ -42,8 +42,6 @@ var unenforcedKeys = []struct {
 	{"signing_service", func(e *Endpoint) bool { return e.Credentials.Signing.Service != "" }},
 	{"signing_region", func(e *Endpoint) bool { return e.Credentials.Signing.Region != "" }},
 	{"credential_binding", func(e *Endpoint) bool { return e.Credentials.Provider != "" }},
-	{"registry", func(e *Endpoint) bool { return e.Registry != "" }},
-	{"registry_path", func(e *Endpoint) bool { return e.RegistryPath != "" }},
 }
 
 func (e *Endpoint) unenforced(path string) Faults {
@@ -56,7 +54,7 @@ func (e *Endpoint) unenforced(path string) Faults {
 		f = append(f, notYet(at, path+"."+key, what, hint))
 	}
 	switch e.Protocol {
-	case L4, TCP, REST, GraphQL, JSONRPC, MCP, Git:
+	case L4, TCP, REST, GraphQL, JSONRPC, MCP, Git, Package:
 	default:
 		hint := "use rest, which judges method and path, or no protocol, which judges the connection alone"
 		if e.Protocol == SQL {

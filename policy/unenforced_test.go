@@ -11,7 +11,7 @@ import (
 // A word of the language is here, or Unenforced names it.
 var enforcedKeys = []string{
 	"host", "port", "ports", "protocol", "path", "tls", "enforcement", "access", "rules", "deny_rules", "allowed_ips", "allow_encoded_slash",
-	"persisted_queries", "graphql_persisted_queries", "graphql_max_body_bytes", "json_rpc", "mcp",
+	"persisted_queries", "graphql_persisted_queries", "graphql_max_body_bytes", "json_rpc", "mcp", "registry", "registry_path",
 }
 
 // Every key of an endpoint that is built is enforced, or named where it stands.
@@ -67,7 +67,7 @@ func TestUnenforcedKeys(t *testing.T) {
 func TestUnenforcedProtocols(t *testing.T) {
 	for _, p := range append(slices.Clone(protocolWords), "") {
 		doc := &Document{Version: 1, Networks: []Network{{Key: "k", Endpoints: []Endpoint{{Host: "a.test", Ports: []uint16{1}, Protocol: Protocol(p)}}}}}
-		want := !slices.Contains([]string{"", "rest", "tcp", "graphql", "json-rpc", "mcp", "git"}, p)
+		want := !slices.Contains([]string{"", "rest", "tcp", "graphql", "json-rpc", "mcp", "git", "package"}, p)
 		if got := len(Unenforced(doc)) > 0; got != want {
 			t.Errorf("%q: %v", p, Unenforced(doc))
 		}
