@@ -45,6 +45,11 @@ test-agents: agents ## let each of the five agents do a task in a sandbox, as ro
 	@./tools/prepare tests
 	CREEL_AGENTS=$(CURDIR)/.tools/agents $(GO) test -count=1 -tags agents -timeout 30m -run '^TestAgent' ./e2e
 
+.PHONY: test-mcp
+test-mcp: build ## let the official MCP client, server and conformance suite talk through a sandbox
+	@./tools/prepare mcp
+	CREEL_MCP=$(CURDIR)/.tools/mcp $(GO) test -count=1 -tags mcp -timeout 10m -run '^TestMCP' ./e2e
+
 .PHONY: check
 check: lint test ## all that must hold before a commit
 
