@@ -17,6 +17,13 @@
 // body framing strictly, decides where a message ends, and hands net/http only
 // what it rebuilt itself. What was judged is what is sent.
 //
+// Where a protocol judges more than method and path, the message is read first
+// (message.go, git.go, registry.go), while nothing is locked, and judged with what
+// is in force then; what was read is what is sent. What takes longer to find out,
+// whether a push keeps every commit and when a version was published, is found out
+// only where the verdict hangs on it (judge.go). Answers of MCP servers are looked
+// into as well (screen.go, events.go), and their tools remembered (tools.go).
+//
 // Where a credential is bound, the answer is searched for it, uncompressed and
 // whole, on its way back (respond.go). With secrets configured, what an agent
 // sends over a relayed connection is searched for placeholders (relay.go), at the
