@@ -61,8 +61,7 @@ func (x *exchange) readGit() (*git.Request, error) {
 	case isEncoded(x.r.Header):
 		return nil, errors.New("the commands of a push cannot be read where they are encoded; git does not encode them")
 	}
-	x.push.err = x.readCommands(r)
-	if x.push.err != nil {
+	if x.push.err = x.readCommands(r); x.push.err != nil {
 		return nil, x.push.err
 	}
 	x.push.request = r
@@ -90,13 +89,17 @@ func (x *exchange) readCommands(r *git.Request) error {
 	put := func(read []byte) {
 		x.r.Body = &joined{io.MultiReader(bytes.NewReader(read), body), body}
 	}
-	first := make([]byte, 4)
+	lose := func(err error) error {
+		x.lost = err
+		return err
+	}
+	first := make([]byte, len(git.Flush))
 	if _, err := io.ReadFull(body, first); err != nil {
-		return errors.New("the body is incomplete")
+		return lose(errors.New("the body is incomplete"))
 	}
 	if string(first) == git.Flush { // git asks so whether a large push would be taken
 		if n, err := body.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-			return git.ErrCommands
+			return lose(git.ErrCommands)
 		}
 		put(first)
 		r.Discovery = true
@@ -104,7 +107,7 @@ func (x *exchange) readCommands(r *git.Request) error {
 	}
 	updates, read, err := git.ReadCommands(io.MultiReader(bytes.NewReader(first), body))
 	if err != nil {
-		return err
+		return lose(err)
 	}
 	put(read)
 	r.Updates = updates
@@ -131,14 +134,11 @@ func kept(r *git.Request) *git.Request {
 // and keeps the pack in a file meanwhile: no byte of it may
 // be sent before. It says why the push is denied if it still is.
 func (x *exchange) provePush() (why string) {
-	f, err := os.CreateTemp("", "creel-push-")
+	f, err := nameless()
 	if err != nil {
-		return "the pack cannot be kept while it is looked at: no temporary file can be made"
+		return "the pack cannot be kept while it is looked at: the folder for temporary files (TMPDIR) takes no file without a name"
 	}
 	x.push.spool, x.push.give = f, x.c.s.spools.Release
-	if err := os.Remove(f.Name()); err != nil {
-		return "the pack cannot be kept while it is looked at: a temporary file cannot be removed"
-	}
 	body := x.r.Body
 	in := &spooling{x: x, r: body, to: f, control: http.NewResponseController(x.w), until: time.Now().Add(spoolTime)}
 	defer func() { _ = in.control.SetReadDeadline(time.Time{}) }()
@@ -148,13 +148,15 @@ func (x *exchange) provePush() (why string) {
 		err = git.FastForward(in, updates)
 	}
 	if in.err != nil {
-		return in.err.Error()
+		err = in.err
 	}
 	if err != nil {
+		x.lost = err
 		return strings.ReplaceAll(err.Error(), "\n", ": ")
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return "the pack cannot be read back"
+		x.lost = errors.New("the pack cannot be read back")
+		return x.lost.Error()
 	}
 	x.r.Body = &joined{f, body}
 	proved := *x.push.request

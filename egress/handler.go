@@ -23,6 +23,7 @@ type exchange struct {
 	request policy.Request
 	unread  string // why what is judged beside method and path was not read
 	body    []byte // nil: it was not read, and goes through as it comes
+	lost    error  // why a part of the body can no longer be sent; nothing is, then
 	held    int64  // of the budget of bodies, in bytes
 	answer  int64  // the same for the answer
 	push    push   // of Git

@@ -43,7 +43,7 @@ func (x *exchange) judge(origin string) judged {
 // longer to find out: whether a push keeps every commit, or when a version was
 // published. It is found out once.
 func (x *exchange) mayProve() bool {
-	if x.proved {
+	if x.proved || x.governs == nil {
 		return false
 	}
 	r := x.request
@@ -71,6 +71,9 @@ func (x *exchange) prove() {
 	}
 }
 
+// reasonLost: no rule is asked, for there is nothing left that could be sent.
+const reasonLost = "the body of the request could not be read for the policy: "
+
 // decide judges with what is in force now, and remembers it, in one step with
 // respect to Recheck. Where an endpoint governs whose protocol reads messages,
 // and it is not the one that the message was read for, it is given instead, and
@@ -93,6 +96,8 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		return denied("the policy changed", policy.Rule{})
 	case m == modeDenied:
 		return denied(d.Reason, d.Rule)
+	case x.lost != nil:
+		return denied(reasonLost+x.lost.Error(), policy.Rule{})
 	case m != c.mode && m != modeRelay:
 		return denied("this connection would be treated otherwise now; connect again", policy.Rule{})
 	}

@@ -306,10 +306,11 @@ func TestAnswersOfServers(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]func(http.ResponseWriter){
-		"two keys":     text(asJSON, 200, `{"jsonrpc":"2.0","id":7,"result":{"tools":[],"tools":[{"name":"write_file"}]}}`),
-		"no JSON":      text(asJSON, 200, `{"jsonrpc"`),
-		"another type": text("text/plain", 200, `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"write_file"}]}}`),
-		"a failure":    text(asJSON, 400, `{"jsonrpc":"2.0","id":7,"result":{"tools":[],"tools":[]}}`),
+		"two keys":        text(asJSON, 200, `{"jsonrpc":"2.0","id":7,"result":{"tools":[],"tools":[{"name":"write_file"}]}}`),
+		"no JSON":         text(asJSON, 200, `{"jsonrpc"`),
+		"another type":    text("text/plain", 200, `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"write_file"}]}}`),
+		"another charset": text("application/json; charset=utf-16", 200, `{"jsonrpc":"2.0","id":7,"result":{}}`),
+		"a failure":       text(asJSON, 400, `{"jsonrpc":"2.0","id":7,"result":{"tools":[],"tools":[]}}`),
 		"two types": func(w http.ResponseWriter) {
 			w.Header()["Content-Type"] = []string{asJSON, "text/html"}
 			fmt.Fprint(w, `{"jsonrpc":"2.0","id":7,"result":{}}`)

@@ -96,6 +96,9 @@ func (x *exchange) whole(limit int) ([]byte, error) {
 		}
 		return x.body, nil
 	}
+	if x.lost != nil {
+		return nil, x.lost
+	}
 	if !x.h.hasBody() {
 		return nil, nil
 	}
@@ -120,9 +123,12 @@ func (x *exchange) whole(limit int) ([]byte, error) {
 	_ = control.SetReadDeadline(time.Time{})
 	switch {
 	case err != nil:
-		return nil, errors.New("the body is incomplete")
+		x.lost = errors.New("the body is incomplete")
 	case len(body) > limit:
-		return nil, tooLong(limit)
+		x.lost = tooLong(limit)
+	}
+	if x.lost != nil {
+		return nil, x.lost
 	}
 	x.body = body
 	x.r.Header.Del("Expect") // it was met

@@ -236,6 +236,41 @@ func TestPolicyChangesWhileABodyIsRead(t *testing.T) {
 	}
 }
 
+// TestLostBodyIsNotSent: what was read of a body and thrown away is missing in it,
+// so that no other policy may let the rest through.
+func TestLostBodyIsNotSent(t *testing.T) {
+	free := "version: 2\nnetwork_policies:\n  web:\n    endpoints: [{host: ok.test, port: 443, protocol: rest, access: full}]\n    binaries: any\n"
+	for name, raw := range map[string][2]string{
+		"too long": {graphqlPolicy, "POST /graphql HTTP/1.1\r\nHost: ok.test\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n" +
+			"|7d1\r\n" + strings.Repeat("x", 2001) + "\r\n5\r\nother\r\n0\r\n\r\n"},
+		"no push": {gitPolicy, "POST /team/app/git-receive-pack HTTP/1.1\r\nHost: ok.test\r\nContent-Type: application/x-git-receive-pack-request\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n" +
+			"|a\r\n0006xxrest\r\n0\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, raw[0])
+			h, arrived := arrivals()
+			r.web("ok.test", 443, h)
+			nc, _ := r.open(viaRedirect, "ok.test:443")
+			c, err := r.startTLS(nc, "ok.test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			head, body, _ := strings.Cut(raw[1], "|")
+			fmt.Fprint(c, head)
+			line := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
+			if _, err := io.ReadFull(c, line); err != nil {
+				t.Fatal(err)
+			}
+			r.engine.Store(compile(t, free))
+			fmt.Fprint(c, body)
+			resp, text := readFinal(t, c)
+			if got := arrived(); resp.StatusCode != 403 || len(got) != 0 {
+				t.Errorf("%d %s, arrived %q", resp.StatusCode, text, got)
+			}
+		})
+	}
+}
+
 const rpcPolicy = `version: 2
 network_policies:
   web:

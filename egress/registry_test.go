@@ -101,7 +101,11 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	_, _ = io.WriteString(w, text)
 }
 
-func (s *shelf) put(path, text string) { s.files[path] = text }
+func (s *shelf) put(path, text string, kind ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[path], s.kinds[path] = text, strings.Join(kind, "")
+}
 
 func (s *shelf) count(path string) int {
 	s.mu.Lock()
@@ -284,8 +288,7 @@ func TestNPM(t *testing.T) {
 	}
 	doc := `{"name":"@acme/app","dist-tags":{"latest":"2.0.0"},"versions":{` + versions[1:] + `},"time":{"1.0.0":"` + longSince + `","2.0.0":"` + lately() + `"}}`
 	for _, path := range []string{"/npm/@acme/app", "/npm/@acme%2Fapp", "/npm/@acme%2fapp"} {
-		s.put(path, doc)
-		s.kinds[path] = asJSON
+		s.put(path, doc, asJSON)
 	}
 	install := func(what string) (string, error) {
 		return run(nil, "install", "--registry=https://ok.test/npm/", "--no-audit", "--no-fund", "--no-update-notifier", "--fetch-retries=0", "--prefix", ".", what)
@@ -320,8 +323,7 @@ func TestPip(t *testing.T) {
 		}
 		files += `,{"filename":"` + name + `","url":"../../packages/` + name + `","hashes":{"sha256":"` + hex.EncodeToString(sum[:]) + `"},"upload-time":"` + when + `"}`
 	}
-	s.put("/pypi/simple/acme-app/", `{"meta":{"api-version":"1.1"},"name":"acme-app","files":[`+files[1:]+`]}`)
-	s.kinds["/pypi/simple/acme-app/"] = "application/vnd.pypi.simple.v1+json"
+	s.put("/pypi/simple/acme-app/", `{"meta":{"api-version":"1.1"},"name":"acme-app","files":[`+files[1:]+`]}`, "application/vnd.pypi.simple.v1+json")
 	install := func(what string) (string, error) {
 		return run(nil, "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir", "--retries=0", "--index-url=https://ok.test/pypi/simple/", "--target=site", what)
 	}

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/policy"
@@ -39,7 +40,11 @@ func (x *exchange) screen(resp *http.Response) *denial {
 	types := resp.Header["Content-Type"]
 	kind := ""
 	if len(types) == 1 {
-		kind, _, _ = mime.ParseMediaType(types[0])
+		var param map[string]string
+		kind, param, _ = mime.ParseMediaType(types[0])
+		if c, set := param["charset"]; set && !strings.EqualFold(c, "utf-8") {
+			return refuse("the server's answer is in another charset than UTF-8")
+		}
 	}
 	switch {
 	case kind == "text/event-stream":
