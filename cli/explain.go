@@ -31,7 +31,7 @@ const wantPort = "a port of 1..65535"
 func newPolicyExplain(streams IO) *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain FILE --host HOST [--port N] [--binary PATH] [--method M --path P] [--graphql TYPE:FIELD] [--rpc-method M] [--tool T] [--text]",
+		Use:   "explain FILE --host HOST [--port N] [--binary PATH] [--method M --path P] [--graphql TYPE:FIELD] [--rpc-method M] [--tool T [--argument N=T]] [--text]",
 		Short: "Say what a policy does with one connection or request, and why",
 		Long: `Say what a policy does with one connection or request, and why: the rule that
 decides, or the nearest rule with what of it does not match, and the lines that
@@ -43,7 +43,7 @@ unless --method is given; --text makes it a text message of a WebSocket that was
 opened with --path. Exit status 0 means that an answer was given, whatever it is.`,
 		Example: `  creel policy explain creel.yaml --binary /usr/bin/curl --host api.example.test --method GET --path /v1/items
   creel policy explain creel.yaml --host api.example.test --path /graphql --graphql mutation:createIssue
-  creel policy explain creel.yaml --host mcp.example.test --path /mcp --tool read_file
+  creel policy explain creel.yaml --host mcp.example.test --path /mcp --tool read_file --argument path=/work/a
   creel policy explain creel.yaml --host ws.example.test --path /chat --text
   creel policy explain creel.yaml --host git.example.test --method POST --path /team/app/git-receive-pack --ref refs/heads/agent/x`,
 		Args: exactly(1),
@@ -63,6 +63,7 @@ opened with --path. Exit status 0 means that an answer was given, whatever it is
 	fl.StringVar(&f.Operation, "operation", "", "name of the GraphQL operation")
 	fl.StringArrayVar(&f.RPC, "rpc-method", nil, "method of a JSON-RPC or MCP call; repeated for a batch")
 	fl.StringVar(&f.Tool, "tool", "", "tool that an MCP call of tools/call names")
+	fl.StringArrayVar(&f.Arguments, "argument", nil, "an argument of the tool, NAME=TEXT; repeated for several")
 	fl.StringArrayVar(&f.Refs, "ref", nil, "a ref that a Git push changes, like refs/heads/agent/x; repeated for several")
 	fl.BoolVar(&f.Force, "force", false, "the push may leave commits behind")
 	fl.BoolVar(&f.Delete, "delete", false, "the push removes the refs")

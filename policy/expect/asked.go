@@ -24,6 +24,7 @@ type Asked struct {
 	Operation string   // name of them
 	RPC       []string // methods of JSON-RPC or MCP calls, one or a batch
 	Tool      string   // what tools/call names; alone it is such a call
+	Arguments []string // of the tool, all of them text: NAME=TEXT
 	Refs      []string // that a Git push changes
 	Force     bool     // the push may leave commits behind
 	Delete    bool     // the push removes the refs
@@ -49,6 +50,10 @@ func (a Asked) Check() error {
 		return errors.New("a text message has no method")
 	case a.Tool != "" && len(a.RPC) > 0 && !slices.Contains(a.RPC, "tools/call"):
 		return errors.New("a tool belongs to the call tools/call")
+	case len(a.Arguments) > 0 && a.Tool == "":
+		return errors.New("an argument belongs to a tool")
+	case slices.ContainsFunc(a.Arguments, func(s string) bool { return strings.Index(s, "=") < 1 }):
+		return errors.New("an argument is like NAME=TEXT")
 	case (a.Force || a.Delete) && len(a.Refs) == 0:
 		return errors.New("force and delete belong to a push, which changes a ref")
 	case len(a.Refs) > 0 && (a.Text || len(a.GraphQL) > 0 || calls):
@@ -157,6 +162,12 @@ func (a Asked) calls() *jsonrpc.Request {
 		c := jsonrpc.Call{Method: m}
 		if m == "tools/call" {
 			c.Tool = a.Tool
+			texts := map[string]string{}
+			for _, text := range a.Arguments {
+				name, value, _ := strings.Cut(text, "=")
+				texts[name] = value
+			}
+			c.Arguments = jsonrpc.TextArguments(texts)
 		}
 		r.Calls = append(r.Calls, c)
 	}
@@ -187,7 +198,8 @@ func (a Asked) operation(text string) (graphql.Operation, error) {
 	return o, nil
 }
 
-// words is the request without what could be a secret: its query is left out.
+// words is the request without what could be a secret: its query and the texts of
+// arguments are left out.
 func (a Asked) words() (before, after string) {
 	var parts []string
 	switch {
@@ -203,6 +215,10 @@ func (a Asked) words() (before, after string) {
 	parts = append(parts, a.RPC...)
 	if a.Tool != "" {
 		parts = append(parts, "tool "+a.Tool)
+	}
+	for _, text := range a.Arguments {
+		name, _, _ := strings.Cut(text, "=")
+		parts = append(parts, "argument "+name)
 	}
 	if a.Force {
 		parts = append(parts, "force")

@@ -31,7 +31,7 @@ type Case struct {
 // keys of one expectation, in the order of the documentation.
 var keys = []string{
 	"name", "host", "port", "binary", "ancestors", "sha256", "at", "method", "path",
-	"graphql", "operation", "rpc_method", "tool", "ref", "force", "delete", "text", "want", "rule", "audited",
+	"graphql", "operation", "rpc_method", "tool", "argument", "ref", "force", "delete", "text", "want", "rule", "audited",
 }
 
 const defaultPort = 443
@@ -275,6 +275,7 @@ func (d *decoder) body(s map[string]policy.Value, a *Asked) {
 	a.Operation = text("operation", "the name of a GraphQL operation")
 	a.RPC = texts("rpc_method", "methods of calls")
 	a.Tool = text("tool", "the name of a tool")
+	a.Arguments = texts("argument", "arguments like path=/work/a")
 	a.Refs = texts("ref", "refs like refs/heads/main")
 	a.Force, a.Delete, a.Text = on("force"), on("delete"), on("text")
 }

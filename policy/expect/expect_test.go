@@ -19,7 +19,7 @@ network_policies:
   messages:
     endpoints:
       - {host: hub.test, port: 443, protocol: graphql, path: /graphql, rules: [{allow: {operation_type: query, fields: [viewer]}}]}
-      - {host: hub.test, port: 443, protocol: mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: "read_*"}}]}
+      - {host: hub.test, port: 443, protocol: mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: "read_*"}}, {allow: {method: tools/call, tool: open, arguments: {path: "/work/**"}}}]}
     binaries: any
   code:
     endpoints:
@@ -74,6 +74,9 @@ func TestRun(t *testing.T) {
 		{"{host: hub.test, path: /graphql, method: POST, want: deny}", ""}, // a body that tells no operation
 		{"{host: hub.test, path: /mcp, tool: read_file, want: allow}", ""},
 		{"{host: hub.test, path: /mcp, rpc_method: [tools/call], tool: write_file, want: deny}", ""},
+		{"{host: hub.test, path: /mcp, tool: open, argument: [path=/work/a=b], want: allow}", ""},
+		{"{host: hub.test, path: /mcp, tool: open, argument: [path=/etc/shadow], want: deny}", ""},
+		{"{host: hub.test, path: /mcp, tool: open, want: deny}", ""},
 		{"{host: git.test, method: GET, path: \"/team/app/info/refs?service=git-upload-pack\", want: allow, rule: code}", ""},
 		{"{host: git.test, method: POST, path: /team/app/git-receive-pack, ref: [refs/heads/agent/x], want: allow}", ""},
 		{"{host: git.test, method: POST, path: /team/app/git-receive-pack, ref: [refs/heads/agent/x, refs/heads/main], want: deny}", ""},
@@ -135,6 +138,8 @@ func TestFaults(t *testing.T) {
 		{"- {host: a.test, path: /g, operation: a, method: GET, want: deny}", "belongs to a GraphQL operation"},
 		{"- {host: a.test, path: /g, text: true, method: GET, want: deny}", "a text message has no method"},
 		{"- {host: a.test, path: /g, text: true, tool: a, want: deny}", "calls come in requests"},
+		{"- {host: a.test, path: /g, argument: [a=b], want: deny}", "an argument belongs to a tool"},
+		{"- {host: a.test, path: /g, tool: a, argument: [a], want: deny}", "NAME=TEXT"},
 		{"- {host: a.test, ref: [refs/heads/a], want: deny}", "a ref belongs to a Git push, whose method"},
 		{"- {host: a.test, path: /g, method: POST, force: true, want: deny}", "force and delete belong to a push"},
 		{"- {host: a.test, path: /g, tool: a, ref: [refs/heads/a], want: deny}", "a ref belongs to a Git push"},
