@@ -20,14 +20,15 @@ type exchange struct {
 	scheme  string
 	framing func() *httpFault // the fault in the framing of the body, if there was one
 
-	request policy.Request
-	unread  string // why what is judged beside method and path was not read
-	body    []byte // nil: it was not read, and goes through as it comes
-	lost    error  // why a part of the body can no longer be sent; nothing is, then
-	held    int64  // of the budget of bodies, in bytes
-	answer  int64  // the same for the answer
-	push    push   // of Git
-	proved  bool   // what costs more to tell was looked at
+	request    policy.Request
+	unread     string // why what is judged beside method and path was not read
+	body       []byte // nil: it was not read, and goes through as it comes
+	lost       error  // why a part of the body can no longer be sent; nothing is, then
+	held       int64  // of the budget of bodies, in bytes
+	heldAnswer int64  // the same for the answer
+	push       push   // of Git
+	asking     bool   // the request on its way is Creel's own
+	proved     bool   // what costs more to tell was looked at
 
 	governs *policy.Endpoint // the endpoint by which an allowed request was read; nil: by method and path alone
 

@@ -132,6 +132,8 @@ func (x *exchange) ask(ctx context.Context, d policy.ConnectDecision, s registry
 	if err := x.c.s.record(ev); err != nil {
 		return time.Time{}, errors.New("the audit log cannot be written")
 	}
+	x.asking = true
+	defer func() { x.asking = false }()
 	resp, err := x.c.s.upstreams.roundTrip(x, out.WithContext(ctx),
 		&upstreamSpec{host: x.c.facts.Host, port: x.c.facts.Port, rule: d.Destination, tls: x.scheme == "https"})
 	if err != nil {

@@ -147,7 +147,7 @@ var pieces = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
 // interim passes early hints on, the one interim response with something to say.
 func (x *exchange) interim(h *responseHead) {
-	if h.status != http.StatusEarlyHints || x.bound() { // which may have a credential in them
+	if h.status != http.StatusEarlyHints || x.asking || x.bound() { // which may have a credential in them
 		return
 	}
 	to := x.w.Header()

@@ -101,18 +101,18 @@ func (x *exchange) hold(n int) error {
 	if n > maxAnswer {
 		return errAnswerLong
 	}
-	for int64(n-answerFree) > x.answer {
+	for int64(n-answerFree) > x.heldAnswer {
 		if !x.c.s.bodies.left.TryAcquire(answerFree) {
 			return errBodies
 		}
-		x.answer += answerFree
+		x.heldAnswer += answerFree
 	}
 	return nil
 }
 
 func (x *exchange) releaseAnswer() {
-	x.c.s.bodies.left.Release(x.answer)
-	x.answer = 0
+	x.c.s.bodies.left.Release(x.heldAnswer)
+	x.heldAnswer = 0
 }
 
 // screenError is an event that did not pass.
