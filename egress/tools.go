@@ -9,7 +9,7 @@ import (
 
 // reasonTool is why a call is denied that the rules allow.
 const reasonTool = "the tool's definition is another one than the operator takes: the one that was first seen, or the one in mcp.pins; " +
-	"the operator can accept it there (creel audit show has its SHA-256)"
+	"the operator can accept it there (creel audit tail shows its SHA-256)"
 
 // tools remembers the definitions of the tools that servers of MCP list, as long
 // as the sandbox lives: a tool that was looked at once must not become another

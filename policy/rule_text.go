@@ -34,6 +34,9 @@ func ruleText(s RequestRule) string {
 	case s.Tools != nil:
 		add(firstOf(s.Method, toolsCall))
 		add("tool", firstOf(list(s.Tools), "(none)"))
+		for _, a := range s.Arguments {
+			add("argument", a.Name, list(a.Any))
+		}
 	case s.Command != "":
 		add("command", s.Command)
 	default:

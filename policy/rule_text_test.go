@@ -19,6 +19,7 @@ func TestRuleTexts(t *testing.T) {
 			"allow package left-pad, versions 1.* or 2.0.0, min_age 7d, publish"},
 		{`package, registry: npm, rules: [{allow: {package: "**", min_age: 36h}}]`, "allow package **, min_age 36h"},
 		{`mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: {any: ["read_*", list]}}}]`, "allow tools/call, tool read_* or list"},
+		{`mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: read, arguments: {path: {any: ["/a/**", /b]}}}}]`, "allow tools/call, tool read, argument path /a/** or /b"},
 		{`mcp, path: /mcp, rules: [{allow: {method: resources/list}}]`, "allow resources/list"},
 		{`json-rpc, path: /rpc, rules: [{allow: {method: eth_call}}]`, "allow eth_call"},
 		{`graphql, path: /g, rules: [{allow: {operation_type: mutation, operation_name: "Make*", fields: [createIssue, "close*"]}}]`,
