@@ -147,7 +147,7 @@ func TestPackages(t *testing.T) {
 		{"GET", "/npm/@acme/app/-/app-3.0.0.tgz", false, "cannot be told"},
 		{"GET", "/npm/@acme%2fnew/-/new-1.0.0.tgz", false, "min_age"},
 		{"GET", "/npm/@acme/gone/-/gone-1.0.0.tgz", false, "the registry answers 404"},
-		{"PUT", "/npm/lib", false, "allows this package"},
+		{"PUT", "/npm/lib", false, "denies"},
 		{"PUT", "/npm/own", true, ""},
 		{"GET", "/npm/-/v1/search?text=a", false, "could not be read"},
 		{"GET", "/npm/lib/-/../../../pypi/x", false, ""},
