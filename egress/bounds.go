@@ -57,11 +57,11 @@ const (
 	bodyTimeout = 30 * time.Second
 	maxBodies   = 64 << 20
 
-	// maxAnswer bounds a message of a server that is looked into, in bytes, as a
-	// screenshot from a tool; what is beyond answerFree counts as a body that is
+	// maxScreened bounds a message of a server that is looked into, in bytes, as a
+	// screenshot from a tool; what is beyond screenedFree counts as a body that is
 	// held. maxTools is how many tools are remembered, of all servers.
-	maxAnswer  = 16 << 20
-	answerFree = 64 << 10
+	maxScreened  = 16 << 20
+	screenedFree = 64 << 10
 	maxTools   = 4096
 
 	// maxSpool is the longest push whose commits are looked at, and maxSpools what

@@ -61,11 +61,11 @@ func TestEventScreen(t *testing.T) {
 		}
 	}
 	for _, in := range []string{"data: ", ":", "id: ", "event: ", "what", "data: x\ndata: "} {
-		if got, err := screened(io.MultiReader(strings.NewReader(in), iotest.DataErrReader(strings.NewReader(strings.Repeat("x", maxAnswer+1))))); err == nil || got != "" {
+		if got, err := screened(io.MultiReader(strings.NewReader(in), iotest.DataErrReader(strings.NewReader(strings.Repeat("x", maxScreened+1))))); err == nil || got != "" {
 			t.Errorf("%q and no end: %d bytes, %v", in, len(got), err)
 		}
 	}
-	lines := strings.Repeat("id: "+strings.Repeat("x", 1000)+"\n", maxAnswer/1000)
+	lines := strings.Repeat("id: "+strings.Repeat("x", 1000)+"\n", maxScreened/1000)
 	if _, err := screened(strings.NewReader(lines)); err == nil {
 		t.Error("fields without end")
 	}

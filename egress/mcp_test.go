@@ -320,7 +320,7 @@ func TestAnswersOfServers(t *testing.T) {
 			w.Header().Set("Content-Encoding", "br")
 			text("text/event-stream", 200, "x")(w)
 		},
-		"too long": text(asJSON, 200, `{"jsonrpc":"2.0","id":7,"result":"`+strings.Repeat("x", maxAnswer)+`"}`),
+		"too long": text(asJSON, 200, `{"jsonrpc":"2.0","id":7,"result":"`+strings.Repeat("x", maxScreened)+`"}`),
 	} {
 		answer = f
 		if got := failureOf(ask(t, c, "tools/list", `{}`)); !strings.HasPrefix(got, "403 denied by the policy of this sandbox: the server") {
@@ -333,7 +333,7 @@ func TestAnswersOfServers(t *testing.T) {
 	if resp.StatusCode != 404 || body != "<p>no</p>" {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
-	big := strings.Repeat("x", maxAnswer-100)
+	big := strings.Repeat("x", maxScreened-100)
 	answer = text(asJSON, 200, `{"jsonrpc":"2.0","id":7,"result":"`+big+`"}`)
 	if m := ask(t, c, "tools/list", `{}`); m["result"] != big {
 		t.Error("a large answer does not come through")

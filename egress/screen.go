@@ -75,7 +75,7 @@ func (x *exchange) screen(resp *http.Response) *denial {
 	return nil
 }
 
-// wholeAnswer reads a body of up to maxAnswer bytes.
+// wholeAnswer reads a body of up to maxScreened bytes.
 func (x *exchange) wholeAnswer(r io.Reader) ([]byte, error) {
 	var body []byte
 	buf := make([]byte, 16<<10)
@@ -94,18 +94,18 @@ func (x *exchange) wholeAnswer(r io.Reader) ([]byte, error) {
 	}
 }
 
-var errAnswerLong = errors.New("it is longer than the " + strconv.Itoa(maxAnswer) + " bytes that are looked into")
+var errAnswerLong = errors.New("it is longer than the " + strconv.Itoa(maxScreened) + " bytes that are looked into")
 
 // hold counts that n bytes of the answer are held at once.
 func (x *exchange) hold(n int) error {
-	if n > maxAnswer {
+	if n > maxScreened {
 		return errAnswerLong
 	}
-	for int64(n-answerFree) > x.heldAnswer {
-		if !x.c.s.bodies.left.TryAcquire(answerFree) {
+	for int64(n-screenedFree) > x.heldAnswer {
+		if !x.c.s.bodies.left.TryAcquire(screenedFree) {
 			return errBodies
 		}
-		x.heldAnswer += answerFree
+		x.heldAnswer += screenedFree
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (e *screenError) Error() string { return e.reason }
 // applyScreen gives what the agent may have of a text of messages.
 func (x *exchange) applyScreen(text []byte) ([]byte, error) {
 	s := jsonrpc.Screen{LaxToolNames: x.governs.MCP.LooseToolNames, Tool: x.mayShow, Request: x.mayAsk}
-	return s.Apply(text, maxAnswer)
+	return s.Apply(text, maxScreened)
 }
 
 // asIf judges a call that the agent did not make, on the same endpoint and now.
