@@ -57,6 +57,29 @@ const (
 	bodyTimeout = 30 * time.Second
 	maxBodies   = 64 << 20
 
+	// maxText and maxBinary bound a message of a WebSocket that an agent sends,
+	// which is held while it is judged; maxFragments are the frames behind its
+	// first. maxAnswer bounds a message to the agent, which passes piece by piece.
+	maxText, maxBinary = 4 << 20, 16 << 20
+	maxFragments       = 4096
+	maxAnswer          = 256 << 20
+
+	// openTimeout bounds the way to a WebSocket of an upstream, with its answer.
+	openTimeout = 40 * time.Second
+
+	// messageIdle is the longest silence inside a message of an agent, messageTime
+	// the longest way from its first byte to its last. socketWrite is how long one
+	// write may take, and closeTimeout how long the answer to a close frame.
+	messageIdle  = 30 * time.Second
+	messageTime  = 2 * time.Minute
+	socketWrite  = time.Minute
+	closeTimeout = 5 * time.Second
+
+	// socketBuffer is the read buffer of each side of a WebSocket, in bytes, and
+	// maxPings how many pings may be unanswered at once.
+	socketBuffer = 4 << 10
+	maxPings     = 16
+
 	// helloTimeout bounds a ClientHello after its first byte, handshakeTimeout
 	// the whole handshake, headTimeout a request head.
 	helloTimeout     = 10 * time.Second

@@ -15,6 +15,7 @@ type judged struct {
 	decision policy.Decision
 	mode     mode
 	limited  bool  // denied because of a limit
+	upgrade  bool  // denied because of the WebSocket that it asks for, or should
 	err      error // the request target is not well formed
 }
 
@@ -72,8 +73,9 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		return j, nil
 	}
 	engine := c.s.conf.Engine()
-	if ep := engine.Governing(x.request.Connection, t.Path); ep != read && readsMessages(ep) {
-		return judged{}, ep
+	governing := engine.Governing(x.request.Connection, t.Path)
+	if governing != read && readsMessages(governing) {
+		return judged{}, governing
 	}
 	asked := []policy.Request{x.request}
 	methods, ok := overrides(x.request.Method, t.RawQuery)
@@ -87,6 +89,9 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		asked = append(asked, other)
 	}
 	j.decision, _ = judgeAll(engine, asked)
+	if why := x.mayOpen(governing); why != "" && j.decision.Verdict == policy.Allow {
+		j.upgrade, j.decision = true, policy.Decision{Rule: j.decision.Rule, Reason: why}
+	}
 	if j.decision.Verdict == policy.Allow {
 		if l, why := c.s.quotas.request(c.limitsOf(t.Path)); l != nil {
 			j.limited, j.decision = true, policy.Decision{Rule: l.Rule, Reason: why}

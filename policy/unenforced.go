@@ -61,7 +61,7 @@ func (e *Endpoint) unenforced(path string) Faults {
 		f = append(f, notYet(at, path+"."+key, what, hint))
 	}
 	switch e.Protocol {
-	case L4, TCP, REST:
+	case L4, TCP, REST, WebSocket:
 	default:
 		hint := "use rest, which judges method and path, or no protocol, which judges the connection alone"
 		if e.Protocol == SQL {
