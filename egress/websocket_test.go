@@ -123,9 +123,11 @@ type peer struct {
 	c    net.Conn
 	in   *bufio.Reader
 	resp *http.Response
+
+	answers bool // a close frame is answered, as clients do
 }
 
-// dial opens a WebSocket as an agent does. status is what the answer has to be.
+// dialSocket opens a WebSocket as an agent does. status is what the answer has to be.
 func (r *rig) dialSocket(w way, to, path, more string, status int) *peer {
 	r.t.Helper()
 	c, refused := r.open(w, to)
@@ -223,6 +225,9 @@ func (p *peer) all() []string {
 				list, message = append(list, message), ""
 			}
 		case 8:
+			if p.answers {
+				p.send(frame(0x88, b))
+			}
 			code := 0
 			if len(b) >= 2 {
 				code = int(b[0])<<8 | int(b[1])
