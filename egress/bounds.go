@@ -69,11 +69,12 @@ const (
 
 	// messageIdle is the longest silence inside a message of an agent, messageTime
 	// the longest way from its first byte to its last. socketWrite is how long one
-	// write may take, and closeTimeout how long the answer to a close frame.
+	// write may take. After a close frame, closeTimeout is the longest silence of
+	// the peer, who may still have something to say, for messageTime at most.
 	messageIdle  = 30 * time.Second
 	messageTime  = 2 * time.Minute
 	socketWrite  = time.Minute
-	closeTimeout = 5 * time.Second
+	closeTimeout = 10 * time.Second
 
 	// socketBuffer is the read buffer of each side of a WebSocket, in bytes, and
 	// maxPings how many pings may be unanswered at once.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/egress/websocket"
 )
@@ -207,12 +208,12 @@ func TestWebSocketCasesOfAgent(t *testing.T) {
 	) {
 		t.Run(c.id, func(t *testing.T) {
 			t.Parallel()
-			p := r.dialSocket(viaRedirect, "ok.test:80", "/ws/chat/"+c.id, "", 101)
-			p.t = t
 			var raw bytes.Buffer
 			for _, f := range c.frames {
 				raw.WriteString(frame(f.first, f.payload))
 			}
+			p := r.dialSocket(viaRedirect, "ok.test:80", "/ws/chat/"+c.id, "", 101)
+			_ = p.c.SetDeadline(time.Now().Add(5 * patience))
 			done := make(chan struct{})
 			go func() { defer close(done); chopped(p.c, raw.Bytes(), c.chop) }()
 			got := p.all()
@@ -258,6 +259,7 @@ func TestWebSocketCasesOfServer(t *testing.T) {
 			t.Parallel()
 			p := r.dialSocket(viaRedirect, "ok.test:80", "/ws/chat/"+c.id, "", 101)
 			p.answers = true
+			_ = p.c.SetDeadline(time.Now().Add(5 * patience))
 			compareCase(t, p.all(), c.want)
 		})
 	}

@@ -108,7 +108,8 @@ type socketSide struct {
 	began time.Time // of the message that is being read; owned by the reader
 
 	dmu     sync.Mutex
-	closeBy time.Time // zero: the side may go on
+	closeBy time.Time     // zero: the side may go on
+	silence time.Duration // that is borne until then
 
 	wmu    sync.Mutex
 	out    websocket.Writer
@@ -145,7 +146,9 @@ func (s *socketSide) Read(p []byte) (int, error) {
 		s.dmu.Lock()
 		closing := !s.closeBy.IsZero()
 		if closing {
-			by = s.closeBy
+			if by = now.Add(s.silence); by.After(s.closeBy) {
+				by = s.closeBy
+			}
 		}
 		_ = s.conn.SetReadDeadline(by)
 		s.dmu.Unlock()
@@ -166,13 +169,13 @@ func (s *socketSide) Read(p []byte) (int, error) {
 	}
 }
 
-// hurry makes reading from the side end soon.
-func (s *socketSide) hurry(in time.Duration) {
+// hurry makes reading from the side end: after a silence, or when the time is over.
+func (s *socketSide) hurry(silence, in time.Duration) {
 	s.dmu.Lock()
 	defer s.dmu.Unlock()
 	if by := time.Now().Add(in); s.closeBy.IsZero() || by.Before(s.closeBy) {
-		s.closeBy = by
-		_ = s.conn.SetReadDeadline(by)
+		s.closeBy, s.silence = by, silence
+		_ = s.conn.SetReadDeadline(time.Now().Add(silence))
 	}
 }
 
@@ -208,8 +211,8 @@ func (r *refusal) Error() string { return r.reason }
 // what the other side is told.
 func (t *tunnel) end(of *socketSide, err error) {
 	if errors.Is(err, websocket.ErrClosed) { // it was passed on; the answer to it is waited for
-		t.agent.hurry(closeTimeout)
-		t.server.hurry(closeTimeout)
+		t.agent.hurry(closeTimeout, messageTime)
+		t.server.hurry(closeTimeout, messageTime)
 		return
 	}
 	t.once.Do(func() {
@@ -242,7 +245,7 @@ func (t *tunnel) end(of *socketSide, err error) {
 		}
 	})
 	_ = t.server.conn.Close()
-	t.agent.hurry(lingerTimeout)
+	t.agent.hurry(lingerTimeout, lingerTimeout)
 }
 
 // fromAgent passes the agent's messages on, each after it was judged.
