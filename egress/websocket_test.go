@@ -142,8 +142,14 @@ func (r *rig) dialSocket(w way, to, path, more string, status int) *peer {
 		}
 		c = tc
 	}
+	return r.answered(c, upgradeTo(host, path, more), status)
+}
+
+// answered sends a handshake.
+func (r *rig) answered(c net.Conn, handshake string, status int) *peer {
+	r.t.Helper()
 	p := &peer{t: r.t, c: c, in: bufio.NewReader(c)}
-	fmt.Fprint(c, upgradeTo(host, path, more))
+	fmt.Fprint(c, handshake)
 	var err error
 	if p.resp, err = http.ReadResponse(p.in, &http.Request{Method: "GET"}); err != nil {
 		r.t.Fatal(err)
