@@ -70,6 +70,12 @@ func (x *exchange) tunnel(resp *http.Response, mask *secret.Mask) {
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
+		defer func() { // a fault of ours ends this one, as in the exchange's own goroutine
+			if v := recover(); v != nil {
+				x.c.s.log.Error("serve WebSocket", "panic", v)
+				x.c.cut("refused", true)
+			}
+		}()
 		t.end(t.server, t.fromServer())
 	}()
 	t.end(t.agent, t.fromAgent())
