@@ -49,6 +49,10 @@ const (
 	// smallBody is how much of a body is read before the upstream is spoken to, in bytes.
 	smallBody = 16 << 10
 
+	// sentTimeout is how long the end of a request that was answered may take to be
+	// sent, before its connection is given up.
+	sentTimeout = 100 * time.Millisecond
+
 	// maxInterim is how many 1xx responses come before a final one.
 	maxInterim = 16
 
