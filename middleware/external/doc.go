@@ -10,7 +10,7 @@
 //
 // Both forms are written here, on net/http: a client that links the library for
 // either adds a seventh to creel's size and a quarter to the time of every start
-// (decision 0050). Tests speak with that library's server.
+// (decision 0051). Tests speak with that library's server.
 //
 // It may import middleware and secret. A Service is safe for concurrent use.
 package external

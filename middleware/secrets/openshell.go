@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -17,10 +18,17 @@ const OpenShellName = "openshell/regex"
 // openShellBody is its largest body, in bytes.
 const openShellBody = 256 << 10
 
+// openShellNames are the fields whose values it replaces.
+var openShellNames = []string{"api_key", "api-key", "apikey", "access_token", "access-token", "accesstoken", "secret", "password"}
+
 var openShellRules = sync.OnceValue(func() []openShellRule {
+	const (
+		sign  = `["']?\s*[=:]\s*["']` // between a name and its value
+		value = `[^\s,}"']+`
+	)
 	return []openShellRule{
-		{"keyword", regexp.MustCompile(`(?i)((?:api[_-]?key|access[_-]?token|secret|password)["']?\s*[:=]\s*["'])[^"',\s}]+`), "${1}[REDACTED]"},
-		{"openai", regexp.MustCompile(`sk-[A-Za-z0-9_-]{16,}`), "[REDACTED]"},
+		{"keyword", regexp.MustCompile(`(?i)((?:` + strings.Join(openShellNames, "|") + `)` + sign + `)` + value), "${1}[REDACTED]"},
+		{"openai", regexp.MustCompile(`sk-[\w-]{16,}`), "[REDACTED]"},
 	}
 })
 
