@@ -10,12 +10,12 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -bu
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # The packages that must also build where no sandbox can run.
-PORTABLE := ./api ./audit ./cli ./credential ./egress/... ./fault ./inference ./kernel ./netname ./policy/... ./presets ./secret ./sandbox/seccomp ./cmd/creel
+PORTABLE := ./api ./audit ./cli ./credential ./egress/... ./fault ./inference ./kernel ./middleware/... ./netname ./policy/... ./presets ./secret ./sandbox/seccomp ./cmd/creel
 FOREIGN := darwin/arm64 linux/arm64 windows/amd64
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/creel, static and reproducible
@@ -74,6 +74,10 @@ deps: ## write cmd/creel/deps.txt, the list of modules in the binary
 .PHONY: docs
 docs: ## write the generated pages of docs/policy: the reference, the presets
 	@$(GO) run ./internal/policydoc docs/policy
+
+.PHONY: secret-rules
+secret-rules: ## write the rules of middleware/secrets from those of gitleaks
+	@$(GO) run ./internal/secretrules
 
 .PHONY: attacks
 attacks: ## try every line of the attack catalogue and print the results (ARGS=-json)

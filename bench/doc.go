@@ -7,6 +7,6 @@
 // skipped by name; no figure makes the program fail.
 //
 // It starts programs and times them; it imports nothing of creel. Where a figure
-// is about a package and not the program (B6, B14), it runs the package's Go
+// is about a package and not the program (B6, B13, B14), it runs the package's Go
 // benchmarks, which bench/run builds beside it.
 package main

@@ -28,7 +28,7 @@ func main() {
 	creel := flag.String("creel", "bin/creel", "the program to measure")
 	tools := flag.String("tools", ".tools", "folder with the peers from npm")
 	out := flag.String("out", "docs/BENCHMARKS.md", "file to write")
-	only := flag.String("only", "", "one figure (B1, B2, B4, B6, B7, B8, B12, B14, B15; B4 with B5), printed and not written to a file")
+	only := flag.String("only", "", "one figure (B1, B2, B4, B6, B7, B8, B12, B13, B14, B15; B4 with B5), printed and not written to a file")
 	rounds := flag.Int("rounds", 60, "rounds of the short figures")
 	flag.Parse()
 	if err := run(*creel, *tools, *out, *only, *rounds); err != nil {
@@ -68,8 +68,8 @@ func run(creel, tools, out, only string, rounds int) error {
 	}
 	done = append(done, list...)
 
-	for _, d := range []*comparison{b.decisions(), b.differences()} {
-		fmt.Printf("%s decisions …\n", d.id)
+	for _, d := range []*comparison{b.decisions(), b.differences(), b.scanning()} {
+		fmt.Printf("%s packages alone …\n", d.id)
 		d.run(4, 2*time.Minute)
 		d.print(os.Stdout)
 		done = append(done, d)
@@ -130,7 +130,7 @@ func (b *bench) one(id string) error {
 		return err
 	}
 	people := b.users()
-	if id == "B6" || id == "B7" || id == "B14" { // the same for every user
+	if id == "B6" || id == "B7" || id == "B13" || id == "B14" { // the same for every user
 		people = people[:1]
 	}
 	for _, w := range people {
@@ -150,6 +150,9 @@ func (b *bench) one(id string) error {
 		case "B14":
 			c = b.differences()
 			c.run(4, 2*time.Minute)
+		case "B13":
+			c = b.scanning()
+			c.run(4, 2*time.Minute)
 		case "B12":
 			c = b.caller()
 			c.run(9, 2*time.Minute)
@@ -159,7 +162,7 @@ func (b *bench) one(id string) error {
 			c = b.small(w)
 			c.run(4, time.Minute)
 		default:
-			return fmt.Errorf("-only %s: want B1, B2, B4 (with B5), B6, B7, B8, B12, B14 or B15", id)
+			return fmt.Errorf("-only %s: want B1, B2, B4 (with B5), B6, B7, B8, B12, B13, B14 or B15", id)
 		}
 		c.print(os.Stdout)
 	}

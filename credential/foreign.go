@@ -77,7 +77,7 @@ func headerName(text string) (string, error) {
 		}
 	}
 	name := http.CanonicalHeaderKey(text)
-	if neverBound[name] {
+	if neverBound[name] || strings.HasPrefix(name, "Sec-Websocket-") {
 		return "", fmt.Errorf("the header %s cannot carry a credential", name)
 	}
 	return name, nil
@@ -94,12 +94,32 @@ func asRead(name string) string {
 	}, name))
 }
 
+// maxProtocol is the longest name of a WebSocket subprotocol that is none of a
+// token, in bytes; registered ones stay below 40.
+const maxProtocol = 48
+
+// tokenAsProtocol: browsers can set no header on a WebSocket, so services take a
+// credential as one of the subprotocols, marked by a name before it or by a prefix.
+func tokenAsProtocol(name string) bool {
+	name = strings.ToLower(strings.TrimSpace(name))
+	switch name {
+	case "access_token", "accesstoken", "auth", "authorization", "bearer", "jwt", "token", "api_key", "apikey":
+		return true
+	}
+	return len(name) > maxProtocol || strings.HasPrefix(name, "openai-insecure-api-key.") || strings.Contains(name, "bearer.authorization.")
+}
+
 // foreign finds a credential that the request brought itself, besides the
 // headers that are bound.
 func foreign(req *http.Request, bound map[string]bool) error {
 	for name := range req.Header {
 		if read := asRead(name); (slices.Contains(foreignHeaders, read) || bound[read]) && !bound[name] {
 			return fmt.Errorf("the request carries a credential of its own in %s; this host accepts the bound one only", name)
+		}
+	}
+	for _, v := range req.Header["Sec-Websocket-Protocol"] {
+		if slices.ContainsFunc(strings.Split(v, ","), tokenAsProtocol) {
+			return fmt.Errorf("the request carries a credential of its own in Sec-WebSocket-Protocol; this host accepts the bound one only")
 		}
 	}
 	if req.URL.User != nil {

@@ -49,6 +49,10 @@ const (
 	// smallBody is how much of a body is read before the upstream is spoken to, in bytes.
 	smallBody = 16 << 10
 
+	// sentTimeout is how long the end of a request that was answered may take to be
+	// sent, before its connection is given up.
+	sentTimeout = 100 * time.Millisecond
+
 	// maxInterim is how many 1xx responses come before a final one.
 	maxInterim = 16
 
@@ -62,7 +66,7 @@ const (
 	// held. maxTools is how many tools are remembered, of all servers.
 	maxScreened  = 16 << 20
 	screenedFree = 64 << 10
-	maxTools   = 4096
+	maxTools     = 4096
 
 	// maxSpool is the longest push whose commits are looked at, and maxSpools what
 	// all of them hold at once, in bytes of files; spoolTime bounds how long one
@@ -80,6 +84,30 @@ const (
 
 	// maxReadings is how often a request is read for a policy that changes meanwhile.
 	maxReadings = 4
+
+	// maxText and maxBinary bound a message of a WebSocket that an agent sends,
+	// which is held while it is judged; maxFragments are the frames behind its
+	// first. maxAnswer bounds a message to the agent, which passes piece by piece.
+	maxText, maxBinary = 4 << 20, 16 << 20
+	maxFragments       = 4096
+	maxAnswer          = 256 << 20
+
+	// openTimeout bounds the way to a WebSocket of an upstream, with its answer.
+	openTimeout = 40 * time.Second
+
+	// messageIdle is the longest silence inside a message of an agent, messageTime
+	// the longest way from its first byte to its last. socketWrite is how long one
+	// write may take. After a close frame, closeTimeout is the longest silence of
+	// the peer, who may still have something to say, for messageTime at most.
+	messageIdle  = 30 * time.Second
+	messageTime  = 2 * time.Minute
+	socketWrite  = time.Minute
+	closeTimeout = 10 * time.Second
+
+	// socketBuffer is the read buffer of each side of a WebSocket, in bytes, and
+	// maxPings how many pings may be unanswered at once.
+	socketBuffer = 4 << 10
+	maxPings     = 16
 
 	// helloTimeout bounds a ClientHello after its first byte, handshakeTimeout
 	// the whole handshake, headTimeout a request head.

@@ -32,7 +32,9 @@ type message struct {
 	Method, Target, Host, Body string
 }
 
-func (m message) String() string { return fmt.Sprintf("%s %s %s %q", m.Method, m.Target, m.Host, m.Body) }
+func (m message) String() string {
+	return fmt.Sprintf("%s %s %s %q", m.Method, m.Target, m.Host, m.Body)
+}
 
 // passOn gives the requests of a stream that are judged, and the bytes that an
 // upstream gets of each.

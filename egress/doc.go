@@ -1,8 +1,9 @@
 // Package egress is the data path of a sandbox: it accepts what the sandbox's
 // network namespace redirects, judges it, and relays what is allowed.
 //
-// It may import leaves, audit, and its own subpackages (egress/ca, egress/dns);
-// the supervisor hands it everything else behind the interfaces of Config.
+// It may import leaves, audit, and its own subpackages (egress/ca, egress/dns,
+// egress/websocket); the supervisor hands it everything else behind the
+// interfaces of Config.
 // Every error on the way denies. See docs/ARCHITECTURE.md for the order of
 // judgement.
 //
@@ -24,6 +25,11 @@
 // only where the verdict hangs on it (judge.go). Answers of MCP servers are looked
 // into as well (screen.go, events.go), and their tools remembered (tools.go).
 //
+// A WebSocket that was opened is two of them (websocket_tunnel.go): a message of
+// the agent is read whole, judged with what is in force then, recorded, and
+// framed anew; the goroutine of the exchange does that, and a second one passes
+// on what the server sends, until both are told to end.
+//
 // Where a credential is bound, the answer is searched for it, uncompressed and
 // whole, on its way back (respond.go). With secrets configured, what an agent
 // sends over a relayed connection is searched for placeholders (relay.go), at the
@@ -32,6 +38,6 @@
 // judges a connection again when a rule that it rests on ends. Events about
 // denials are bounded (limit.go); the denials are not.
 //
-// Sources: RFC 9110, RFC 9112, RFC 8446 §4 (ClientHello), RFC 6066 §3 (SNI),
+// Sources: RFC 9110, RFC 9112, RFC 6455, RFC 7692, RFC 8446 §4 (ClientHello), RFC 6066 §3 (SNI),
 // netfilter's SO_ORIGINAL_DST.
 package egress

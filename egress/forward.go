@@ -76,6 +76,10 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 			out.Body, _ = scanForm(out.Header, in, x.judgeForm)
 		}
 	}
+	if x.socket != nil {
+		x.writeOffer(out.Header)
+		x.w.Header().Set("Connection", "close") // if no WebSocket comes of it
+	}
 	if c.s.conf.Secrets != nil {
 		used, err := c.s.conf.Secrets.Apply(c.facts.Host, out)
 		if err != nil {
@@ -104,8 +108,17 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		body = &watched{ReadCloser: out.Body}
 		out.Body = body
 	}
-	resp, err := c.s.upstreams.roundTrip(x, out.WithContext(x.r.Context()),
+	send := c.s.upstreams.roundTrip
+	if x.socket != nil {
+		send = openSocket
+		defer x.closeSocket()
+	}
+	resp, err := send(x, out.WithContext(x.r.Context()),
 		&upstreamSpec{host: c.facts.Host, port: c.facts.Port, rule: d.Destination, tls: x.scheme == "https"})
+	if err == nil && x.opened() {
+		x.tunnel(resp, mask)
+		return
+	}
 	if err == nil && (resp.StatusCode < 200 || resp.StatusCode > 599) {
 		_ = resp.Body.Close()
 		err = &upstreamError{"the server answered with a status that was not asked for"}

@@ -20,6 +20,7 @@ type exchange struct {
 	scheme  string
 	framing func() *httpFault // the fault in the framing of the body, if there was one
 
+	socket     *socket // the WebSocket that is asked for; nil: none
 	request    policy.Request
 	unread     string // why what is judged beside method and path was not read
 	body       []byte // nil: it was not read, and goes through as it comes
@@ -84,6 +85,7 @@ func (x *exchange) serve() {
 	}
 
 	defer x.release()
+	x.readOffer()
 	j := x.judge(origin)
 	defer x.done()
 	decision := j.decision
@@ -96,8 +98,11 @@ func (x *exchange) serve() {
 			layer = layerConnection
 		}
 		code := codePolicy
-		if j.limited {
+		switch {
+		case j.limited:
 			code = codeLimit
+		case j.upgrade:
+			code = codeUpgrade
 		}
 		x.deny(&denial{status: http.StatusForbidden, code: code, layer: layer, reason: decision.Reason,
 			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
@@ -107,7 +112,9 @@ func (x *exchange) serve() {
 		x.deny(&denial{status: http.StatusMethodNotAllowed, code: codeCredential, layer: layerCredential,
 			reason: "a credential is bound to this host, and " + h.verb() + " would give it back",
 			rule:   decision.Rule, method: h.verb(), path: x.request.Target.Path})
-	case h.upgrade != "":
+	case x.socket != nil && x.socket.fault != nil:
+		fault(http.StatusBadRequest, codeRequest, x.socket.fault.Error())
+	case h.upgrade != "" && x.socket == nil:
 		status := http.StatusNotImplemented
 		if strings.HasPrefix(strings.ToLower(h.upgrade), "h2c") {
 			status = http.StatusForbidden

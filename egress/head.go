@@ -164,10 +164,12 @@ func (h *head) field(line string) *httpFault {
 	case "connection":
 		return h.connection(value)
 	case "upgrade":
-		if h.upgrade == "" {
+		switch {
+		case h.upgrade != "":
+			h.upgrade += ", " + value // two of them are none that is taken
+		case value == "":
 			h.upgrade = "?"
-		}
-		if value != "" {
+		default:
 			h.upgrade = value
 		}
 		return nil

@@ -16,6 +16,7 @@ type judged struct {
 	decision policy.Decision
 	mode     mode
 	limited  bool  // denied because of a limit
+	upgrade  bool  // denied because of the WebSocket that it asks for, or should
 	err      error // the request target is not well formed
 }
 
@@ -112,14 +113,13 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		return j, nil
 	}
 	engine := c.s.conf.Engine()
-	ep := engine.Governing(x.request.Connection, t.Path)
-	if !readsMessages(ep) {
-		ep = nil
+	governing := engine.Governing(x.request.Connection, t.Path)
+	if governing != read && readsMessages(governing) {
+		return judged{}, governing
 	}
-	if ep != nil && ep != read {
-		return judged{}, ep
+	if x.governs = nil; readsMessages(governing) {
+		x.governs = governing
 	}
-	x.governs = ep
 	asked := []policy.Request{x.request}
 	methods, ok := overrides(x.request.Method, t.RawQuery)
 	if !ok {
@@ -134,6 +134,9 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 	j.decision, _ = judgeAll(engine, asked)
 	if j.decision.Verdict == policy.Allow && !x.toolsHold() {
 		j.decision = policy.Decision{Rule: j.decision.Rule, Reason: reasonTool}
+	}
+	if why := x.mayOpen(governing); why != "" && j.decision.Verdict == policy.Allow {
+		j.upgrade, j.decision = true, policy.Decision{Rule: j.decision.Rule, Reason: why}
 	}
 	if j.decision.Verdict == policy.Allow {
 		if l, why := c.s.quotas.request(c.limitsOf(t.Path)); l != nil {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/creel-run/creel/netname"
@@ -205,6 +206,8 @@ type outgoing struct {
 	text []byte    // the head, and a small body
 	body io.Reader // what is not in text; nil: nothing
 	part bool      // some of body was sent
+
+	whole atomic.Bool // all of body was read, and its end is being sent
 }
 
 // prepare writes the head, and reads a small body that needs not be waited for.
@@ -306,6 +309,7 @@ func (o *outgoing) send(w io.Writer) error {
 			if left > 0 {
 				return io.ErrUnexpectedEOF
 			}
+			o.whole.Store(true)
 			if chunked {
 				_, _ = out.WriteString("0\r\n\r\n")
 			}
@@ -417,7 +421,7 @@ func isTimeout(err error) bool {
 // response is a response whose body is still to be read.
 func (c *upstreamConn) response(o *outgoing, h *responseHead, sent chan error, stop func() bool) *http.Response {
 	how, length, reuse := h.body(o.req.Method)
-	b := &responseBody{c: c, framed: framed{s: c.in, how: how, lenient: true, left: max(length, 0)}, sent: sent, stop: stop}
+	b := &responseBody{c: c, framed: framed{s: c.in, how: how, lenient: true, left: max(length, 0)}, out: o, sent: sent, stop: stop}
 	b.reuse = reuse && !o.req.Close && (o.body == nil || sent != nil)
 	resp := &http.Response{
 		StatusCode: h.status, Status: strconv.Itoa(h.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: h.minor,
@@ -434,6 +438,7 @@ func (c *upstreamConn) response(o *outgoing, h *responseHead, sent chan error, s
 type responseBody struct {
 	framed
 	c     *upstreamConn
+	out   *outgoing
 	reuse bool
 	sent  chan error
 	stop  func() bool
@@ -460,18 +465,29 @@ func (b *responseBody) end() {
 	}
 	b.over = true
 	if b.sent != nil {
-		select {
-		case err := <-b.sent:
-			b.reuse = b.reuse && err == nil
-		default:
-			b.reuse = false // answered before it was asked in full
-		}
+		b.reuse = b.reuse && b.wasSent()
 	}
 	if b.stop() && b.reuse && len(b.c.in.ahead()) == 0 {
 		b.c.u.put(b.c)
 		return
 	}
 	_ = b.c.Close()
+}
+
+// wasSent reports whether the request was sent in full. A server that answers the
+// last byte may be ahead of who has sent it, but not by much.
+func (b *responseBody) wasSent() bool {
+	if !b.out.whole.Load() {
+		return false
+	}
+	late := time.NewTimer(sentTimeout)
+	defer late.Stop()
+	select {
+	case err := <-b.sent:
+		return err == nil
+	case <-late.C:
+		return false
+	}
 }
 
 func (b *responseBody) Close() error {

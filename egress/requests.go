@@ -209,11 +209,12 @@ func (b *requestBody) stop() (passed bool) {
 	if b.s == nil || b.whole.Load() {
 		return true
 	}
+	// Nothing that is not there is waited for, also not the rest of a chunk's line.
 	_ = b.r.nc.SetReadDeadline(time.Unix(1, 0))
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer func() { _ = b.r.nc.SetReadDeadline(time.Time{}) }()
 	b.shut = true
-	_ = b.r.nc.SetReadDeadline(time.Time{})
 	if b.expect { // it may send the body or not
 		return false
 	}

@@ -10,9 +10,15 @@ import (
 	"github.com/creel-run/creel/policy"
 )
 
-// What the page about version 2 shows is what the decoder takes.
+// What the pages about version 2 and about WebSockets show is what the decoder takes.
 func TestDocumentedWords(t *testing.T) {
-	page, err := os.ReadFile("../docs/policy/version-2.md")
+	for _, name := range []string{"version-2.md", "websocket.md"} {
+		t.Run(name, func(t *testing.T) { documentedPage(t, "../docs/policy/"+name) })
+	}
+}
+
+func documentedPage(t *testing.T, name string) {
+	page, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}

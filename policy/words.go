@@ -182,7 +182,7 @@ var (
 		{"ports", 1, true, Shape{Form: List, Of: []Shape{aPort}},
 			"Several ports, instead of port."},
 		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp", "websocket", "graphql", "mcp", "json-rpc", "sql", "git", "package"}, Empty: true, Fold: true},
-			"How far traffic is judged: rest every HTTP request, websocket the client's text messages too, graphql operations, mcp and json-rpc calls, git fetches and pushes, package what is asked of a registry (both version 2); tcp, sql and no protocol the connection alone."},
+			"How far traffic is judged: rest every HTTP request, websocket the handshake and every message of the client, graphql operations, mcp and json-rpc calls, git fetches and pushes, package what is asked of a registry (both version 2); tcp, sql and no protocol the connection alone."},
 		{"registry", 2, true, Shape{Form: OneOf, Words: []string{"cargo", "debian", "go", "npm", "pypi"}, Empty: true},
 			"The protocol of a package registry, for protocol package."},
 		{"registry_path", 2, true, aText,
@@ -252,7 +252,7 @@ var (
 	}
 	requestWords = []word{
 		{"method", 1, true, Shape{Form: Text, Words: knownMethods, Empty: true},
-			"An HTTP method, or * for all; GET stands for HEAD as well. WEBSOCKET_TEXT is a text message of the client; for json-rpc and mcp the method of the call."},
+			"An HTTP method, or * for all; GET stands for HEAD as well. WEBSOCKET_TEXT is a message of a WebSocket client, a binary one as well; for json-rpc and mcp the method of the call."},
 		{"path", 1, true, Shape{Form: Text, Empty: true},
 			"A glob over the path: * does not cross /, ** as a whole component does, ** alone is every path."},
 		{"query", 1, true, Shape{Form: Map, Of: []Shape{aGlob}},

@@ -14,7 +14,7 @@ func TestUnenforcedIsRefused(t *testing.T) {
 	const head = "version: 2\nnetwork_policies:\n  k:\n    binaries: any\n    endpoints:\n      - {host: a.test, port: 443, "
 	for _, c := range []struct{ text, want string }{
 		{head + "protocol: rest, access: full}\n", ""},
-		{head + "protocol: websocket, access: full}\n", "protocol: websocket"},
+		{head + "protocol: websocket, access: full}\n", ""},
 		{head + "protocol: graphql, access: full}\n", ""},
 		{head + "protocol: mcp, rules: [{allow: {method: initialize}}]}\n", ""},
 		{head + "protocol: json-rpc, rules: [{allow: {method: a}}]}\n", ""},

@@ -73,7 +73,7 @@ func (r *Replay) Add(c Call) {
 	now, inspected := r.judge(c)
 	unsure := ""
 	if now.Verdict != policy.Reroute {
-		q := policy.Request{Connection: c.Connection(), Method: c.Method}
+		q := policy.Request{Connection: c.Connection(), Method: c.Method, Text: c.Method == policy.MethodText}
 		q.Target.Path = c.Path
 		unsure = r.engine.Unsure(q)
 	}
@@ -112,7 +112,7 @@ func (r *Replay) judge(c Call) (d policy.Decision, inspected bool) {
 	if err != nil {
 		return policy.Decision{Reason: err.Error()}, true
 	}
-	return r.engine.Request(policy.Request{Connection: c.Connection(), Method: c.Method, Target: t}), true
+	return r.engine.Request(policy.Request{Connection: c.Connection(), Method: c.Method, Target: t, Text: c.Method == policy.MethodText}), true
 }
 
 // Result is what was found so far.

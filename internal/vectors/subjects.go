@@ -23,7 +23,7 @@ func Subjects() []Subject {
 		{File: "http_framing", Package: "egress"},
 		{File: "jsonrpc_graphql_ws", Kinds: []string{"jsonrpc", "mcp", "receive_stream"}, Package: "policy/jsonrpc"},
 		{File: "jsonrpc_graphql_ws", Kinds: []string{"graphql_http", "graphql_headers", "graphql_ws"}, Package: "policy/graphql"},
-		{File: "jsonrpc_graphql_ws", Kinds: []string{"ws_frames", "ws_upgrade", "ws_offer", "ws_response"}, Pending: "WebSocket is not relayed yet"},
+		{File: "jsonrpc_graphql_ws", Kinds: []string{"ws_frames", "ws_upgrade", "ws_offer", "ws_response"}, Package: "egress"},
 		{File: "credential_placeholder", Pending: "placeholders are not rewritten yet"},
 	}
 }
