@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,7 @@ import (
 
 func newPolicyDiff(streams IO) *cobra.Command {
 	var asJSON bool
+	var at string
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Say exactly what policy B allows and denies that A did not",
@@ -23,20 +25,47 @@ func newPolicyDiff(streams IO) *cobra.Command {
 are written in. Every class comes with an example that the engines of both
 policies have confirmed. No difference is a proof that there is none.
 
-Programs are compared as the policies name them; symbolic links are not followed.
+Rules that end are compared at all times from now on, or from --at on; limits,
+credentials, numbers of uses and middlewares that differ are named with their
+place. Programs are compared as the policies name them; symbolic links are not
+followed.
 
 Exit status 0 means equal, 1 different, 2 that a policy is faulty or that a part
 of it cannot be compared exactly.`,
 		Example: `  creel policy diff creel.yaml new.yaml
   git show HEAD:creel.yaml | creel policy diff - creel.yaml`,
 		Args: exactly(2),
-		RunE: func(_ *cobra.Command, args []string) error { return runPolicyDiff(args[0], args[1], asJSON, streams) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			return runPolicyDiff(args[0], args[1], asJSON, at, streams)
+		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	atFlag(cmd, &at, "the time to compare from")
 	return cmd
 }
 
-func runPolicyDiff(a, b string, asJSON bool, streams IO) error {
+// atFlag adds the flag of a time that an analysis is about.
+func atFlag(cmd *cobra.Command, at *string, what string) {
+	cmd.Flags().StringVar(at, "at", "", what+", like 2026-12-31T18:00:00Z (default: now)")
+}
+
+// timeOf reads the flag.
+func timeOf(text string) (time.Time, error) {
+	if text == "" {
+		return time.Now(), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || t.IsZero() {
+		return t, fault.UsageError("read flags", "--at is no time", "write it like --at 2026-12-31T18:00:00Z")
+	}
+	return t, nil
+}
+
+func runPolicyDiff(a, b string, asJSON bool, at string, streams IO) error {
+	from, err := timeOf(at)
+	if err != nil {
+		return err
+	}
 	if a == "-" && b == "-" {
 		return fault.UsageError("read arguments", "standard input can be one of the two policies alone")
 	}
@@ -48,7 +77,7 @@ func runPolicyDiff(a, b string, asJSON bool, streams IO) error {
 		}
 		docs[i] = doc
 	}
-	d, err := analyse.Diff(docs[0], docs[1])
+	d, err := analyse.Diff(docs[0], docs[1], from)
 	if err != nil {
 		return analysisError(err)
 	}
@@ -109,7 +138,7 @@ func printDifference(w io.Writer, a, b string, d *analyse.Difference) {
 		}
 	}
 	if len(d.Sections) > 0 {
-		line(w, "outside of the network:")
+		line(w, "in what lets no request through by itself:")
 	}
 	for _, s := range d.Sections {
 		switch {
@@ -119,6 +148,9 @@ func printDifference(w io.Writer, a, b string, d *analyse.Difference) {
 			line(w, "- %s: %s", s.Key, s.Was)
 		default:
 			line(w, "~ %s: %s, was %s", s.Key, s.Is, s.Was)
+		}
+		if s.At.Line > 0 {
+			line(w, "    at %s", s.At)
 		}
 	}
 	if d.Equal() {
@@ -180,6 +212,9 @@ func trafficText(c analyse.Class) string {
 		if len(c.Query) > 0 {
 			text += " where " + strings.Join(c.Query, "; or ")
 		}
+		if len(c.Messages) > 0 {
+			text += " holding " + listedText(c.Messages, "")
+		}
 	case analyse.Bytes:
 		text = "anything, nobody looks inside"
 	case analyse.Opaque:
@@ -195,6 +230,12 @@ func trafficText(c analyse.Class) string {
 	}
 	if c.Is == analyse.Audited {
 		text += " (audit: no rule allows it, and it is let through)"
+	}
+	if !c.From.IsZero() {
+		text += " from " + c.From.UTC().Format(time.RFC3339) + " on"
+	}
+	if !c.Until.IsZero() {
+		text += " until " + c.Until.UTC().Format(time.RFC3339)
 	}
 	return text
 }

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +16,7 @@ import (
 
 func newPolicyProve(streams IO) *cobra.Command {
 	var asJSON bool
+	var at string
 	cmd := &cobra.Command{
 		Use:   "prove FILE ASSERTIONS",
 		Short: "Prove that assertions hold for every request, or show one that breaks them",
@@ -29,9 +32,12 @@ ASSERTIONS is a YAML list. Each entry is one of
                   such connection is
 
 with any of host (* inside a label, ** for labels), port, binary (a path or a
-glob; with version: 1 its children count, too), method and path (a glob). What is
-not written stands for all there are. name: is for people. What enforcement:
-audit forwards counts as let through.
+glob; with version: 1 its children count, too), method and path (a glob), and with
+what a request holds: graphql (TYPE:FIELD,FIELD), operation, rpc_method, tool,
+repository, ref, force, delete, package, version, publish, text. What is not
+written stands for all there are. name: is for people. What enforcement: audit
+forwards counts as let through. Rules that end are looked at from now on, or from
+--at on.
 
 Exit status 0 means that all of them hold, 1 that one does not, 2 that a file is
 faulty or that a part of the policy cannot be looked at exactly.`,
@@ -39,17 +45,24 @@ faulty or that a part of the policy cannot be looked at exactly.`,
 
   # assertions.yaml
   - never: {host: "**.internal"}
-  - only: {binary: /usr/bin/git, host: github.example}`,
+  - only: {binary: /usr/bin/git, host: github.example}
+  - never: {host: git.example, ref: main}
+  - never: {tool: "delete_*"}`,
 		Args: exactly(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return runPolicyProve(args[0], args[1], asJSON, streams)
+			return runPolicyProve(args[0], args[1], asJSON, at, streams)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	atFlag(cmd, &at, "the time to look from")
 	return cmd
 }
 
-func runPolicyProve(file, assertions string, asJSON bool, streams IO) error {
+func runPolicyProve(file, assertions string, asJSON bool, at string, streams IO) error {
+	from, err := timeOf(at)
+	if err != nil {
+		return err
+	}
 	if file == "-" && assertions == "-" {
 		return fault.UsageError("read arguments", "standard input can be one of the two files alone")
 	}
@@ -65,7 +78,7 @@ func runPolicyProve(file, assertions string, asJSON bool, streams IO) error {
 	if err != nil {
 		return err
 	}
-	proofs, err := analyse.Prove(doc, list)
+	proofs, err := analyse.Prove(doc, list, from)
 	if err != nil {
 		return analysisError(err)
 	}
@@ -86,7 +99,7 @@ func runPolicyProve(file, assertions string, asJSON bool, streams IO) error {
 			return err
 		}
 	} else {
-		printProofs(streams.Out, proofs)
+		printProofs(streams.Out, file, proofs)
 		line(streams.Out, "%s: %d of %s hold", file, held(proofs), count(len(proofs), "assertion"))
 	}
 	switch {
@@ -108,7 +121,7 @@ func held(proofs []analyse.Proof) int {
 	return n
 }
 
-func printProofs(w io.Writer, proofs []analyse.Proof) {
+func printProofs(w io.Writer, file string, proofs []analyse.Proof) {
 	for _, p := range proofs {
 		text := p.Assertion.String()
 		if p.Assertion.Name != "" {
@@ -120,10 +133,56 @@ func printProofs(w io.Writer, proofs []analyse.Proof) {
 		case p.Counterexample != nil:
 			line(w, "BROKEN  %s", text)
 			line(w, "    %s: %s", p.Assertion.At, brokenText(p))
+			if command := explainText(file, *p.Counterexample); command != "" {
+				line(w, "    why: %s", command)
+			}
 		default:
 			line(w, "unknown %s", text)
 		}
 	}
+}
+
+// explainText is the command that explains a witness; "" where explain has no
+// word for a part of it.
+func explainText(file string, w analyse.Witness) string {
+	if file == "-" || len(w.Ancestors) > 0 || w.Address != "" || w.Response || w.Stream || !w.Published.IsZero() {
+		return ""
+	}
+	text := "creel policy explain " + quote(file)
+	add := func(flag, value string) {
+		if value != "" {
+			text += " --" + flag + " " + quote(value)
+		}
+	}
+	on := func(flag string, on bool) {
+		if on {
+			text += " --" + flag
+		}
+	}
+	add("host", w.Host)
+	text += fmt.Sprintf(" --port %d", w.Port)
+	add("binary", w.Binary)
+	add("sha256", w.SHA256)
+	add("method", w.Method)
+	add("path", w.Path)
+	for _, o := range w.GraphQL {
+		add("graphql", o)
+	}
+	add("operation", w.Operation)
+	for _, m := range w.RPC {
+		add("rpc-method", m)
+	}
+	add("tool", w.Tool)
+	for _, r := range w.Refs {
+		add("ref", r)
+	}
+	on("force", w.Force)
+	on("delete", w.Delete)
+	on("text", w.Text)
+	if !w.At.IsZero() {
+		add("at", w.At.UTC().Format(time.RFC3339))
+	}
+	return text
 }
 
 func brokenText(p analyse.Proof) string {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,7 @@ import (
 
 func newPolicyReach(streams IO) *cobra.Command {
 	var asJSON bool
-	var page string
+	var page, at string
 	cmd := &cobra.Command{
 		Use:   "reach FILE",
 		Short: "List everything that a policy opens: hosts, programs, files, ways out",
@@ -23,26 +24,33 @@ with the requests that pass and the ways in which data can leave, then files,
 model requests and switches. The list is exact; every line of the network has an
 example in --json that the engine has confirmed.
 
-Programs are listed as the policy names them; symbolic links are not followed.
+It is what rules let through at one time: now, or with --at another, with all
+uses of rules with max_uses left. Limits and middlewares can only take away from
+it. Programs are listed as the policy names them; symbolic links are not followed.
 
 Exit status 2 means that the policy is faulty, or that a part of it cannot be
 told exactly and the list is not all.`,
 		Example: `  creel policy reach creel.yaml
   creel policy reach creel.yaml --html reach.html`,
 		Args: exactly(1),
-		RunE: func(_ *cobra.Command, args []string) error { return runPolicyReach(args[0], asJSON, page, streams) },
+		RunE: func(_ *cobra.Command, args []string) error { return runPolicyReach(args[0], asJSON, page, at, streams) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&page, "html", "", "write a page with a graph to this file")
+	atFlag(cmd, &at, "the time to list for")
 	return cmd
 }
 
-func runPolicyReach(file string, asJSON bool, page string, streams IO) error {
+func runPolicyReach(file string, asJSON bool, page, at string, streams IO) error {
+	now, err := timeOf(at)
+	if err != nil {
+		return err
+	}
 	doc, _, _, err := loadPolicy(file, streams)
 	if err != nil {
 		return err
 	}
-	r, err := analyse.ReachOf(doc)
+	r, err := analyse.ReachOf(doc, now)
 	if err != nil {
 		return analysisError(err)
 	}
@@ -101,6 +109,9 @@ func printReach(w io.Writer, r *analyse.Reach) error {
 		rest = append(rest, []string{l.Key, l.Is})
 	}
 	rest = append(rest, []string{"landlock", r.Landlock})
+	if !r.Until.IsZero() {
+		rest = append(rest, []string{"time", untilText(r)})
+	}
 	for _, s := range []struct {
 		title string
 		rows  [][]string
@@ -150,6 +161,9 @@ func printByHost(w io.Writer, r *analyse.Reach) {
 		for _, a := range byPlace[at] {
 			line(w, "    %s", trafficText(a.Class))
 			line(w, "      by %s; data out: %s", listedText(a.Callers, "any program"), a.Out)
+			if len(a.Credentials) > 0 {
+				line(w, "      carries credentials: %s", listedText(a.Credentials, ""))
+			}
 		}
 	}
 	if len(order) == 0 {
@@ -171,6 +185,11 @@ func printByProgram(w io.Writer, r *analyse.Reach) {
 		line(w, "  nothing")
 	}
 	line(w, "")
+}
+
+// untilText says for how long the list holds.
+func untilText(r *analyse.Reach) string {
+	return "as at " + r.At.UTC().Format(time.RFC3339) + ", until " + r.Until.UTC().Format(time.RFC3339) + ", when a rule ends"
 }
 
 func modelRows(m *analyse.InferenceReach) [][]string {

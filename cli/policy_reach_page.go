@@ -45,7 +45,7 @@ func reachPage(r *analyse.Reach) []byte {
 	reachGraph(&b, r)
 	rows := [][]string{}
 	for _, a := range r.Network {
-		rows = append(rows, []string{placeText(a.Class), listedText(a.Callers, "any program"), trafficText(a.Class), a.Out.String(), strings.Join(a.Policies, ", "), a.Witness.String()})
+		rows = append(rows, []string{placeText(a.Class), listedText(a.Callers, "any program"), carriesText(a), a.Out.String(), strings.Join(a.Policies, ", "), a.Witness.String()})
 	}
 	pageTable(&b, "Network", []string{"to", "by", "what", "data out", "rules", "for example"}, rows, 3)
 	rows = nil
@@ -62,9 +62,21 @@ func reachPage(r *analyse.Reach) []byte {
 		rows = append(rows, []string{l.Key, l.Is})
 	}
 	rows = append(rows, []string{"landlock", r.Landlock})
+	if !r.Until.IsZero() {
+		rows = append(rows, []string{"time", untilText(r)})
+	}
 	pageTable(&b, "Else", []string{"what", "how"}, rows, -1)
 	b.WriteString("</body></html>\n")
 	return []byte(b.String())
+}
+
+// carriesText is what goes to a place, with what is put into it.
+func carriesText(a analyse.Access) string {
+	text := trafficText(a.Class)
+	if len(a.Credentials) > 0 {
+		text += "; carries credentials: " + listedText(a.Credentials, "")
+	}
+	return text
 }
 
 // pageTable writes a table; the cells of column marked get their text as class.

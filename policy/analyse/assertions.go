@@ -42,6 +42,7 @@ type Assertion struct {
 	Binary string          `json:"binary,omitempty"` // as in a policy of the version that is looked at
 	Method string          `json:"method,omitempty"`
 	Path   string          `json:"path,omitempty"` // a glob, as in rules
+	Holds                  // what of a request's body, or of a text message, is described
 	At     policy.Position `json:"at"`
 }
 
@@ -60,6 +61,7 @@ func (a Assertion) String() string {
 	add("binary", a.Binary)
 	add("method", a.Method)
 	add("path", a.Path)
+	a.Holds.each(add)
 	return fmt.Sprintf("%s: {%s}", a.Word, strings.Join(fields, ", "))
 }
 
@@ -253,7 +255,7 @@ func (d *assertionDecoder) text(v *yaml.Node, path, want string) (string, bool) 
 func (d *assertionDecoder) description(n *yaml.Node, path string, a *Assertion) {
 	before := len(d.faults)
 	count := 0
-	ok := d.fields(n, path, []string{"host", "port", "binary", "method", "path"}, func(key string, v *yaml.Node) {
+	ok := d.fields(n, path, descriptionKeys, func(key string, v *yaml.Node) {
 		count++
 		at := path + "." + key
 		if key == "port" {
@@ -264,8 +266,22 @@ func (d *assertionDecoder) description(n *yaml.Node, path string, a *Assertion) 
 			a.Port = uint16(p)
 			return
 		}
+		if to := a.Holds.flag(key); to != nil {
+			if v.Kind != yaml.ScalarNode || v.Value != "true" || v.ShortTag() != "!!bool" {
+				d.fault(v, at, policy.BadValue, kindOf(v), "true", "leave it out where it does not matter")
+			}
+			*to = true
+			return
+		}
 		text, ok := d.text(v, at, "a text")
 		if !ok {
+			return
+		}
+		if to := a.Holds.text(key); to != nil {
+			*to = text
+			if err := a.Holds.check(key); err != nil {
+				d.fault(v, at, policy.BadValue, quote(text), err.want, err.hint)
+			}
 			return
 		}
 		switch key {
@@ -283,9 +299,15 @@ func (d *assertionDecoder) description(n *yaml.Node, path string, a *Assertion) 
 		}
 	})
 	if ok && count == 0 && len(d.faults) == before {
-		d.fault(n, path, policy.Missing, "", "at least one of host, port, binary, method, path", `for every host write host: "**"`)
+		d.fault(n, path, policy.Missing, "", "at least one of "+strings.Join(descriptionKeys, ", "), `for every host write host: "**"`)
+	}
+	if text := a.Holds.conflict(a.Method); text != "" && len(d.faults) == before {
+		d.fault(n, path, policy.Conflict, text, "", "write one assertion for each")
 	}
 }
+
+// descriptionKeys are the keys of a description; those behind path are of Holds.
+var descriptionKeys = append([]string{"host", "port", "binary", "method", "path"}, holdsKeys...)
 
 func (d *assertionDecoder) host(v *yaml.Node, at, text string, a *Assertion) {
 	s, err := netname.ParseSelector(text)

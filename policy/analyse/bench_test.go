@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/analyse"
@@ -67,7 +68,7 @@ func BenchmarkDiff1000(b *testing.B) {
 		other := changed(doc, c.every)
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				d, err := analyse.Diff(doc, other)
+				d, err := analyse.Diff(doc, other, time.Time{})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -81,7 +82,7 @@ func BenchmarkDiff1000(b *testing.B) {
 		one := oneHost(1000)
 		more := changed(one, 1)
 		for b.Loop() {
-			d, err := analyse.Diff(one, more)
+			d, err := analyse.Diff(one, more, time.Time{})
 			if err != nil {
 				b.Fatal(err)
 			}

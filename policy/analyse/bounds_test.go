@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/analyse"
@@ -32,29 +33,29 @@ func manyPrograms(n int, allow func(i int) policy.RequestRule) *policy.Document 
 // rules that differ for each of many programs reach a bound, with an error.
 func TestCallerBounds(t *testing.T) {
 	none := &policy.Document{Version: 1}
-	d, err := analyse.Diff(none, manyPrograms(60, func(int) policy.RequestRule { return policy.RequestRule{Method: "GET", Path: "/x"} }))
+	d, err := analyse.Diff(none, manyPrograms(60, func(int) policy.RequestRule { return policy.RequestRule{Method: "GET", Path: "/x"} }), time.Time{})
 	if err != nil || len(d.Allowed) != 1 || len(d.Allowed[0].Callers) != 60 {
 		t.Errorf("%+v, %v", d, err)
 	}
 	own := func(i int) policy.RequestRule { return policy.RequestRule{Method: "GET", Path: fmt.Sprintf("/%d", i)} }
-	if d, err = analyse.Diff(none, manyPrograms(8, own)); err != nil || len(d.Allowed) != 8 {
+	if d, err = analyse.Diff(none, manyPrograms(8, own), time.Time{}); err != nil || len(d.Allowed) != 8 {
 		t.Errorf("%+v, %v", d, err)
 	}
 	var many *analyse.TooManyError
-	if _, err := analyse.Diff(none, manyPrograms(60, own)); !errors.As(err, &many) {
+	if _, err := analyse.Diff(none, manyPrograms(60, own), time.Time{}); !errors.As(err, &many) {
 		t.Errorf("got %v, want a bound", err)
 	}
 	// In version 2 ancestors do not count, so there is nothing to combine.
 	two := manyPrograms(1000, own)
 	two.Version = 2
-	if d, err = analyse.Diff(none, two); err != nil {
+	if d, err = analyse.Diff(none, two, time.Time{}); err != nil {
 		t.Error(err)
 	} else if len(d.Allowed) != 1000 {
 		t.Errorf("%d classes", len(d.Allowed))
 	}
 	two = manyPrograms(1100, own)
 	two.Version = 2
-	if _, err := analyse.Diff(none, two); !errors.As(err, &many) {
+	if _, err := analyse.Diff(none, two, time.Time{}); !errors.As(err, &many) {
 		t.Errorf("got %v, want a bound", err)
 	}
 }
@@ -63,7 +64,7 @@ func TestStateBounds(t *testing.T) {
 	none := &policy.Document{Version: 2}
 	doc := parse(t, rest("rules: [{allow: {method: GET, path: '/*a"+strings.Repeat("?", 24)+"'}}]"))
 	var large *automaton.TooLargeError
-	if _, err := analyse.Diff(none, doc); !errors.As(err, &large) {
+	if _, err := analyse.Diff(none, doc, time.Time{}); !errors.As(err, &large) {
 		t.Errorf("got %v, want a bound", err)
 	}
 }
@@ -76,11 +77,11 @@ func TestUnknown(t *testing.T) {
 	strange.Networks = append([]policy.Network{}, doc.Networks...)
 	strange.Networks[0].Endpoints = append([]policy.Endpoint{}, doc.Networks[0].Endpoints...)
 	strange.Networks[0].Endpoints[0].Protocol = "gopher"
-	d, err := analyse.Diff(doc, &strange)
+	d, err := analyse.Diff(doc, &strange, time.Time{})
 	if err != nil || d.Equal() || len(d.Unknown) != 1 || !strings.Contains(d.Unknown[0].Error(), "policy.yaml:6:9: cannot be told exactly: requests under protocol gopher") {
 		t.Errorf("%+v, %v", d, err)
 	}
-	if d, err = analyse.Diff(&strange, &strange); err != nil || !d.Equal() {
+	if d, err = analyse.Diff(&strange, &strange, time.Time{}); err != nil || !d.Equal() {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
@@ -93,16 +94,16 @@ func TestLongLabels(t *testing.T) {
 			"      - {host: '" + x + "*.a.test', port: 443}\n      - {host: '" + host + "', port: 443}\n"
 	}
 	// x*y would be 80 bytes long, so nothing is in both.
-	d, err := analyse.Diff(parse(t, text("*"+y+".a.test")), parse(t, text("*"+y+".a.test")))
+	d, err := analyse.Diff(parse(t, text("*"+y+".a.test")), parse(t, text("*"+y+".a.test")), time.Time{})
 	if err != nil || !d.Equal() {
 		t.Fatalf("%+v, %v", d, err)
 	}
-	s, err := analyse.Reachable(parse(t, text("*"+y+".a.test")))
+	s, err := analyse.Reachable(parse(t, text("*"+y+".a.test")), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = s
-	r, err := analyse.ReachOf(parse(t, text("*"+y+".a.test")))
+	r, err := analyse.ReachOf(parse(t, text("*"+y+".a.test")), time.Time{})
 	if err != nil || len(r.Network) != 1 || len(r.Network[0].Hosts) != 2 {
 		t.Fatalf("%+v, %v", r, err)
 	}

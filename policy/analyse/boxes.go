@@ -14,6 +14,7 @@ type box struct {
 	methods []int
 	paths   []int
 	query   []string
+	held    []*message // nil: messages are not read there
 	example item
 }
 
@@ -27,23 +28,53 @@ func (a *analysis) boxes(c *cell, items []item) []Class {
 			q := &c.requests.list[i.request]
 			b.methods, b.paths = []int{q.method}, []int{q.path}
 			b.query = []string{c.requests.describeQuery(q)}
+			if q.message != nil {
+				b.held = []*message{q.message}
+			}
 		}
 		list = append(list, b)
 	}
-	list = merge(list, func(b *box) string { return fmt.Sprint(b.callers, b.methods, b.paths) },
+	held := func(b *box) string {
+		if !c.requests.reads {
+			return ""
+		}
+		return strings.Join(b.messages(c), "|") + fmt.Sprint(c.isText(b))
+	}
+	alike := func(b *box) string { return fmt.Sprint(b.callers, b.methods, b.paths) }
+	if c.requests.reads {
+		alike = func(b *box) string { return fmt.Sprintf("%v %v %v %p", b.callers, b.methods, b.paths, b.only()) }
+	}
+	list = merge(list, alike,
 		func(to, from *box) { to.query = append(to.query, from.query...) })
 	for _, b := range list {
-		if b.traffic == HTTP && len(b.query) == c.requests.byPlace[[2]int{b.paths[0], b.methods[0]}].count {
+		if b.traffic != HTTP {
+			continue
+		}
+		if m := b.only(); m != nil && m.query != nil || len(b.query) == c.requests.byPlace[[2]int{b.paths[0], b.methods[0]}].count {
 			b.query = nil
 		}
 		slices.Sort(b.query)
 	}
-	list = merge(list, func(b *box) string { return fmt.Sprint(b.callers, b.paths, strings.Join(b.query, "|")) },
+	if c.requests.reads {
+		list = merge(list, func(b *box) string { return fmt.Sprint(b.callers, b.methods, b.paths, strings.Join(b.query, "|")) },
+			func(to, from *box) { to.held = append(to.held, from.held...) })
+	}
+	for _, b := range list {
+		ofPackages := !slices.ContainsFunc(b.held, func(m *message) bool { return m.form != packaged })
+		if b.traffic == HTTP && !ofPackages && len(b.held) == len(c.requests.byPlace[[2]int{b.paths[0], b.methods[0]}].messages) {
+			b.held = nil
+		}
+	}
+	list = merge(list, func(b *box) string { return fmt.Sprint(b.callers, b.paths, strings.Join(b.query, "|"), held(b)) },
 		func(to, from *box) { to.methods = append(to.methods, from.methods...) })
-	list = merge(list, func(b *box) string { return fmt.Sprint(b.callers, sorted(b.methods), strings.Join(b.query, "|")) },
-		func(to, from *box) { to.paths = append(to.paths, from.paths...) })
+	if c.requests.reads {
+		list = c.mergePackages(list)
+	}
 	list = merge(list, func(b *box) string {
-		return fmt.Sprint(sorted(b.methods), sorted(b.paths), strings.Join(b.query, "|"))
+		return fmt.Sprint(b.callers, sorted(b.methods), b.paths == nil, strings.Join(b.query, "|"), held(b))
+	}, func(to, from *box) { to.paths = append(to.paths, from.paths...) })
+	list = merge(list, func(b *box) string {
+		return fmt.Sprint(sorted(b.methods), sorted(b.paths), strings.Join(b.query, "|"), held(b))
 	}, func(to, from *box) { to.callers = append(to.callers, from.callers...) })
 
 	var out []Class
@@ -55,16 +86,106 @@ func (a *analysis) boxes(c *cell, items []item) []Class {
 			if b.traffic == HTTP {
 				q = &c.requests.list[b.example.request]
 				one.Methods = c.requests.describeMethods(b.methods)
-				one.Paths = c.requests.describePaths(b.paths)
+				if b.paths != nil {
+					one.Paths = c.requests.describePaths(b.paths)
+				}
 				one.Query = b.query
+				one.Messages = b.messages(c)
 			}
 			one.Policies = c.policies(group, b.callers)
+			one.credentials = c.credentials(b)
 			at := place{group.classes[0], group.ports}
 			one.Witness = c.witness(at, &c.who.list[b.example.caller], b.traffic, q)
 			out = append(out, one)
 		}
 	}
 	return out
+}
+
+// mergePackages joins boxes about packages whatever their paths, which follow from
+// what is asked for: unless the same may be asked for at a path of no such box.
+func (c *cell) mergePackages(list []*box) []*box {
+	groups := map[string][]*box{}
+	key := func(b *box) string {
+		if b.traffic != HTTP || b.held == nil || slices.ContainsFunc(b.held, func(m *message) bool { return m.form != packaged }) {
+			return ""
+		}
+		return fmt.Sprint(b.was, b.is, " ", sorted(b.callers), sorted(b.methods), strings.Join(b.query, "|"))
+	}
+	for _, b := range list {
+		if k := key(b); k != "" {
+			groups[k] = append(groups[k], b)
+		}
+	}
+	var out []*box
+	done := map[string]bool{}
+	for _, b := range list {
+		k := key(b)
+		group := groups[k]
+		if len(group) == 0 || !c.tellsPaths(group) {
+			out = append(out, b)
+			continue
+		}
+		if done[k] {
+			continue
+		}
+		done[k] = true
+		joined := *b
+		joined.paths, joined.held = nil, nil
+		for _, one := range group {
+			joined.held = append(joined.held, one.held...)
+		}
+		out = append(out, &joined)
+	}
+	return out
+}
+
+// tellsPaths reports whether boxes about packages hold all that is asked for in
+// the same words anywhere.
+func (c *cell) tellsPaths(group []*box) bool {
+	r := c.requests
+	text := func(m *message) string { return strings.Join(r.kinds.describe([]*message{m}, false), "") }
+	words, held := map[string]bool{}, map[*message]bool{}
+	method := r.list[group[0].example.request].method
+	for _, b := range group {
+		if r.list[b.example.request].method != method {
+			return false
+		}
+		for _, m := range b.held {
+			held[m], words[text(m)] = true, true
+		}
+	}
+	for p := range r.classes.List {
+		for _, m := range r.byPlace[[2]int{p, method}].messages {
+			if m != nil && m.form == packaged && !held[m] && words[text(m)] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// only is the one message of a box; nil where none is read.
+func (b *box) only() *message {
+	if len(b.held) == 0 {
+		return nil
+	}
+	return b.held[0]
+}
+
+// isText: the box is about text messages.
+func (c *cell) isText(b *box) bool {
+	return b.traffic == HTTP && slices.ContainsFunc(b.methods, func(m int) bool {
+		return slices.Contains(c.requests.methods[m].names, textMethod)
+	})
+}
+
+// messages describes what the box holds; nil: whatever it is.
+func (b *box) messages(c *cell) []string {
+	if b.held == nil {
+		return nil
+	}
+	return c.requests.kinds.describe(b.held, b.is < b.was)
 }
 
 // merge joins boxes of one change and key, in the order of the first.
@@ -129,5 +250,22 @@ func (c *cell) policies(group portGroup, callers []int) []string {
 		}
 	}
 	slices.Sort(out)
+	return out
+}
+
+// credentials say what the last side's endpoints do with what a box lets through.
+func (c *cell) credentials(b *box) []string {
+	var out []string
+	for i, ep := range c.sides[len(c.sides)-1] {
+		if ep.spec == nil || !slices.ContainsFunc(b.callers, func(k int) bool { return c.who.list[k].taken.has(c.groups[len(c.sides)-1][i]) }) ||
+			b.traffic == HTTP && ep.inspect && b.paths != nil && !slices.ContainsFunc(b.paths, func(p int) bool { return c.requests.selects(ep, p) }) {
+			continue
+		}
+		for _, text := range credentialTexts(&ep.spec.Credentials) {
+			if !slices.Contains(out, text) {
+				out = append(out, text)
+			}
+		}
+	}
 	return out
 }

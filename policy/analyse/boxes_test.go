@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -21,7 +22,7 @@ func TestClassesAreTheDifference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := drawDocument(t)
 		b := mutate(t, a)
-		d, err := analyse.Diff(a, b)
+		d, err := analyse.Diff(a, b, time.Time{})
 		if err != nil {
 			t.Fatalf("%v", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/policy/automaton"
 )
@@ -22,10 +23,14 @@ type analysis struct {
 	patternClasses map[string][]*hostClass
 	byKey          map[string]*cell
 	work           int
+	at             time.Time // at which rules are alive or have lapsed
+	timed          bool      // some rule ends
+	patternBy      map[string]*pattern
 }
 
-func newAnalysis() *analysis {
+func newAnalysis(at time.Time) *analysis {
 	return &analysis{
+		at: at, patternBy: map[string]*pattern{},
 		matchers: map[string]matcher{}, prints: map[string]int{}, byKey: map[string]*cell{},
 		callerBy: map[string]*callers{}, valuesBy: map[string]*values{}, pathBy: map[string]*automaton.Automaton{},
 	}
@@ -38,7 +43,8 @@ type cell struct {
 	places   []place
 	who      *callers
 	requests *requests
-	groups   [][]int // of the endpoints in sides: the group of their condition
+	groups   [][]int   // of the endpoints in sides: the group of their condition
+	at       time.Time // zero: no rule ends
 }
 
 type place struct {
@@ -112,6 +118,9 @@ func (a *analysis) cellOf(eps []*endpoint) *cell {
 	c := a.byKey[key]
 	if c == nil {
 		c = &cell{sides: sides}
+		if a.timed {
+			c.at = a.at
+		}
 		a.byKey[key] = c
 		a.cells = append(a.cells, c)
 	}
@@ -200,6 +209,9 @@ func (a *analysis) prepare(c *cell) error {
 	rules, open := 0, 0
 	for i := range c.requests.list {
 		rules += 1 + len(c.requests.rules[c.requests.list[i].path])
+	}
+	if c.requests.reads {
+		rules += len(c.requests.list) * endpoints // each says something of each message
 	}
 	if err := a.spend(len(c.who.list) * (rules + endpoints)); err != nil {
 		return err

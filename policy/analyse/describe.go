@@ -2,6 +2,7 @@ package analyse
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -58,7 +59,10 @@ func (r *requests) coverPaths() {
 		if bare, ok := strings.CutSuffix(text, "/**"); ok && selector {
 			text = "{" + bare + "," + text + "}" // the same set as the path of a rule
 		}
-		text = strings.TrimPrefix(text, grantName)
+		text = strings.TrimPrefix(strings.TrimPrefix(text, grantName), gitName)
+		if strings.HasPrefix(text, registryName) {
+			text = strings.SplitN(text, " ", 4)[3]
+		}
 		names = append(names, text)
 	}
 	// Classes of paths that are too long do not occur.
@@ -101,7 +105,15 @@ func dedupeTexts(list []string) []string {
 func (r *requests) describeMethods(set []int) []string {
 	set = sorted(set)
 	set = slices.Compact(set)
-	if len(set) == len(r.methods) {
+	text := func(i int) bool { return r.reads && slices.Contains(r.methods[i].names, textMethod) }
+	if len(set) == 1 && text(set[0]) {
+		return []string{textMethod}
+	}
+	all := len(r.methods)
+	if r.reads {
+		all-- // text messages are told by themselves
+	}
+	if len(set) == all {
 		return nil
 	}
 	var names, others []string
@@ -110,7 +122,7 @@ func (r *requests) describeMethods(set []int) []string {
 		if slices.Contains(set, i) {
 			names = append(names, m.names...)
 			rest = rest || m.rest
-		} else {
+		} else if !text(i) {
 			others = append(others, m.names...)
 		}
 	}
@@ -120,6 +132,148 @@ func (r *requests) describeMethods(set []int) []string {
 		return []string{"every method but " + strings.Join(others, ", ")}
 	}
 	return names
+}
+
+// describe names a set of messages: of operations with their fields only the
+// largest sets that are let through, or the smallest that are not any more.
+func (k *kinds) describe(list []*message, smallest bool) []string {
+	type product struct {
+		key  string
+		m    *message
+		ages string
+		sets [][]int
+	}
+	// A package's ages are told together.
+	whole := func(m *message) string {
+		key := m.head()
+		for _, one := range m.parts {
+			key += fmt.Sprintf(" %p %d", one.of, one.class)
+		}
+		return key
+	}
+	ages := map[string][]string{}
+	for _, m := range list {
+		if m.form == packaged && m.name != "" && !slices.Contains(ages[whole(m)], m.name) {
+			ages[whole(m)] = append(ages[whole(m)], m.name)
+		}
+	}
+	var all []*product
+	for _, m := range list {
+		covered := slices.ContainsFunc(list, func(o *message) bool {
+			if m.form != operation || o.form != operation || o == m || o.kind != m.kind || o.name != m.name || len(o.atoms) == len(m.atoms) {
+				return false
+			}
+			small, large := m, o
+			if smallest {
+				small, large = o, m
+			}
+			return !slices.ContainsFunc(small.atoms, func(i int) bool { return !slices.Contains(large.atoms, i) })
+		})
+		if covered {
+			continue
+		}
+		p := &product{key: m.head() + fmt.Sprint(m.atoms), m: m}
+		if list := ages[whole(m)]; m.form == packaged && m.name != "" && len(list) < k.ages {
+			p.ages = strings.Join(list, " or ")
+			p.key += p.ages
+		}
+		for _, one := range m.parts {
+			p.key += fmt.Sprintf(" %p", one.of)
+			p.sets = append(p.sets, []int{one.class})
+		}
+		all = append(all, p)
+	}
+	for i := range 2 { // no message has more parts
+		byKey := map[string]*product{}
+		var next []*product
+		for _, p := range all {
+			key := p.key
+			for n, set := range p.sets {
+				if n != i {
+					key += fmt.Sprint(sorted(set))
+				}
+			}
+			if first := byKey[key]; first != nil && i < len(p.sets) {
+				first.sets[i] = append(first.sets[i], p.sets[i]...)
+				continue
+			}
+			byKey[key] = p
+			next = append(next, p)
+		}
+		all = next
+	}
+	var out []string
+	for _, p := range all {
+		text := p.m.head()
+		for i, one := range p.m.parts {
+			names := one.of.cover.names(p.sets[i])
+			if names == nil {
+				if one.label != "" {
+					continue
+				}
+				names = []string{one.of.cover.every}
+			}
+			if one.label != "" {
+				text += " " + one.label
+			}
+			text += " " + strings.Join(names, ", ")
+		}
+		if p.m.form == operation {
+			if names := k.rootFields.cover.names(p.m.atoms); names != nil {
+				text += " with root fields " + strings.Join(names, ", ")
+			}
+		}
+		if p.ages != "" {
+			text += " " + p.ages
+		}
+		out = append(out, text)
+	}
+	return dedupeTexts(out)
+}
+
+// head says in words what kind of message it is.
+func (m *message) head() string {
+	switch m.form {
+	case operation:
+		return m.kind
+	case stored:
+		return "stored operation " + m.key
+	case call:
+		if m.tool != "" {
+			return "call of tool"
+		}
+		return "call of"
+	case answer:
+		return "responses to the server"
+	case stream:
+		return "the server's stream"
+	case fetch:
+		if m.discovery {
+			return "question before a fetch"
+		}
+		return "fetch"
+	case push:
+		switch {
+		case m.discovery:
+			return "question before a push"
+		case m.delete:
+			return "deletion of"
+		case m.forced:
+			return "forced push of"
+		}
+		return "push of"
+	case packaged:
+		return m.kind + packageOf(m)
+	case unread:
+	}
+	return "what cannot be read"
+}
+
+func packageOf(m *message) string {
+	if len(m.parts) > 0 {
+		return " of"
+	}
+	return ""
 }
 
 func (r *requests) describeQuery(q *request) string {

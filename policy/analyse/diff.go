@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/policy"
 )
@@ -37,7 +38,12 @@ type Class struct {
 	Methods []string `json:"methods,omitempty"`
 	Paths   []string `json:"paths,omitempty"`
 	Query   []string `json:"query,omitempty"`
-	Address bool     `json:"addresses,omitempty"` // of what the host resolves to, some are treated otherwise
+	// Messages say what of a request's body, or of a text message, matters.
+	Messages []string `json:"messages,omitempty"`
+	Address  bool     `json:"addresses,omitempty"` // of what the host resolves to, some are treated otherwise
+	// From and Until say when: from a time on, and before a time. Zero: there is no such bound.
+	From  time.Time `json:"from,omitzero"`
+	Until time.Time `json:"until,omitzero"`
 	// RequestsUnknown, of a connection: some endpoint there reads requests in a way
 	// that this package cannot judge, so more than the connection may pass.
 	RequestsUnknown bool `json:"requests_unknown,omitempty"`
@@ -45,6 +51,8 @@ type Class struct {
 	// of the hosts, ports and callers.
 	Policies []string `json:"policies,omitempty"`
 	Witness  Witness  `json:"witness"`
+
+	credentials []string // of the endpoints of the last side that take some of it
 }
 
 // UnconfirmedError says that an engine does not do with a witness what the
@@ -58,10 +66,81 @@ func (e *UnconfirmedError) Error() string {
 	return fmt.Sprintf("analyse policy: internal error: the analysis says %s, the engine %s: %s", e.Want, e.Have, e.Witness)
 }
 
-// Diff compares two documents. Every witness of the answer was confirmed by the
-// engines of both.
-func Diff(a, b *policy.Document) (*Difference, error) {
-	x := newAnalysis()
+// Diff compares two documents from a time on (zero: at all times). Every witness
+// of the answer was confirmed by the engines of both.
+func Diff(a, b *policy.Document, from time.Time) (*Difference, error) {
+	d := &Difference{Allowed: []Class{}, Denied: []Class{}, Recorded: []Class{}, Unknown: []Unknown{}}
+	d.Sections = settings(a, b)
+	starts := startsFrom(from, a, b)
+	var before [3]map[string]int // the classes that lasted until now, by what they are
+	for i, at := range starts {
+		now, err := diffAt(a, b, at)
+		if err != nil {
+			return nil, err
+		}
+		d.Unknown = append(d.Unknown, now.Unknown...)
+		for k, list := range []struct{ all, now *[]Class }{{&d.Allowed, &now.Allowed}, {&d.Denied, &now.Denied}, {&d.Recorded, &now.Recorded}} {
+			last := map[string]int{}
+			for _, c := range *list.now {
+				key := c.key()
+				n, lasts := before[k][key]
+				if !lasts {
+					n = len(*list.all)
+					if i > 0 {
+						c.From = at
+					}
+					*list.all = append(*list.all, c)
+				}
+				if i+1 < len(starts) {
+					(*list.all)[n].Until = starts[i+1]
+				} else {
+					(*list.all)[n].Until = time.Time{}
+				}
+				last[key] = n
+			}
+			before[k] = last
+		}
+	}
+	d.Unknown = append([]Unknown{}, dedupe(d.Unknown)...)
+	return d, d.confirm(a, b)
+}
+
+// key is all of a class but its witness and its time.
+func (c Class) key() string {
+	c.Witness, c.From, c.Until, c.credentials = Witness{}, time.Time{}, time.Time{}, nil
+	return fingerprint(c)
+}
+
+// startsFrom cuts the time from a time on where some rule ends: these are the
+// beginnings of the parts, in none of which a rule ends.
+func startsFrom(from time.Time, docs ...*policy.Document) []time.Time {
+	var ends []time.Time
+	for _, doc := range docs {
+		for i := range doc.Networks {
+			for k := range doc.Networks[i].Endpoints {
+				ends = append(ends, endsOf(&doc.Networks[i], &doc.Networks[i].Endpoints[k])...)
+			}
+		}
+	}
+	slices.SortFunc(ends, time.Time.Compare)
+	if from.IsZero() {
+		from = anyTime
+		if len(ends) > 0 {
+			from = ends[0].Add(-time.Second)
+		}
+	}
+	starts := []time.Time{from}
+	for _, t := range ends {
+		if t.After(starts[len(starts)-1]) {
+			starts = append(starts, t)
+		}
+	}
+	return starts
+}
+
+// diffAt compares at one time.
+func diffAt(a, b *policy.Document, at time.Time) (*Difference, error) {
+	x := newAnalysis(at)
 	for _, doc := range []*policy.Document{a, b} {
 		s, err := x.lower(doc)
 		if err != nil {
@@ -72,8 +151,7 @@ func Diff(a, b *policy.Document) (*Difference, error) {
 	if err := x.partition(); err != nil {
 		return nil, err
 	}
-	d := &Difference{Allowed: []Class{}, Denied: []Class{}, Recorded: []Class{}, Unknown: []Unknown{}}
-	d.Sections = settings(a, b)
+	d := &Difference{}
 	differ := false
 	for _, c := range x.cells {
 		if c.same(0, 1) {
@@ -111,8 +189,7 @@ func Diff(a, b *policy.Document) (*Difference, error) {
 		d.Unknown = append(d.Unknown, x.sides[0].unknown...)
 		d.Unknown = append(d.Unknown, x.sides[1].unknown...)
 	}
-	d.Unknown = append([]Unknown{}, dedupe(d.Unknown)...)
-	return d, d.confirm(a, b)
+	return d, nil
 }
 
 func (d *Difference) confirm(a, b *policy.Document) error {
@@ -179,6 +256,9 @@ func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
 			unknown = append(unknown, inexact...)
 		}
 	}
+	if k := c.requests.kinds; k != nil {
+		unknown = append(unknown, k.unknown...)
+	}
 	return append(a.boxes(c, c.minimal(items)), classes...), unknown
 }
 
@@ -202,9 +282,7 @@ func (a *analysis) compareCaller(c *cell, caller int, left, right *view) []item 
 	if x.inspect || y.inspect {
 		for i := range c.requests.list {
 			q := &c.requests.list[i]
-			s, t := left.request(q), right.request(q)
-			slash := c.requests.hasSlash(q.path)
-			was, is := s.grant(HTTP, slash), t.grant(HTTP, slash)
+			was, is := left.grant(q), right.grant(q)
 			// What may send any bytes may send every request.
 			if was != is && (bytes == nil || is < was) {
 				items = append(items, item{caller, HTTP, i, was, is})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -19,7 +20,7 @@ func TestDiffIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := drawDocument(t)
 		b := mutate(t, a)
-		d, err := analyse.Diff(a, b)
+		d, err := analyse.Diff(a, b, time.Time{})
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
@@ -36,7 +37,7 @@ func TestDiffIsExact(t *testing.T) {
 				t.Fatalf("%s: %s, then %s, and the difference is empty", w, was, is)
 			}
 		}
-		back, err := analyse.Diff(b, a)
+		back, err := analyse.Diff(b, a, time.Time{})
 		if err != nil || len(back.Allowed) != len(d.Denied) && (len(back.Allowed) == 0 || len(d.Denied) == 0) {
 			t.Fatalf("the difference backwards: %v %v %v", d, back, err)
 		}
@@ -142,7 +143,7 @@ func TestDiff(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d, err := analyse.Diff(parse(t, c.a), parse(t, c.b))
+			d, err := analyse.Diff(parse(t, c.a), parse(t, c.b), time.Time{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,22 +8,61 @@
 // are lowered from policy.Document by code of this package's own. Hosts fall
 // into classes that no host pattern tells apart, hosts and ports into cells in
 // which the sides hold the same endpoints. In a cell, callers fall into sets
-// that the same rules take (program, digest, and in version 1 ancestors; the
-// ways of combining ancestors are followed until nothing new comes), and
-// requests into sets that no selector, path, method or query condition tells
-// apart. All of these are finite, and for each combination the verdict is one.
-// The classes of texts come from package automaton. Traffic that is no request
-// (any bytes over a connection that nobody inspects, TLS to any name, addresses
-// that a name may resolve to) is part of the comparison.
+// that the same rules take (program, digest, and ancestors; the ways of combining
+// ancestors are followed until nothing new comes), and requests into sets that no
+// selector, path, method, query condition or message condition tells apart. All of
+// these are finite, and for each combination the verdict is one. The classes of
+// texts come from package automaton. Traffic that is no request (any bytes over a
+// connection that nobody inspects, TLS to any name, addresses that a name may
+// resolve to) is part of the comparison.
 //
 // The requests in question are those that can come: canonical hosts, targets in
-// the form that package target gives, programs by clean absolute paths. The
-// addresses that are dialled are compared where the same connection is allowed.
-// Symbolic links are not followed: programs are what the document says.
+// the form that package target gives, programs by clean absolute paths, messages
+// as their readers give them (graphql, jsonrpc, git, registry), "none that can be
+// read" among them. Git's repositories and the packages of a registry are told from
+// paths. The addresses that are dialled are compared where the same connection is
+// allowed. Symbolic links are not followed: programs are what the document says.
+//
+// # Messages
+//
+// A request may hold several operations, calls or ref updates. Kinds of single
+// members are enough: a batch is let through by rules if and only if each of its
+// members is, one denied member denies all, and what audit does not lift for one
+// it does not lift for the batch. A GraphQL operation with an id beside its
+// document is the document and the stored operation. The one exception is what a
+// batch can only lose: members that rules with different max_uses count are refused
+// together. So nothing is let through in a batch whose members are not listed.
+//
+// Root fields are sets. What rules allow is closed downwards (a set without some of
+// its fields is allowed, too), because an allow rule wants all fields to match and a
+// deny rule fires at one. So two sides differ if and only if they differ in one of
+// the largest sets that a side allows to some caller, in a single field, or in all
+// fields together (kinds.go).
+//
+// A body that two protocols could read is listed for each of them by itself; what
+// one reader refuses and another one takes (parameters that MCP does not allow,
+// bodies longer than a limit) is part of "none that can be read". Limits of bodies
+// are compared as keys.
+//
+// # Time, uses and what only takes away
+//
+// Rules that end cut time into parts in which nothing ends. Reach is told for one
+// time, Diff and Prove look at every part from a time on. What has ended still
+// denies, governs, and has connections inspected; what would have been forwarded by
+// its audit is refused. Rules with max_uses count as if none were used.
+//
+// Limits and middlewares let nothing through and are no part of classes, nor are
+// credentials; Diff compares them, numbers of uses and limits of bodies by
+// themselves (keys.go), so that a policy that differs in one of them is not equal.
+//
+// # What is not told
 //
 // What this package does not know (a protocol, a key that package policy has
 // and it has not) is an Unknown: an error of the analysis that its user has to
-// see, unless both sides say the same. Bounds (states, conditions, kinds of
-// requests in one cell) end in an error. It imports netname, policy and the
-// packages below policy; it does no I/O.
+// see, unless both sides say the same. Two documents of today bring one: rules
+// about paths that cut up the paths of a package registry so that not every
+// package has a path that was found in each part (kinds_package.go), and an
+// assertion about packages at a place where no registry is named. Bounds (states,
+// conditions, kinds of requests in one cell) end in an error. It imports netname,
+// policy and the packages below policy; it does no I/O and asks no clock.
 package analyse

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/analyse"
@@ -15,6 +16,7 @@ import (
 func FuzzAnalyse(f *testing.F) {
 	other := parse(f, provedPolicy)
 	f.Add([]byte(provedPolicy))
+	f.Add([]byte(provedMessages))
 	f.Add([]byte(rest("access: read-only, enforcement: audit, path: /v1/**")))
 	f.Add([]byte(rest("allow_encoded_slash: true, rules: [{allow: {method: GET, path: '/[!a]{b,*}/**', query: {k: {any: ['a*', '?']}}}}]")))
 	files, err := filepath.Glob("../testdata/corpus/openshell/*.yaml")
@@ -35,21 +37,23 @@ func FuzzAnalyse(f *testing.F) {
 			return
 		}
 		var unconfirmed *analyse.UnconfirmedError
-		r, err := analyse.ReachOf(doc)
+		r, err := analyse.ReachOf(doc, time.Time{})
 		if errors.As(err, &unconfirmed) {
 			t.Fatal(err)
 		}
 		if err == nil && len(r.Unknown) == 0 && len(r.Network) > 0 && len(doc.Networks) == 0 {
 			t.Fatal("no rule, and something is reached")
 		}
-		if d, err := analyse.Diff(doc, doc); err == nil && !d.Equal() {
+		if d, err := analyse.Diff(doc, doc, time.Time{}); err == nil && !d.Equal() {
 			t.Fatalf("differs from itself: %+v", d)
 		}
-		if _, err := analyse.Diff(doc, other); errors.As(err, &unconfirmed) {
+		if _, err := analyse.Diff(doc, other, time.Time{}); errors.As(err, &unconfirmed) {
 			t.Fatal(err)
 		}
-		list := []analyse.Assertion{{Word: analyse.Only, Host: "**.test", Method: "GET"}, {Word: analyse.Never, Host: "**"}, {Word: analyse.Always, Host: "api.test", Path: "/v1/**"}}
-		if _, err := analyse.Prove(doc, list); errors.As(err, &unconfirmed) {
+		list := []analyse.Assertion{{Word: analyse.Only, Host: "**.test", Method: "GET"}, {Word: analyse.Never, Host: "**"}, {Word: analyse.Always, Host: "api.test", Path: "/v1/**"},
+			{Word: analyse.Never, Holds: analyse.Holds{Tool: "a*"}}, {Word: analyse.Only, Host: "api.test", Holds: analyse.Holds{GraphQL: "query:a,b*"}}, {Word: analyse.Never, Holds: analyse.Holds{Ref: "main", Force: true}},
+			{Word: analyse.Always, Host: "npm.test", Holds: analyse.Holds{Package: "@acme/*"}}}
+		if _, err := analyse.Prove(doc, list, time.Time{}); errors.As(err, &unconfirmed) {
 			t.Fatal(err)
 		}
 	})

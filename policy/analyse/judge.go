@@ -2,6 +2,7 @@ package analyse
 
 import (
 	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
 )
 
 // Grant is what one policy does with a connection or request.
@@ -37,12 +38,9 @@ type state struct {
 	rank    int  // of dest
 	dest    netname.Destination
 
-	selected bool // some endpoint governs the request's path
-	specific int  // of the one that governs
-	enforce  bool
-	permits  bool // an encoded slash
-	allow    bool
-	deny     bool
+	governs *endpoint // the request's path; nil: none does
+	allow   bool
+	deny    bool
 }
 
 // view is one side of a cell as one set of callers meets it. It keeps what
@@ -55,6 +53,8 @@ type view struct {
 	path int   // class of paths that at is for; -1: none yet
 	at   state
 	open []*endpoint // the inspected ones that take the caller
+
+	taking []taking // of open, those that take the path; where messages are read
 }
 
 // view gathers what one side's endpoints say of a caller's connection.
@@ -71,16 +71,42 @@ func (c *cell) view(side int, who *caller) view {
 	return v
 }
 
-// request adds what they say of a request.
-func (v *view) request(q *request) state {
-	if v.path != q.path {
-		v.path, v.at = q.path, v.base
-		for _, ep := range v.open {
-			if v.c.requests.selects(ep, q.path) {
-				v.at.govern(ep)
-			}
+// enter gathers what they say of all requests of a path.
+func (v *view) enter(path int) {
+	if v.path == path {
+		return
+	}
+	r := v.c.requests
+	v.path, v.at, v.taking = path, v.base, v.taking[:0]
+	for _, ep := range v.open {
+		if !r.selects(ep, path) {
+			continue
+		}
+		v.at.govern(ep)
+		if r.reads {
+			v.taking = append(v.taking, taking{ep, r.grants(ep, path)})
 		}
 	}
+}
+
+// grant is the verdict on a request.
+func (v *view) grant(q *request) Grant {
+	r := v.c.requests
+	if !r.reads {
+		s := v.request(q)
+		return s.request(r.hasSlash(q.path))
+	}
+	h := holding{request: q, verb: r.methods[q.method].example(r.methods)}
+	h.text = h.verb == textMethod
+	if q.message != nil && q.message.form != unread {
+		h.members = []*message{q.message}
+	}
+	return v.messages(&h)
+}
+
+// request adds what they say of a request where no messages are read.
+func (v *view) request(q *request) state {
+	v.enter(q.path)
 	s := v.at
 	for i := range v.c.requests.rules[q.path] {
 		one := &v.c.requests.rules[q.path][i]
@@ -98,28 +124,55 @@ func (v *view) request(q *request) state {
 	return s
 }
 
-// govern: the most specific selector governs, of equals the one that enforces,
-// and then the one that permits no encoded slash.
+// govern: the most specific selector governs, of equals the strictest, then the one
+// that permits no encoded slash, and then the first. What has ended as audit forwards
+// nothing, and still says how requests are read.
 func (s *state) govern(ep *endpoint) {
-	if !s.selected || s.governedBy(ep) {
-		s.selected, s.specific, s.enforce, s.permits = true, ep.specific, ep.enforce, ep.slash
+	if s.governs == nil || ep.goesBefore(s.governs) {
+		s.governs = ep
 	}
 }
 
-func (s *state) governedBy(ep *endpoint) bool {
-	if ep.specific != s.specific {
-		return ep.specific > s.specific
+func (ep *endpoint) goesBefore(o *endpoint) bool {
+	if ep.specific != o.specific {
+		return ep.specific > o.specific
 	}
-	if ep.enforce != s.enforce {
-		return ep.enforce
+	if a, b := ep.lenient(), o.lenient(); a != b {
+		return a < b
 	}
-	return s.permits && !ep.slash
+	if ep.slash != o.slash {
+		return o.slash
+	}
+	return ep.order < o.order
 }
 
+// lenient orders what becomes of what no rule allows, the strictest first.
+func (ep *endpoint) lenient() int {
+	switch ep.enforce {
+	case policy.Enforce:
+		return 0
+	case policy.AskFirst:
+		return 1
+	case policy.Audit:
+		if !ep.lapsed {
+			return 2
+		}
+	}
+	return 3
+}
+
+// forwards: what no rule allows is let through and recorded.
+func (ep *endpoint) forwards() bool { return ep.enforce == policy.Audit && !ep.lapsed }
+
+// connection adds what an endpoint says of connections: what has lapsed opens
+// none, and what it wants to be looked at is looked at all the same.
 func (s *state) connection(ep *endpoint) {
-	s.hit = true
 	s.inspect = s.inspect || ep.inspect
 	s.wire = s.wire || !ep.tlsSkip
+	if ep.lapsed {
+		return
+	}
+	s.hit = true
 	s.slash = s.slash || ep.inspect && ep.slash
 	rank := 0
 	switch ep.dest.Mode {
@@ -188,12 +241,12 @@ func (s *state) request(encodedSlash bool) Grant {
 		return Denied
 	case !s.inspect:
 		return Allowed
-	case !s.selected, encodedSlash && !s.permits:
+	case s.governs == nil, encodedSlash && !s.governs.slash:
 		return Denied
 	case s.allow && !s.deny:
 		return Allowed
-	case s.enforce:
-		return Denied
+	case s.governs.forwards():
+		return Audited
 	}
-	return Audited
+	return Denied
 }

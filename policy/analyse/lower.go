@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -33,25 +34,32 @@ type program struct {
 }
 
 type network struct {
-	key string
-	who *condition
+	key  string
+	spec *policy.Network // nil: of an assertion
+	who  *condition
 }
 
 // endpoint is one endpoint, or a stand-in for an assertion.
 type endpoint struct {
 	net      *network
+	spec     *policy.Endpoint // nil: of an assertion
 	order    int
 	at       policy.Position
 	host     hostPattern
 	ports    []uint16 // nil: every port
+	protocol policy.Protocol
 	inspect  bool
 	tlsSkip  bool
 	slash    bool
-	enforce  bool
+	enforce  policy.Enforcement
+	lapsed   bool   // it grants nothing at the time of the analysis
+	counts   string // what its uses are counted in; empty: they are not
 	specific int
 	selector string // text of the selector; "" takes every path
-	allow    []rule
+	allow    []rule // by method and path; none if it has lapsed
 	deny     []rule
+	messages *messageRules // of a protocol whose messages are read
+	wants    *wants        // of an assertion: what of messages it describes
 	dest     netname.Destination
 	unknown  []Unknown
 	content  string // all but who may use it and where
@@ -83,9 +91,14 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 	}
 	list := slices.Clone(doc.Networks)
 	slices.SortFunc(list, func(x, y policy.Network) int { return cmp.Compare(x.Key, y.Key) })
+	for _, m := range doc.Middlewares {
+		for _, f := range unknownFields(&m, middlewareFields) {
+			s.unknown = append(s.unknown, Unknown{At: m.At, What: keyText(f) + " of a middleware"})
+		}
+	}
 	for i := range list {
 		spec := &list[i]
-		n := &network{key: spec.Key, who: lowerCondition(spec, doc.Version)}
+		n := &network{key: spec.Key, spec: spec, who: lowerCondition(spec, doc.Version)}
 		var unknown []Unknown
 		for _, f := range unknownFields(spec, networkFields) {
 			unknown = append(unknown, Unknown{At: spec.At, What: keyText(f) + " of network policy " + spec.Key})
@@ -153,8 +166,12 @@ func lowerCondition(spec *policy.Network, version int) *condition {
 
 func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int) (*endpoint, error) {
 	ep := &endpoint{
-		net: n, at: spec.At, ports: sortedPorts(spec.Ports), tlsSkip: spec.TLS == policy.TLSSkip,
-		inspect: spec.Protocol == policy.REST, slash: spec.AllowEncodedSlash, enforce: spec.Enforcement != policy.Audit, // what asks lets nothing through by itself
+		net: n, at: spec.At, ports: sortedPorts(spec.Ports), tlsSkip: spec.TLS == policy.TLSSkip, protocol: spec.Protocol,
+		slash: spec.AllowEncodedSlash, enforce: spec.Enforcement, spec: spec,
+		lapsed: spec.Withdrawn, counts: countsOf(n.spec, spec),
+	}
+	for _, t := range endsOf(n.spec, spec) {
+		ep.lapsed, a.timed = ep.lapsed || !a.at.Before(t), true
 	}
 	if ep.ports == nil {
 		ep.ports = []uint16{} // no port, where nil would be every port
@@ -174,9 +191,18 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	for _, f := range unknownFields(spec, endpointFields) {
 		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: keyText(f) + " of an endpoint"})
 	}
+	for _, part := range []struct {
+		pointer any
+		fields  string
+	}{{&spec.GraphQL, graphqlFields}, {&spec.MCP, mcpFields}, {&spec.Credentials, credentialFields}, {&spec.Credentials.Signing, signingFields}} {
+		for _, f := range unknownFields(part.pointer, part.fields) {
+			ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: keyText(f) + " of an endpoint"})
+		}
+	}
 	switch spec.Protocol {
-	case policy.L4, policy.TCP:
-	case policy.REST:
+	case policy.L4, policy.TCP, policy.SQL: // of sql no statement is read
+	case policy.REST, policy.WebSocket, policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git, policy.Package:
+		ep.inspect = true
 		if err := a.lowerRules(ep, spec); err != nil {
 			return nil, err
 		}
@@ -187,10 +213,13 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 		ep.unknown = append(ep.unknown, Unknown{At: spec.At, What: "enforcement " + spec.Enforcement.String(), requests: true})
 	}
 	// The print leaves out where the endpoint stands and whom it names: that is
-	// what cells of the comparison are made of.
+	// what cells of the comparison are made of; and what decides no request, which
+	// is compared by itself (keys.go).
 	c := *spec
-	c.Host, c.Ports, c.Pattern = "", nil, netname.Pattern{}
-	ep.content = destPrint(ep.dest) + "|" + fingerprint(c)
+	c.Host, c.Ports, c.Pattern, c.KeyAt = "", nil, netname.Pattern{}, nil
+	c.Expires, c.MaxUses, c.Withdrawn = time.Time{}, 0, ep.lapsed
+	c.Limits, c.MaxBody, c.Credentials = nil, 0, policy.Credentials{}
+	ep.content = destPrint(ep.dest) + "|" + fingerprint(c) + "|" + ep.counts
 	if len(ep.unknown) > 0 {
 		ep.content += fmt.Sprintf("|version %d", version)
 	}
@@ -198,6 +227,31 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	return ep, nil
 }
 
+// countsOf names what a use of an endpoint is counted in.
+func countsOf(n *policy.Network, e *policy.Endpoint) string {
+	text := ""
+	if n.MaxUses > 0 {
+		text = fmt.Sprintf("%q %d ", n.Key, n.MaxUses)
+	}
+	if e.MaxUses > 0 {
+		text += fmt.Sprintf("%q %q %v %q %q %d", n.Key, e.Host, sortedPorts(e.Ports), e.Protocol, e.Path, e.MaxUses)
+	}
+	return text
+}
+
+// endsOf are the times at which the grants of an endpoint may end.
+func endsOf(n *policy.Network, e *policy.Endpoint) []time.Time {
+	var list []time.Time
+	for _, t := range []time.Time{n.Expires, e.Expires} {
+		if !t.IsZero() {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// lowerRules lowers what an endpoint says of requests. Which fields of a rule
+// count depends on the protocol.
 func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 	sel, err := target.ParseSelector(spec.Path)
 	if err != nil {
@@ -207,10 +261,22 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 	if g := sel.Globs(); len(g) != 1 || g[0].String() != "**" {
 		ep.selector = spec.Path
 	}
-	lowerRule := func(r policy.RequestRule) (rule, bool, error) {
-		for _, f := range unknownFields(&r, ruleFields) {
-			ep.unknown = append(ep.unknown, Unknown{At: r.At, What: keyText(f) + " of a rule", requests: true})
+	for _, list := range [][]policy.RequestRule{spec.Allow, spec.Deny} {
+		for _, r := range list {
+			for _, f := range unknownFields(&r, ruleFields) {
+				ep.unknown = append(ep.unknown, Unknown{At: r.At, What: keyText(f) + " of a rule", requests: true})
+			}
 		}
+	}
+	if spec.Protocol != policy.REST {
+		if ep.messages, err = a.lowerMessages(spec); err != nil {
+			return err
+		}
+	}
+	if spec.Protocol != policy.REST && spec.Protocol != policy.WebSocket {
+		return nil
+	}
+	lowerRule := func(r policy.RequestRule) (rule, bool, error) {
 		if r.Method == "" || r.Path == "" {
 			return rule{}, false, nil
 		}
@@ -239,6 +305,9 @@ func (a *analysis) lowerRules(ep *endpoint, spec *policy.Endpoint) error {
 			}
 		}
 	}
+	if ep.lapsed {
+		ep.allow = nil
+	}
 	return nil
 }
 
@@ -248,8 +317,14 @@ func presetRules(spec *policy.Endpoint) []rule {
 	switch spec.Access {
 	case "read-only":
 		methods = []string{"GET", "HEAD", "OPTIONS"}
+		if spec.Protocol == policy.WebSocket {
+			methods = []string{"GET"}
+		}
 	case "read-write":
 		methods = []string{"GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+		if spec.Protocol == policy.WebSocket {
+			methods = []string{"GET", textMethod}
+		}
 	case "full":
 		methods = []string{"*"}
 	}

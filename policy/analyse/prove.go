@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -21,19 +22,29 @@ type Proof struct {
 	Unknown []Unknown `json:"unknown,omitempty"`
 }
 
-// Prove decides assertions about a document: each holds for every request, or
-// has a counterexample that the engine confirms, or cannot be told.
-func Prove(doc *policy.Document, list []Assertion) ([]Proof, error) {
+// Prove decides assertions about a document: each holds for every request from a
+// time on (zero: at all times), or has a counterexample that the engine confirms,
+// or cannot be told.
+func Prove(doc *policy.Document, list []Assertion, from time.Time) ([]Proof, error) {
 	engine, err := policy.Compile(doc)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Proof, 0, len(list))
 	for _, one := range list {
-		p, err := prove(doc, one)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", one, err)
+		p := Proof{Assertion: one}
+		for _, at := range startsFrom(from, doc) {
+			now, err := prove(doc, one, at)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", one, err)
+			}
+			p.Counterexample, p.Grant = now.Counterexample, now.Grant
+			p.Unknown = dedupe(append(p.Unknown, now.Unknown...))
+			if p.Counterexample != nil {
+				break
+			}
 		}
+		p.Holds = p.Counterexample == nil && len(p.Unknown) == 0
 		if p.Counterexample != nil {
 			if err := confirm(engine, *p.Counterexample, p.Grant); err != nil {
 				return nil, err
@@ -51,14 +62,14 @@ const (
 	theScope    // of only: where nothing else may be
 )
 
-func prove(doc *policy.Document, one Assertion) (Proof, error) {
+func prove(doc *policy.Document, one Assertion, at time.Time) (Proof, error) {
 	p := Proof{Assertion: one}
-	a := newAnalysis()
+	a := newAnalysis(at)
 	s, err := a.lower(doc)
 	if err != nil {
 		return p, err
 	}
-	inside, err := one.side(doc.Version)
+	inside, err := a.assertion(one, doc.Version)
 	if err != nil {
 		return p, err
 	}
@@ -68,7 +79,7 @@ func prove(doc *policy.Document, one Assertion) (Proof, error) {
 		if one.Binary != "" || one.requests() {
 			scope.Host, scope.Port = one.Host, one.Port
 		}
-		outside, err := scope.side(doc.Version)
+		outside, err := a.assertion(scope, doc.Version)
 		if err != nil {
 			return p, err
 		}
@@ -89,27 +100,37 @@ func prove(doc *policy.Document, one Assertion) (Proof, error) {
 		if err := a.prepare(c); err != nil {
 			return p, err
 		}
-		if w, g, found := c.violation(one); found {
+		if w, g, found := c.violation(one, inside.endpoints[0].wants); found {
 			p.Counterexample, p.Grant = &w, g
 			return p, nil
 		}
+		if k := c.requests.kinds; k != nil {
+			p.Unknown = append(p.Unknown, k.unknown...)
+			if one.ofPackages() && len(k.registries) == 0 {
+				u := Unknown{At: one.At, What: "which requests are about packages, where no endpoint has protocol: package"}
+				if list := c.sides[theDocument]; len(list) > 0 {
+					u.At, u.Place = list[0].at, placeOf(list[0].spec)
+				}
+				p.Unknown = append(p.Unknown, u)
+			}
+		}
 	}
-	p.Unknown = dedupe(p.Unknown)
-	p.Holds = len(p.Unknown) == 0
 	return p, nil
 }
 
 // requests reports whether the assertion is about requests, not connections.
-func (one Assertion) requests() bool { return one.Method != "" || one.Path != "" }
+func (one Assertion) requests() bool {
+	return one.Method != "" || one.Path != "" || one.Holds != (Holds{})
+}
 
-// side is an assertion in the form of a policy with one endpoint.
-func (one Assertion) side(version int) (*side, error) {
+// assertion is an assertion in the form of a policy with one endpoint.
+func (a *analysis) assertion(one Assertion, version int) (*side, error) {
 	who := &condition{any: one.Binary == "", ancestors: version == 1 && one.Binary != ""}
 	if one.Binary != "" {
 		who.programs = []program{{text: one.Binary, glob: strings.Contains(one.Binary, "*")}}
 	}
 	who.print = fmt.Sprintf("%v %v %s", who.any, who.ancestors, fingerprint(who.programs))
-	ep := &endpoint{net: &network{key: "assertion", who: who}, content: fmt.Sprint("assertion ", one.Method, " ", one.Path), enforce: true}
+	ep := &endpoint{net: &network{key: "assertion", who: who}, content: fmt.Sprint("assertion ", one), protocol: policy.REST}
 	ep.print = who.print + "|" + ep.content
 	switch h, err := netname.ParseHost(one.Host); {
 	case one.Host == "" || one.Host == "**":
@@ -132,14 +153,23 @@ func (one Assertion) side(version int) (*side, error) {
 		if r.path == "" {
 			r.path = "**"
 		}
+		if one.Text {
+			r.method = textMethod
+		}
 		ep.inspect, ep.allow = true, []rule{r}
+		if one.Holds != (Holds{}) {
+			var err error
+			if ep.messages, ep.wants, err = a.lowerHolds(one.Holds, one.Word); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return &side{endpoints: []*endpoint{ep}}, nil
 }
 
 // violation looks for a connection or request of a cell that the assertion is
 // wrong about.
-func (c *cell) violation(one Assertion) (Witness, Grant, bool) {
+func (c *cell) violation(one Assertion, wants *wants) (Witness, Grant, bool) {
 	at := c.places[0]
 	for i := range c.who.list {
 		who := &c.who.list[i]
@@ -169,14 +199,13 @@ func (c *cell) violation(one Assertion) (Witness, Grant, bool) {
 			}
 			continue
 		}
-		if one.Word == Only && doc.grant(Bytes, false) != Denied {
+		if (one.Word == Only || one.Word == Never && one.ofPackages()) && doc.grant(Bytes, false) != Denied {
 			return c.witness(at, who, Bytes, nil), Allowed, true
 		}
 		for k := range c.requests.list {
 			q := &c.requests.list[k]
-			in := described.request(q).allow
-			s := judged.request(q)
-			g := s.grant(HTTP, c.requests.hasSlash(q.path))
+			in := described.request(q).allow && wants.takes(c, q)
+			g := judged.grant(q)
 			bad := in && g != Denied
 			switch one.Word {
 			case Always:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -62,7 +63,7 @@ func TestProve(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		got, err := analyse.Prove(doc, list)
+		got, err := analyse.Prove(doc, list, time.Time{})
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -84,7 +85,7 @@ func TestProveAncestors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := analyse.Prove(parse(t, "version: 1\n"+text), list)
+	got, err := analyse.Prove(parse(t, "version: 1\n"+text), list, time.Time{})
 	if err != nil || !got[0].Holds {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -153,7 +154,7 @@ func TestProveIsExact(t *testing.T) {
 			Method: rapid.SampledFrom([]string{"", "GET", "POST"}).Draw(t, "asserted method"),
 			Path:   rapid.SampledFrom([]string{"", "/v1/**", "/v1/secret"}).Draw(t, "asserted path"),
 		}
-		got, err := analyse.Prove(doc, []analyse.Assertion{a})
+		got, err := analyse.Prove(doc, []analyse.Assertion{a}, time.Time{})
 		if err != nil {
 			t.Fatalf("%s: %v", a, err)
 		}

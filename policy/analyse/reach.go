@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/policy"
 )
@@ -20,6 +21,10 @@ type Reach struct {
 	Limits    []Setting       `json:"limits"`
 	Inference *InferenceReach `json:"inference,omitempty"`
 	Landlock  string          `json:"landlock"`
+	// At is the time that the network is told for, and Until when the first of its
+	// rules ends. Zero: no rule does.
+	At    time.Time `json:"at,omitzero"`
+	Until time.Time `json:"until,omitzero"`
 	// Unknown is what could not be told exactly; if there is any, Network is not all.
 	Unknown []Unknown `json:"unknown"`
 }
@@ -32,6 +37,8 @@ type Access struct {
 	Uninspected bool `json:"uninspected"`
 	// AuditOnly: no rule allows it; it passes because enforcement is audit.
 	AuditOnly bool `json:"audit_only"`
+	// Credentials say what is put into what passes, or done with it.
+	Credentials []string `json:"credentials,omitempty"`
 }
 
 // Out is the widest way in which data can leave, from the least to the most.
@@ -88,16 +95,25 @@ type InferenceReach struct {
 	RemoteInputs bool     `json:"remote_inputs"`
 }
 
-// ReachOf lists what a document opens: all of it, and nothing else. It is the
-// difference to a policy that opens nothing.
-func ReachOf(doc *policy.Document) (*Reach, error) {
-	d, err := Diff(&policy.Document{Version: doc.Version, Filesystem: doc.Filesystem}, doc)
+// ReachOf lists what a document opens at a time: all of it, and nothing else. It
+// is the difference to a policy that opens nothing. Limits and middlewares can only
+// take away from it.
+func ReachOf(doc *policy.Document, at time.Time) (*Reach, error) {
+	starts := startsFrom(at, doc)
+	nothing := &policy.Document{Version: doc.Version, Filesystem: doc.Filesystem}
+	d, err := diffAt(nothing, doc, starts[0])
 	if err != nil {
+		return nil, err
+	}
+	if err := d.confirm(nothing, doc); err != nil {
 		return nil, err
 	}
 	r := &Reach{
 		File: doc.File, Version: doc.Version, Network: []Access{}, ByBinary: []Binary{}, Files: []File{}, Switches: append([]string{}, doc.Syscalls.Open...),
-		Limits: []Setting{}, Landlock: doc.Landlock.Compatibility.String(), Unknown: d.Unknown,
+		Limits: []Setting{}, Landlock: doc.Landlock.Compatibility.String(), Unknown: append([]Unknown{}, dedupe(d.Unknown)...),
+	}
+	if len(starts) > 1 {
+		r.At, r.Until = starts[0], starts[1]
 	}
 	for _, c := range d.Allowed {
 		if c.Address {
@@ -111,8 +127,8 @@ func ReachOf(doc *policy.Document) (*Reach, error) {
 	})
 	r.byBinary()
 	r.files(doc)
-	for _, s := range d.Sections {
-		if strings.HasPrefix(s.Key, "resources.") {
+	for _, s := range settings(nothing, doc) {
+		if onlyTakesAway(s.Key) {
 			r.Limits = append(r.Limits, s)
 		}
 	}
@@ -126,7 +142,7 @@ func ReachOf(doc *policy.Document) (*Reach, error) {
 }
 
 func accessOf(c Class) Access {
-	a := Access{Class: c, AuditOnly: c.Is == Audited}
+	a := Access{Class: c, AuditOnly: c.Is == Audited, Credentials: c.credentials}
 	switch c.Traffic {
 	case Bytes, Opaque:
 		a.Out, a.Uninspected = OutBytes, true

@@ -13,9 +13,8 @@ import (
 
 // requests are the sets of HTTP requests that the endpoints of a cell tell
 // apart: paths by their automaton, methods by the words of the rules, queries by
-// the values of the keys that rules name. A further dimension (operations of
-// GraphQL, calls of JSON-RPC) is one more field here and in request, one more
-// loop in each, and one more condition in rule.takes.
+// the values of the keys that rules name, and where endpoints read messages by
+// what those hold (kinds.go).
 type requests struct {
 	pathNames
 	paths     []string // patterns: selectors and rules
@@ -27,6 +26,8 @@ type requests struct {
 	byPlace   map[[2]int]requestGroup // path class and method class
 	indexOf   map[string]int          // of paths
 	rules     [][]ruleAt              // by path class: those whose paths and whose endpoint's hold
+	reads     bool                    // some endpoint reads messages
+	kinds     *kinds                  // of messages; nil unless reads
 }
 
 type methodClass struct {
@@ -38,13 +39,14 @@ type methodClass struct {
 type request struct {
 	path, method int
 	query        []condense // by key; empty: rules look at no key
+	message      *message   // nil: messages are not read there
 }
 
 // requestGroup are the requests of one path and method class.
 type requestGroup struct {
-	keys  []*values
-	first int // in list
-	count int
+	keys     []*values
+	count    int        // of kinds of queries
+	messages []*message // each with every query that it may have
 }
 
 // pathNames are made when paths are described.
@@ -60,6 +62,7 @@ type ruleAt struct {
 	group int
 	deny  bool
 	rule  *rule
+	ep    *endpoint
 }
 
 const maxRequests = 1 << 15 // in one cell
@@ -81,18 +84,28 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	inspected := false
 	var words []string
 	var sets []*automaton.Automaton
-	addPath := func(name string) error {
+	addSet := func(name string, set func() (*automaton.Automaton, error)) error {
 		if _, known := r.indexOf[name]; known {
 			return nil
 		}
-		r.indexOf[name] = len(r.paths)
-		set, err := a.pathSet(name)
-		if err != nil {
-			return err
+		one := a.pathBy[name]
+		if one == nil {
+			var err error
+			if one, err = set(); err != nil {
+				return err
+			}
+			a.pathBy[name] = one
+			if err := a.spend(one.Work() / stepsOfAutomata); err != nil {
+				return err
+			}
 		}
+		r.indexOf[name] = len(r.paths)
 		r.paths = append(r.paths, name)
-		sets = append(sets, set)
+		sets = append(sets, one)
 		return nil
+	}
+	addPath := func(name string) error {
+		return addSet(name, func() (*automaton.Automaton, error) { return a.pathSet(name) })
 	}
 	slash, opaque := false, false
 	for _, list := range c.sides {
@@ -103,6 +116,12 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 			}
 			inspected = true
 			slash = slash || ep.slash
+			if ep.messages != nil {
+				r.reads = true
+				if err := a.messagePaths(ep.messages, addSet); err != nil {
+					return nil, err
+				}
+			}
 			if ep.selector != "" {
 				if err := errors.Join(addPath(selectorName+ep.selector), addPath(grantName+ep.selector)); err != nil {
 					return nil, err
@@ -138,9 +157,14 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	if r.classes, err = a.classify(within, sets); err != nil {
 		return nil, fmt.Errorf("path patterns: %w", err)
 	}
-	r.methods = methodClasses(words)
+	r.methods = methodClasses(words, r.reads)
 	if err := a.rulesByPath(c, r); err != nil {
 		return nil, err
+	}
+	if r.reads {
+		if r.kinds, err = a.kindsOf(c, r); err != nil {
+			return nil, err
+		}
 	}
 	for p, class := range r.classes.List {
 		if len(class.Witness) > target.MaxPath {
@@ -193,15 +217,20 @@ func newPathSet(name string) (*automaton.Automaton, error) {
 	return automaton.Glob(g)
 }
 
-// methodClasses puts methods together that the same words of rules match.
-func methodClasses(words []string) []methodClass {
+// methodClasses puts methods together that the same words of rules match; where
+// messages are read, every method that has a name stands alone.
+func methodClasses(words []string, apart bool) []methodClass {
 	names := slices.Clone(standardMethods[:])
+	if apart {
+		names = append(names, textMethod)
+	}
 	for _, w := range words {
 		if !slices.Contains(names, w) {
 			names = append(names, w)
 		}
 	}
 	slices.Sort(names[len(standardMethods):])
+	names = slices.Compact(names)
 	byTaken := map[string]int{}
 	var list []methodClass
 	add := func(name string, rest bool) {
@@ -224,7 +253,14 @@ func methodClasses(words []string) []methodClass {
 		}
 	}
 	for _, n := range names {
-		add(n, false)
+		if apart {
+			list = append(list, methodClass{names: []string{n}})
+		} else {
+			add(n, false)
+		}
+	}
+	if apart {
+		return append(list, methodClass{rest: true})
 	}
 	add("", true)
 	return list
@@ -292,6 +328,7 @@ func (a *analysis) rulesByPath(c *cell, r *requests) error {
 	}
 	byPattern := map[string][]of{}
 	add := func(ep *endpoint, rules []rule, one ruleAt) {
+		one.ep = ep
 		for k := range rules {
 			one.rule = &rules[k]
 			byPattern[rules[k].path] = append(byPattern[rules[k].path], of{ep, one})
@@ -348,7 +385,7 @@ func (a *analysis) queries(r *requests, path, method int) error {
 			}
 		}
 	}
-	g := requestGroup{first: len(r.list), count: 1}
+	g := requestGroup{count: 1}
 	names := make([]string, 0, len(byKey))
 	for k := range byKey {
 		names = append(names, k)
@@ -365,16 +402,41 @@ func (a *analysis) queries(r *requests, path, method int) error {
 			return &TooManyError{"kinds of requests", maxRequests}
 		}
 	}
-	for n := range g.count {
-		one := request{path: path, method: method}
-		for _, v := range g.keys {
-			one.query = append(one.query, v.list[n%len(v.list)])
-			n /= len(v.list)
+	g.messages = []*message{nil}
+	if r.reads {
+		var err error
+		if g.messages, err = a.messagesAt(r, path, method); err != nil {
+			return err
 		}
-		r.list = append(r.list, one)
+	}
+	for _, m := range g.messages {
+		if m != nil && m.query != nil {
+			r.list = append(r.list, request{path, method, g.queryOf(m.query), m})
+			continue
+		}
+		for n := range g.count {
+			one := request{path: path, method: method, message: m}
+			for _, v := range g.keys {
+				one.query = append(one.query, v.list[n%len(v.list)])
+				n /= len(v.list)
+			}
+			r.list = append(r.list, one)
+		}
+		if len(r.list) > maxRequests {
+			return &TooManyError{"kinds of requests", maxRequests}
+		}
 	}
 	r.byPlace[[2]int{path, method}] = g
 	return nil
+}
+
+// queryOf is the kind of a query.
+func (g *requestGroup) queryOf(query map[string][]string) []condense {
+	var list []condense
+	for _, v := range g.keys {
+		list = append(list, v.of(query[v.key]))
+	}
+	return list
 }
 
 // holds reports whether a rule of the request's path takes it: an allow rule wants every value

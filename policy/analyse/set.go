@@ -2,17 +2,20 @@ package analyse
 
 import (
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/graphql"
 )
 
 // Set is the set of all requests that one policy lets through: a union of
 // products of hosts, ports, callers, methods, paths and queries.
 type Set struct{ a *analysis }
 
-// Reachable is the set of a document.
-func Reachable(doc *policy.Document) (*Set, error) {
-	a := newAnalysis()
+// Reachable is the set of a document at a time.
+func Reachable(doc *policy.Document, at time.Time) (*Set, error) {
+	a := newAnalysis(at)
 	s, err := a.lower(doc)
 	if err != nil {
 		return nil, err
@@ -34,6 +37,11 @@ func (s *Set) Unknown() []Unknown {
 	list := slices.Clone(s.a.sides[0].unknown)
 	for _, ep := range s.a.sides[0].endpoints {
 		list = append(list, ep.unknown...)
+	}
+	for _, c := range s.a.cells {
+		if k := c.requests.kinds; k != nil {
+			list = append(list, k.unknown...)
+		}
 	}
 	return dedupe(list)
 }
@@ -59,7 +67,9 @@ func (s *Set) Connect(c policy.Connection, t Traffic) Grant {
 	return v.base.grant(t, false)
 }
 
-// Request is the grant of a request whose target is canonical.
+// Request is the grant of a request whose target is canonical, and whose
+// messages are as their reader gives them. A member that the set does not list
+// is denied.
 func (s *Set) Request(r policy.Request) Grant {
 	cell, who := s.place(r.Connection)
 	if cell == nil {
@@ -71,23 +81,123 @@ func (s *Set) Request(r policy.Request) Grant {
 	}
 	q := cell.requests
 	path, ok := q.classes.Of(r.Target.Path)
-	method := q.method(r.Method)
-	if !ok || method < 0 || r.Method == "" {
+	verb := r.Method
+	if r.Text {
+		verb = textMethod
+	} else if strings.EqualFold(verb, textMethod) {
+		return Denied // it is no method of HTTP
+	}
+	method := q.method(verb)
+	if !ok || method < 0 || verb == "" {
 		return Denied
 	}
 	g := q.byPlace[[2]int{path, method}]
-	n, step := 0, 1
-	for _, v := range g.keys {
-		i, ok := v.find(v.of(r.Target.Query[v.key]))
-		if !ok {
+	one := &request{path: path, method: method, query: g.queryOf(r.Target.Query)}
+	if !q.reads {
+		return v.grant(one)
+	}
+	h := &holding{request: one, verb: verb, text: r.Text}
+	v.enter(path)
+	if v.at.governs != nil {
+		h.members = membersOf(&r, v.at.governs)
+	}
+	for _, m := range h.members {
+		if !v.lists(&g, h, m) {
 			return Denied
 		}
-		n += i * step
-		step *= len(v.list)
 	}
-	one := &q.list[g.first+n]
-	st := v.request(one)
-	return st.grant(HTTP, q.hasSlash(path))
+	return v.messages(h)
+}
+
+// lists reports whether one of the kinds of messages of a place is treated as a
+// message is, by every endpoint that takes the path.
+func (v *view) lists(g *requestGroup, h *holding, m *message) bool {
+	alone := *h
+	alone.members = []*message{m}
+	want := v.messages(&alone)
+	for _, one := range g.messages {
+		if one == nil || one.form != m.form {
+			continue
+		}
+		alone.members = []*message{one}
+		if v.messages(&alone) == want {
+			return true
+		}
+	}
+	return false
+}
+
+// membersOf are the members of what was read for an endpoint that governs.
+func membersOf(r *policy.Request, by *endpoint) []*message {
+	var list []*message
+	switch by.protocol {
+	case policy.GraphQL, policy.WebSocket:
+		if r.GraphQL == nil || by.protocol == policy.WebSocket && !(r.Text && by.messages.operations.overSockets) {
+			return nil
+		}
+		for _, o := range r.GraphQL.Operations {
+			if o.Type != "" {
+				list = append(list, &message{form: operation, kind: o.Type, name: o.Name, fields: o.Fields})
+			}
+			if o.Stored() {
+				list = append(list, &message{form: stored, key: storedKey(o)})
+			}
+		}
+	case policy.JSONRPC, policy.MCP:
+		if r.RPC == nil {
+			return nil
+		}
+		if r.RPC.ReceiveStream {
+			if len(r.RPC.Calls) > 0 || r.RPC.Response || r.RPC.Batch {
+				return nil
+			}
+			return []*message{{form: stream}}
+		}
+		for _, c := range r.RPC.Calls {
+			list = append(list, &message{form: call, method: c.Method, tool: c.Tool})
+		}
+		if r.RPC.Response {
+			list = append(list, &message{form: answer})
+		}
+	case policy.Git:
+		g := r.Git
+		if g == nil || g.Repository == "" || !g.Push && len(g.Updates) > 0 {
+			return nil
+		}
+		m := message{form: fetch, repository: g.Repository, discovery: g.Discovery}
+		if g.Push {
+			m.form = push
+		}
+		if !g.Push || g.Discovery {
+			return []*message{&m}
+		}
+		for _, u := range g.Updates {
+			one := m
+			one.ref, one.forced, one.delete = u.Ref, u.Forced, u.Delete
+			list = append(list, &one)
+		}
+	case policy.Package:
+		if p := r.Package; p != nil {
+			m := message{form: packaged, asks: p, ageKnown: !p.Published.IsZero() && !r.Now.IsZero()}
+			if m.ageKnown {
+				m.age = r.Now.Sub(p.Published)
+			}
+			list = append(list, &m)
+		}
+	}
+	return list
+}
+
+// storedKey is what a stored operation is known by; a query that names two is
+// known by none.
+func storedKey(o graphql.Operation) string {
+	if o.Type == "" && o.Hash != "" {
+		if o.ID != "" && o.ID != o.Hash {
+			return ""
+		}
+		return o.Hash
+	}
+	return o.ID
 }
 
 // place is the cell of a connection, and its set of callers.

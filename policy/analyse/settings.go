@@ -11,15 +11,18 @@ import (
 	"github.com/creel-run/creel/policy"
 )
 
-// Setting is one difference outside of the network: a path, a limit, a switch.
-// Was or Is is empty if the value is not there.
+// Setting is one difference outside of what is let through: a path, a limit, a
+// credential, a switch. Was or Is is empty if the value is not there.
 type Setting struct {
 	Key string `json:"key"` // filesystem_policy.read_only
 	Was string `json:"was,omitempty"`
 	Is  string `json:"is,omitempty"`
+	// At is where the new value stands, or the old one if there is no new one.
+	At policy.Position `json:"at,omitzero"`
 }
 
-// settings compares all sections but the network's, whatever fields they have.
+// settings compares all sections but the network's, whatever fields they have,
+// and of the network what decides no request.
 func settings(a, b *policy.Document) []Setting {
 	list := []Setting{}
 	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
@@ -30,12 +33,24 @@ func settings(a, b *policy.Document) []Setting {
 			continue
 		case "Filesystem":
 			name = "filesystem_policy"
+		case "Middlewares":
+			name = "network_middlewares"
 		default:
 			name = wordOf(name)
 		}
-		compareSetting(&list, name, x.Field(i), y.Field(i))
+		compareSetting(&list, name, x.Field(i), y.Field(i), policy.Position{}, policy.Position{})
 	}
-	return list
+	return append(list, networkSettings(a, b)...)
+}
+
+// onlyTakesAway: the setting bounds what rules let through, or looks at it.
+func onlyTakesAway(key string) bool {
+	for _, word := range []string{"resources.", "limits", "network_middlewares", "max_uses", "body limit"} {
+		if strings.HasPrefix(key, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // wordOf is the key of the language for a field's name.
@@ -56,14 +71,31 @@ func wordOf(field string) string {
 	return b.String()
 }
 
-func compareSetting(list *[]Setting, key string, x, y reflect.Value) {
+// at is where a value stands, if it says so.
+func at(v reflect.Value, above policy.Position) policy.Position {
+	if v.Kind() == reflect.Struct {
+		if f := v.FieldByName("At"); f.IsValid() && f.Type() == positionType && !f.IsZero() {
+			return f.Interface().(policy.Position)
+		}
+	}
+	return above
+}
+
+func compareSetting(list *[]Setting, key string, x, y reflect.Value, xAt, yAt policy.Position) {
+	xAt, yAt = at(x, xAt), at(y, yAt)
+	add := func(s Setting, x, y policy.Position) {
+		if s.At = y; s.Is == "" || y.Line == 0 {
+			s.At = x
+		}
+		*list = append(*list, s)
+	}
 	switch {
 	case x.Type() == positionType:
 		return
 	case x.Kind() == reflect.Struct:
 		for i := range x.NumField() {
 			f := x.Type().Field(i)
-			compareSetting(list, key+"."+wordOf(f.Name), x.Field(i), y.Field(i))
+			compareSetting(list, key+"."+wordOf(f.Name), x.Field(i), y.Field(i), xAt, yAt)
 		}
 		return
 	case x.Kind() == reflect.Pointer && x.Type().Elem().Kind() == reflect.Struct:
@@ -78,30 +110,30 @@ func compareSetting(list *[]Setting, key string, x, y reflect.Value) {
 			return v.Elem()
 		}
 		before := len(*list)
-		compareSetting(list, key, part(x), part(y))
+		compareSetting(list, key, part(x), part(y), xAt, yAt)
 		if x.IsNil() != y.IsNil() && len(*list) == before {
-			*list = append(*list, Setting{key, presence(x), presence(y)})
+			add(Setting{Key: key, Was: presence(x), Is: presence(y)}, xAt, yAt)
 		}
 		return
 	case x.Kind() == reflect.Slice:
 		was, is := showAll(x), showAll(y)
 		if x.IsNil() != y.IsNil() && len(was)+len(is) == 0 {
-			*list = append(*list, Setting{key, presence(x), presence(y)})
+			add(Setting{Key: key, Was: presence(x), Is: presence(y)}, xAt, yAt)
 		}
-		for _, s := range was {
+		for i, s := range was {
 			if !slices.Contains(is, s) {
-				*list = append(*list, Setting{Key: key, Was: s})
+				add(Setting{Key: key, Was: s}, at(x.Index(i), xAt), policy.Position{})
 			}
 		}
-		for _, s := range is {
+		for i, s := range is {
 			if !slices.Contains(was, s) {
-				*list = append(*list, Setting{Key: key, Is: s})
+				add(Setting{Key: key, Is: s}, policy.Position{}, at(y.Index(i), yAt))
 			}
 		}
 		return
 	}
 	if was, is := showNumber(key, x), showNumber(key, y); was != is {
-		*list = append(*list, Setting{key, was, is})
+		add(Setting{Key: key, Was: was, Is: is}, xAt, yAt)
 	}
 }
 
@@ -148,6 +180,9 @@ func show(v reflect.Value) string {
 			return p.Path + " (optional)"
 		}
 		return p.Path
+	}
+	if v.Type() == reflect.TypeFor[policy.Middleware]() {
+		return middlewareText(v.Interface().(policy.Middleware))
 	}
 	if s, ok := v.Interface().(fmt.Stringer); ok {
 		return s.String()

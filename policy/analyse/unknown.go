@@ -37,21 +37,29 @@ func (u Unknown) Error() string {
 // The fields that lower reads. A field that a later policy package adds and
 // that is not here makes an analysis inexact, so that it cannot be forgotten.
 const (
-	documentFields = "File Version Filesystem Landlock Process Syscalls Resources Networks Inference Files Unmatched"
-	networkFields  = "Key Name Endpoints AnyBinary Binaries Ancestors Unmatched At"
-	binaryFields   = "Path At SHA256"
-	endpointFields = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash InternalAddresses Unmatched At KeyAt"
-	ruleFields     = "Method Path Query At"
+	documentFields   = "File Version Filesystem Landlock Process Syscalls Resources Networks Inference Files Unmatched Limits Middlewares"
+	middlewareFields = "Key Name Implementation Order Config FailOpen Include Exclude At"
+	networkFields    = "Key Name Endpoints AnyBinary Binaries Ancestors Unmatched Expires Limits MaxUses At"
+	binaryFields     = "Path At SHA256"
+	endpointFields   = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash InternalAddresses " +
+		"Expires Limits MaxUses Unmatched Withdrawn Registry RegistryPath MaxBody GraphQL MCP Credentials At KeyAt"
+	graphqlFields    = "AllowRegistered Registry"
+	mcpFields        = "LooseToolNames AllMethods"
+	credentialFields = "RewriteMessages RewriteBodies AllowUninspected Signing Provider"
+	signingFields    = "Mode Service Region"
+	ruleFields       = "Method Path Query OperationType OperationName Fields Tools Command Operation Repository Refs Force Delete Package Versions MinAge Publish At"
 )
 
 // unknownFields names the fields of a struct that are set and not among known.
 func unknownFields(pointer any, known string) []string {
 	var list []string
 	v := reflect.ValueOf(pointer).Elem()
-	names := strings.Fields(known)
+	known = " " + known + " "
 	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
-		if !slices.Contains(names, name) && !isEmpty(v.Field(i)) {
+		if isEmpty(v.Field(i)) {
+			continue // most are
+		}
+		if name := v.Type().Field(i).Name; !strings.Contains(known, " "+name+" ") {
 			list = append(list, name)
 		}
 	}
@@ -59,23 +67,7 @@ func unknownFields(pointer any, known string) []string {
 }
 
 // keyText says in the words of the language what a field was made of.
-func keyText(field string) string {
-	switch field {
-	case "Credentials", "GraphQL":
-		return "the " + strings.ToLower(strings.TrimSuffix(field, "s")) + " keys"
-	case "Expires":
-		return "the key expires_at"
-	case "MaxBody":
-		return "the key max_body_bytes"
-	case "MCP":
-		return "the key mcp"
-	case "Middlewares":
-		return "the key network_middlewares"
-	case "Withdrawn":
-		return "the grants that a layer below took back"
-	}
-	return "the key " + wordOf(field)
-}
+func keyText(field string) string { return "the key " + wordOf(field) }
 
 func unknownPrints(pointer any, known string) []string {
 	var list []string

@@ -56,15 +56,20 @@ func hostGlob(text string) (*Automaton, error) {
 func Texts(list ...string) (*Automaton, error) {
 	p := newPositions()
 	for _, s := range list {
-		seq := make([]glob.Node, len(s))
-		for i := range seq {
-			var set glob.Set
-			set[s[i]>>6] = 1 << (s[i] & 63)
-			seq[i] = glob.Node{Kind: glob.Byte, Set: set}
-		}
-		p.add(seq)
+		p.add(literal(s))
 	}
 	return p.determine("literal texts")
+}
+
+// literal is a glob of one text.
+func literal(s string) []glob.Node {
+	seq := make([]glob.Node, len(s))
+	for i := range seq {
+		var set glob.Set
+		set[s[i]>>6] = 1 << (s[i] & 63)
+		seq[i] = glob.Node{Kind: glob.Byte, Set: set}
+	}
+	return seq
 }
 
 // clip bounds foreign text in an error message.
