@@ -56,6 +56,8 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringVar(&f.model, "model", "", "send every model request to this model `NAME`")
 	fl.StringArrayVar(&f.upstreams, "upstream", nil, "`HOST:PORT=ADDR:PORT`: dial your own service there for this host, whatever its name resolves to (repeat)")
 	fl.StringArrayVar(&f.trustCA, "trust-ca", nil, "`FILE` with certificates to trust besides the system's when creel dials (repeat)")
+	fl.StringVar(&f.parentProxy, "parent-proxy", "env", "the proxy that the internet lies behind: `env|none|URL|env:VAR|file:PATH`; env reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY here")
+	fl.BoolVar(&f.parentProxyNames, "parent-proxy-names", false, "let that proxy resolve names: the addresses behind them are not checked then")
 	fl.StringVar(&f.memory, "memory", "", "most memory, `SIZE` like 512M or 2G, of all its processes together (default three quarters of the machine's)")
 	fl.StringVar(&f.cpu, "cpu", "", "most processors, `N` like 0.5 or 2 (default no limit)")
 	fl.StringVar(&f.pids, "pids", "", "most processes and threads, `N` (default 2048)")

@@ -59,6 +59,11 @@ type RunOptions struct {
 	Upstreams []string
 	TrustCA   []string
 
+	// ParentProxy is env, none, or as written the URL of a proxy or where it is
+	// (env:VAR, file:PATH). ParentProxyNames leaves resolving to it.
+	ParentProxy      string
+	ParentProxyNames bool
+
 	Audit    string   // absolute path; "" : in the state folder
 	JSON     bool     // events on standard error as JSON lines, the summary too
 	Quiet    bool     // no summary, no warnings
@@ -75,6 +80,8 @@ type runFlags struct {
 	agentShell                     bool
 	env, secrets                   []string
 	upstreams, trustCA             []string
+	parentProxy                    string
+	parentProxyNames               bool
 	inference, inferenceKey, model string
 	cpu, memory, pids, disk        string
 	limits                         string
@@ -85,7 +92,7 @@ type runFlags struct {
 // reads nothing but the file system's names.
 func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 	o := RunOptions{
-		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams,
+		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames,
 		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
 	}
 	if f.agent == "" && (f.agentRoot != "" || f.agentShell) {

@@ -105,11 +105,12 @@ const (
 	idleTimeout = 10 * time.Minute
 	relayIdle   = time.Hour
 
-	// resolveTimeout, dialTimeout and attemptTimeout bound the way to an
-	// upstream: the name, all addresses together, one address of several.
+	// resolveTimeout and dialTimeout bound the way to an upstream: the name, all
+	// addresses together. attemptDelay is how long one address is waited for
+	// before the next is tried beside it (RFC 8305 §5).
 	resolveTimeout = 10 * time.Second
 	dialTimeout    = 15 * time.Second
-	attemptTimeout = 4 * time.Second
+	attemptDelay   = 250 * time.Millisecond
 
 	// maxAttempts is how many of the checked addresses are tried.
 	maxAttempts = 6

@@ -279,6 +279,14 @@ func (c *conn) event(k audit.Kind) audit.Event {
 	}
 }
 
+func withDetail(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
+}
+
 func setRule(ev *audit.Event, r policy.Rule) {
 	ev.Rule = r.Policy
 	if r.At.Line > 0 {
@@ -319,7 +327,10 @@ func (c *conn) recordClose() {
 	if failed {
 		ev.Detail = map[string]string{"error": audit.UpstreamFailed}
 	}
-	if last.IsValid() {
+	switch {
+	case last.IsValid() && last == unseen(c.facts.Port):
+		ev.Detail = withDetail(ev.Detail, "address", "resolved by the proxy")
+	case last.IsValid():
 		ev.Addr = last.String()
 	}
 	ev.BytesIn, ev.BytesOut = c.in.Load(), c.out.Load()

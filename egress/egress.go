@@ -12,6 +12,7 @@ import (
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/secret"
@@ -47,6 +48,11 @@ type Config struct {
 	Dial      func(ctx context.Context, to netip.AddrPort) (net.Conn, error) // nil: net.Dialer
 	RootCAs   *x509.CertPool                                                 // upstreams are verified against; nil: the system's
 	Log       *slog.Logger                                                   // nil: nothing is logged
+
+	// Parent are proxies of the operator's that connections go through; nil: none.
+	// Its names are resolved and their addresses checked as without one, unless
+	// the proxy is given names.
+	Parent *parent.Proxies
 
 	// Upstream gives the address of a service that the operator runs himself: it
 	// is dialled for the name as it is, without resolver and address rules. Nil: none.

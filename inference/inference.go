@@ -1,8 +1,10 @@
 package inference
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -21,6 +23,8 @@ type Config struct {
 	ServerTools  []string          // tools that the service may run by itself, such as web_search; nil: none
 	RemoteInputs bool              // inputs may be URLs, which the service fetches
 	RootCAs      *x509.CertPool    // that verify the backend; nil: the system's
+	// Dial reaches the backend; nil: net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Route is a live route, safe for concurrent use. A nil Route claims only
@@ -43,7 +47,7 @@ func New(c Config) (*Route, error) {
 	if err := checkModels(c); err != nil {
 		return nil, err
 	}
-	r := &Route{conf: c, base: base, exact: map[netname.Host]bool{}, client: newClient(c.RootCAs)}
+	r := &Route{conf: c, base: base, exact: map[netname.Host]bool{}, client: newClient(c)}
 	hosts := c.Hosts
 	if hosts == nil {
 		hosts = builtinHosts

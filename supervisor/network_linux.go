@@ -75,7 +75,7 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 			}
 			return (*inference.Route)(nil)
 		},
-		RootCAs: p.roots,
+		RootCAs: p.roots, Parent: p.parents,
 		Upstream: func(h netname.Host, port uint16) (netip.AddrPort, bool) {
 			a, ok := p.upstreams[endpoint{h, port}]
 			return a, ok

@@ -49,6 +49,12 @@ type Options struct {
 	Upstreams []string
 	TrustCA   []string
 
+	// ParentProxy is the proxy that the internet lies behind: env (what the
+	// environment names), none or empty, a URL, or where it is (env:VAR, file:PATH).
+	// ParentProxyNames leaves resolving to it.
+	ParentProxy      string
+	ParentProxyNames bool
+
 	// Program is a file of Creel's own that the agent may read and execute though
 	// no policy names it (creel selftest). It is no agent's work: what such a run
 	// finds in the workspace is not remembered as trusted.
