@@ -63,6 +63,8 @@ type RunOptions struct {
 	// (env:VAR, file:PATH). ParentProxyNames leaves resolving to it.
 	ParentProxy      string
 	ParentProxyNames bool
+	// Resolver is host, or as written the name server that is asked instead.
+	Resolver string
 
 	Audit    string   // absolute path; "" : in the state folder
 	JSON     bool     // events on standard error as JSON lines, the summary too
@@ -80,7 +82,7 @@ type runFlags struct {
 	agentShell                     bool
 	env, secrets                   []string
 	upstreams, trustCA             []string
-	parentProxy                    string
+	parentProxy, resolver          string
 	parentProxyNames               bool
 	inference, inferenceKey, model string
 	cpu, memory, pids, disk        string
@@ -92,7 +94,7 @@ type runFlags struct {
 // reads nothing but the file system's names.
 func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 	o := RunOptions{
-		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames,
+		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames, Resolver: f.resolver,
 		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
 	}
 	if f.agent == "" && (f.agentRoot != "" || f.agentShell) {

@@ -83,6 +83,9 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 		MaxConns:     s.roomFor(),
 		OnAuditError: s.auditFailed,
 	}
+	if p.names != nil {
+		config.Resolve = p.names.Lookup
+	}
 	if p.secrets != nil || s.route.load() != nil {
 		config.Secrets = p.secrets // a nil set still refuses the route's placeholder
 	}

@@ -54,6 +54,9 @@ type Options struct {
 	// ParentProxyNames leaves resolving to it.
 	ParentProxy      string
 	ParentProxyNames bool
+	// Resolver is the name server that is asked what allowed names mean: ADDR[:PORT],
+	// tls://NAME, https://URL; host or empty is the host's own.
+	Resolver string
 
 	// Program is a file of Creel's own that the agent may read and execute though
 	// no policy names it (creel selftest). It is no agent's work: what such a run

@@ -49,6 +49,9 @@ func (s *supervisor) networkLayer(r reading) api.Layer {
 	if len(s.o.TrustCA) > 0 {
 		detail += "; operator's certificates: " + strings.Join(s.o.TrustCA, " ")
 	}
+	if r := s.o.Resolver; r != "" && r != "host" {
+		detail += "; names from " + r
+	}
 	if s.parents != nil {
 		detail += "; way out: " + s.parents.String()
 	}

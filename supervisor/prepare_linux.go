@@ -15,6 +15,7 @@ import (
 	"github.com/creel-run/creel/credential"
 	"github.com/creel-run/creel/egress/ca"
 	"github.com/creel-run/creel/egress/parent"
+	"github.com/creel-run/creel/egress/resolver"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/netname"
@@ -32,6 +33,7 @@ type prepared struct {
 	roots     *x509.CertPool
 	upstreams map[endpoint]netip.AddrPort
 	parents   *parent.Proxies
+	names     *resolver.Resolver // nil: the host's
 }
 
 // endpoint is a name and a port.
@@ -62,6 +64,9 @@ func (s *supervisor) prepare() (*prepared, error) {
 		return nil, err
 	}
 	s.parents = p.parents
+	if p.names, err = s.nameServer(p); err != nil {
+		return nil, err
+	}
 	if s.route, err = s.makeRoute(p); err != nil {
 		return nil, err
 	}

@@ -117,6 +117,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	parts.ahead = early
+	if parts.names != nil {
+		defer parts.names.Close()
+	}
 	s.tellAgent()
 	socket, err := api.Listen(s.name)
 	if err != nil {
@@ -410,6 +413,9 @@ func (s *supervisor) recordStart() error {
 	}
 	if len(s.o.Upstreams) > 0 {
 		detail["upstreams"] = strings.Join(s.o.Upstreams, " ")
+	}
+	if r := s.o.Resolver; r != "" && r != "host" {
+		detail["resolver"] = r
 	}
 	if s.parents != nil {
 		detail["parent_proxy"] = s.parents.String()
