@@ -56,6 +56,7 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringVar(&f.model, "model", "", "send every model request to this model `NAME`")
 	fl.StringArrayVar(&f.upstreams, "upstream", nil, "`HOST:PORT=ADDR:PORT`: dial your own service there for this host, whatever its name resolves to (repeat)")
 	fl.StringArrayVar(&f.trustCA, "trust-ca", nil, "`FILE` with certificates to trust besides the system's when creel dials (repeat)")
+	fl.StringArrayVar(&f.clientCerts, "client-cert", nil, "`HOST[:PORT]=CERT,KEY`: files that prove who you are to this host when creel dials; the command never sees them (repeat)")
 	fl.StringVar(&f.parentProxy, "parent-proxy", "env", "the proxy that the internet lies behind: `env|none|URL|env:VAR|file:PATH`; env reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY here")
 	fl.BoolVar(&f.parentProxyNames, "parent-proxy-names", false, "let that proxy resolve names: the addresses behind them are not checked then")
 	fl.StringVar(&f.resolver, "resolver", "host", "who is asked what the names of allowed hosts mean: `host|ADDR[:PORT]|tls://NAME|https://URL`")

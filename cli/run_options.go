@@ -58,6 +58,9 @@ type RunOptions struct {
 	// certificates to trust besides the system's.
 	Upstreams []string
 	TrustCA   []string
+	// ClientCerts are HOST[:PORT]=CERT,KEY: files in PEM form that the operator
+	// proves himself with to a host.
+	ClientCerts []string
 
 	// ParentProxy is env, none, or as written the URL of a proxy or where it is
 	// (env:VAR, file:PATH). ParentProxyNames leaves resolving to it.
@@ -82,6 +85,7 @@ type runFlags struct {
 	agentShell                     bool
 	env, secrets                   []string
 	upstreams, trustCA             []string
+	clientCerts                    []string
 	parentProxy, resolver          string
 	parentProxyNames               bool
 	inference, inferenceKey, model string
@@ -94,7 +98,7 @@ type runFlags struct {
 // reads nothing but the file system's names.
 func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 	o := RunOptions{
-		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames, Resolver: f.resolver,
+		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, ClientCerts: f.clientCerts, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames, Resolver: f.resolver,
 		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
 	}
 	if f.agent == "" && (f.agentRoot != "" || f.agentShell) {

@@ -80,7 +80,7 @@ func (c *conn) verdict() (policy.ConnectDecision, mode) {
 		d.Verdict = policy.Deny
 		return d, modeDenied
 	}
-	bound := c.s.conf.Secrets != nil && c.s.conf.Secrets.Bound(c.facts.Host)
+	bound := c.s.conf.Secrets != nil && c.s.conf.Secrets.Bound(c.facts.Host) || len(c.s.clientCerts(c.facts.Host, c.facts.Port)) > 0
 	switch {
 	case bound && d.SkipTLS:
 		// Bytes that nobody reads may carry any credential.

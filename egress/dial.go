@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -82,6 +83,18 @@ func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule 
 		return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
 	}
 	return nc, to, nil
+}
+
+// clientCerts is what the operator proves himself with to a host: one certificate,
+// sent if the host asks for it, or none.
+func (s *Server) clientCerts(host netname.Host, port uint16) []tls.Certificate {
+	if s.conf.ClientCert == nil {
+		return nil
+	}
+	if c := s.conf.ClientCert(host, port); c != nil {
+		return []tls.Certificate{*c}
+	}
+	return nil
 }
 
 // operators gives the operator's own address for a name, if there is one.

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"log/slog"
@@ -57,6 +58,11 @@ type Config struct {
 	// Upstream gives the address of a service that the operator runs himself: it
 	// is dialled for the name as it is, without resolver and address rules. Nil: none.
 	Upstream func(netname.Host, uint16) (netip.AddrPort, bool)
+
+	// ClientCert is the certificate that the operator proves himself with to a
+	// host; nil, or gives nil: none. It is a credential: connections to such a host
+	// are inspected, and the agent never has it.
+	ClientCert func(netname.Host, uint16) *tls.Certificate
 
 	// MaxConns bounds the connections at once, below the usual bound; 0: that one.
 	MaxConns int

@@ -33,6 +33,8 @@ func (u *upstreams) dial(ctx context.Context, spec *upstreamSpec) (*upstreamConn
 			RootCAs:    u.s.conf.RootCAs,
 			NextProtos: []string{"http/1.1"},
 			MinVersion: tls.VersionTLS12,
+
+			Certificates: u.s.clientCerts(spec.host, spec.port),
 		})
 		hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 		defer cancel()

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net/netip"
@@ -79,6 +80,9 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 		Upstream: func(h netname.Host, port uint16) (netip.AddrPort, bool) {
 			a, ok := p.upstreams[endpoint{h, port}]
 			return a, ok
+		},
+		ClientCert: func(h netname.Host, port uint16) *tls.Certificate {
+			return p.certs[endpoint{h, port}]
 		},
 		MaxConns:     s.roomFor(),
 		OnAuditError: s.auditFailed,

@@ -48,6 +48,9 @@ type Options struct {
 	// certificates to trust besides the system's.
 	Upstreams []string
 	TrustCA   []string
+	// ClientCerts are HOST[:PORT]=CERT,KEY: files in PEM form that the operator
+	// proves himself with to a host (port 443 if none is said).
+	ClientCerts []string
 
 	// ParentProxy is the proxy that the internet lies behind: env (what the
 	// environment names), none or empty, a URL, or where it is (env:VAR, file:PATH).

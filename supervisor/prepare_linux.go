@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type prepared struct {
 	roots     *x509.CertPool
 	upstreams map[endpoint]netip.AddrPort
 	parents   *parent.Proxies
+	certs     map[endpoint]*tls.Certificate
 	names     *resolver.Resolver // nil: the host's
 }
 
@@ -58,6 +60,9 @@ func (s *supervisor) prepare() (*prepared, error) {
 		return nil, err
 	}
 	if p.roots, err = trustedRoots(s.o.TrustCA); err != nil {
+		return nil, err
+	}
+	if p.certs, err = parseClientCerts(s.o.ClientCerts); err != nil {
 		return nil, err
 	}
 	if p.parents, err = s.parentProxies(p.roots); err != nil {
@@ -325,6 +330,11 @@ func (s *supervisor) secretFiles() []string {
 		}
 	}
 	var files []string
+	for _, flag := range s.o.ClientCerts {
+		if _, key, ok := strings.Cut(flag, ","); ok {
+			refs = append(refs, "file:"+key)
+		}
+	}
 	for _, ref := range refs {
 		if path, ok := strings.CutPrefix(ref, "file:"); ok {
 			if abs, err := filepath.Abs(path); err == nil {

@@ -414,6 +414,9 @@ func (s *supervisor) recordStart() error {
 	if len(s.o.Upstreams) > 0 {
 		detail["upstreams"] = strings.Join(s.o.Upstreams, " ")
 	}
+	if len(s.o.ClientCerts) > 0 {
+		detail["client_certs"] = strings.Join(s.o.ClientCerts, " ")
+	}
 	if r := s.o.Resolver; r != "" && r != "host" {
 		detail["resolver"] = r
 	}
