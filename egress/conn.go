@@ -86,10 +86,25 @@ func (c *conn) verdict() (policy.ConnectDecision, mode) {
 		// Bytes that nobody reads may carry any credential.
 		d.Verdict, d.Reason = policy.Deny, "a credential is bound to this host, so its connections must be inspected, but the policy says tls: skip"
 		return d, modeDenied
+	case !bound && c.guarded(&d):
+		return d, modeDenied
 	case d.Inspect || bound || c.via == audit.ProxyForward:
 		return d, modeInspect
 	}
 	return d, modeRelay
+}
+
+// guarded denies a connection whose requests no rule looks at, to a host that is
+// not to be reached so.
+func (c *conn) guarded(d *policy.ConnectDecision) bool {
+	if d.Inspect || c.s.conf.Guarded == nil {
+		return false
+	}
+	why := c.s.conf.Guarded(c.facts.Host)
+	if why != "" {
+		d.Verdict, d.Reason = policy.Deny, why
+	}
+	return why != ""
 }
 
 // judge decides about the connection and remembers how it goes on, in one step

@@ -59,6 +59,10 @@ type Config struct {
 	// is dialled for the name as it is, without resolver and address rules. Nil: none.
 	Upstream func(netname.Host, uint16) (netip.AddrPort, bool)
 
+	// Guarded says why a host may not be reached over a connection that is not
+	// inspected, though a rule allows it; empty: it may. Nil: all may.
+	Guarded func(netname.Host) string
+
 	// ClientCert is the certificate that the operator proves himself with to a
 	// host; nil, or gives nil: none. It is a credential: connections to such a host
 	// are inspected, and the agent never has it.

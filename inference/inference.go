@@ -32,8 +32,7 @@ type Config struct {
 type Route struct {
 	conf   Config
 	base   *url.URL
-	exact  map[netname.Host]bool
-	wild   []netname.Pattern
+	hosts  *Hosts
 	client *http.Client
 	held   atomic.Int64 // bytes of request bodies in memory
 }
@@ -47,23 +46,11 @@ func New(c Config) (*Route, error) {
 	if err := checkModels(c); err != nil {
 		return nil, err
 	}
-	r := &Route{conf: c, base: base, exact: map[netname.Host]bool{}, client: newClient(c)}
-	hosts := c.Hosts
-	if hosts == nil {
-		hosts = builtinHosts
+	hosts, err := NewHosts(c.Hosts)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range hosts {
-		if h, err := netname.ParseHost(name); err == nil {
-			r.exact[h] = true
-			continue
-		}
-		p, err := netname.ParsePattern(name)
-		if err != nil {
-			return nil, fmt.Errorf("read inference hosts: %q: %w", name, err)
-		}
-		r.wild = append(r.wild, p)
-	}
-	return r, nil
+	return &Route{conf: c, base: base, hosts: hosts, client: newClient(c)}, nil
 }
 
 func checkModels(c Config) error {
@@ -92,18 +79,7 @@ func (r *Route) Claims(h netname.Host, port uint16) bool {
 	if !h.IsAddr() && h.String() == localHost {
 		return port == 443 || port == 80
 	}
-	if r == nil {
-		return false
-	}
-	if r.exact[h] {
-		return true
-	}
-	for _, p := range r.wild {
-		if p.Match(h) {
-			return true
-		}
-	}
-	return false
+	return r != nil && r.hosts.Has(h)
 }
 
 // model is the name that is sent for the one that was asked for.

@@ -84,6 +84,12 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 		ClientCert: func(h netname.Host, port uint16) *tls.Certificate {
 			return p.certs[endpoint{h, port}]
 		},
+		Guarded: func(h netname.Host) string {
+			if s.rev.Load().models.Has(h) {
+				return inference.Uninspected
+			}
+			return ""
+		},
 		MaxConns:     s.roomFor(),
 		OnAuditError: s.auditFailed,
 	}

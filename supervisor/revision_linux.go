@@ -13,6 +13,7 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
@@ -45,6 +46,7 @@ type revision struct {
 	number uint64
 	doc    *policy.Document
 	engine *policy.Engine
+	models *inference.Hosts // that are not reached over a connection that is not inspected
 }
 
 // findPolicy reads the policy that a run starts with.
@@ -219,7 +221,11 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
-	return &revision{number: number, doc: doc, engine: engine}, append(warnings, doc.Ended(time.Now())...), nil
+	models, err := inference.Guarded(doc)
+	if err != nil {
+		return nil, warnings, fault.Wrap(err, "read policy", fault.Usage)
+	}
+	return &revision{number: number, doc: doc, engine: engine, models: models}, append(warnings, doc.Ended(time.Now())...), nil
 }
 
 // followLinks follows the links of a binary's path, because the kernel names the
