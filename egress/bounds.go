@@ -112,8 +112,9 @@ const (
 	dialTimeout    = 15 * time.Second
 	attemptDelay   = 250 * time.Millisecond
 
-	// maxAttempts is how many of the checked addresses are tried.
-	maxAttempts = 6
+	// maxAttempts is how many of the checked addresses are tried, and may be at once:
+	// with the client's, no more descriptors than a relay takes (supervisor connFiles).
+	maxAttempts = 5
 
 	// upstreamIdle is how long an upstream connection is kept for the next
 	// request, maxUpstreamIdle how many per host, and maxAllIdle how many in all:
