@@ -389,6 +389,10 @@ func (f runFlags) setEnv(o *RunOptions, streams IO) error {
 				return fault.UsageError(op, key+" is not set here", "--env "+key+"=value")
 			}
 		}
+		if strings.HasSuffix(strings.ToUpper(key), "_PROXY") && strings.Contains(value, "@") {
+			return fault.UsageError(op, "the value of "+key+" holds the password of a proxy, and the command would see it",
+				"leave it out: the way out needs nothing inside (creel run --help: --parent-proxy)")
+		}
 		if strings.ContainsRune(value, 0) {
 			return fault.UsageError(op, "the value of "+key+" holds a zero byte")
 		}

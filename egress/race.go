@@ -39,6 +39,11 @@ func alternate(addrs []netip.Addr, n int) []netip.Addr {
 // attemptDelay. It returns when every attempt has ended; connections that came
 // too late are closed. The error is that of the last attempt to fail.
 func race(ctx context.Context, addrs []netip.Addr, port uint16, dial func(context.Context, netip.AddrPort) (net.Conn, error)) (net.Conn, netip.AddrPort, error) {
+	if len(addrs) == 1 {
+		to := netip.AddrPortFrom(addrs[0], port)
+		nc, err := dial(ctx, to)
+		return nc, to, err
+	}
 	type result struct {
 		nc  net.Conn
 		to  netip.AddrPort

@@ -201,6 +201,8 @@ func (p *Proxies) DialContext(ctx context.Context, network, addr string) (net.Co
 	if x := p.For(host, uint16(port)); x != nil {
 		return x.Dial(ctx, addr)
 	}
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
 	if p == nil {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
