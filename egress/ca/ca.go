@@ -23,10 +23,10 @@ import (
 )
 
 const (
-	// validity is how long the authority holds: longer than a sandbox lives, which
-	// may be months. Its key dies with the process, so a copy of the certificate
-	// in an image or a bundle vouches for nothing after that.
-	validity = 365 * 24 * time.Hour
+	// validity is how long the authority holds: longer than most sandboxes live,
+	// short enough that a forgotten copy of the certificate in an image or a bundle
+	// is worth nothing soon. It cannot be renewed: programs have read it.
+	validity = 30 * 24 * time.Hour
 
 	// leafValidity is how long a leaf holds, renewBefore how much of that is left
 	// when a new one takes its place.
