@@ -104,18 +104,7 @@ var natives = []native{
 	},
 	{
 		name: "ssh", needs: []string{"/usr/sbin/sshd", "ssh", "ssh-keygen"}, port: 22,
-		start: func(t *testing.T, host string, port int, dir, ws string) *exec.Cmd {
-			must(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir+"/host"))
-			must(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ws+"/key"))
-			pub, err := os.ReadFile(ws + "/key.pub")
-			if err != nil {
-				t.Fatal(err)
-			}
-			writeMode(t, dir+"/authorized", string(pub), 0o600)
-			_ = os.MkdirAll("/run/sshd", 0o755)
-			conf := fmt.Sprintf("ListenAddress %s\nPort %d\nHostKey %[3]s/host\nAuthorizedKeysFile %[3]s/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\n", host, port, dir)
-			return exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", writeMode(t, dir+"/conf", conf, 0o600))
-		},
+		start:  sshd,
 		client: "ssh -q -i ./key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -l $(cat login) ssh.test 'echo the pot; cat' </dev/null", out: "the pot",
 	},
 	{
@@ -127,6 +116,20 @@ var natives = []native{
 		},
 		client: "mariadb --no-defaults -h mariadb.test -u lobster -ppot -N -e 'select 6*7'", out: "42",
 	},
+}
+
+// sshd is a server for one user, with the key in ws.
+func sshd(t *testing.T, host string, port int, dir, ws string) *exec.Cmd {
+	must(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir+"/host"))
+	must(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ws+"/key"))
+	pub, err := os.ReadFile(ws + "/key.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeMode(t, dir+"/authorized", string(pub), 0o600)
+	_ = os.MkdirAll("/run/sshd", 0o755)
+	conf := fmt.Sprintf("ListenAddress %s\nPort %d\nHostKey %[3]s/host\nAuthorizedKeysFile %[3]s/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\n", host, port, dir)
+	return exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", writeMode(t, dir+"/conf", conf, 0o600))
 }
 
 func poll(t *testing.T, what string, ok func() bool) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -306,6 +307,55 @@ func TestResolver(t *testing.T) {
 		b.run(t, "sh", "-c", "curl -sS -w 'status %{http_code}' https://ok.test/public/a").want(t, 0).out(t, "status 502")
 		if z.wasAsked("ok.test") {
 			t.Error("the host's resolver was asked instead")
+		}
+	})
+}
+
+// TestParentProxySOCKS: OpenSSH's client is a SOCKS5 proxy that people use.
+func TestParentProxySOCKS(t *testing.T) {
+	for _, p := range []string{"/usr/sbin/sshd", "ssh", "ssh-keygen"} {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed (Debian: openssh-server)", p)
+		}
+	}
+	inWorld(t, func(t *testing.T) {
+		me, err := user.Current()
+		if err != nil {
+			return // nobody can log in as an id without a name: the other half runs it
+		}
+		s := worldSink(t)
+		z := newZone(t, worldAnswer)
+		dir, err := os.MkdirTemp("/tmp", "creel-e2e-socks-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		var log safeBuffer
+		start := func(cmd *exec.Cmd) {
+			cmd.Stdout, cmd.Stderr = &log, &log
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		}
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Log(log.String())
+			}
+		})
+		start(sshd(t, "127.0.0.7", 2222, dir, dir))
+		await(t, "127.0.0.7:2222")
+		start(exec.Command("ssh", "-F", "none", "-N", "-D", "127.0.0.7:1080", "-i", dir+"/key", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-p", "2222", me.Username+"@127.0.0.7"))
+		await(t, "127.0.0.7:1080")
+		b := box{policy: wayOutPolicy(), flags: []string{"--trust-ca", caFile(t), "--parent-proxy", "socks5://127.0.0.7:1080"}}
+		b.run(t, "sh", "-c", goOut).want(t, 0)
+		if len(s.requests()) != 4 || !z.wasAsked("ok.test") {
+			t.Errorf("the sink saw %v", s.requests())
+		}
+		b.flags = append(b.flags, "--parent-proxy-names")
+		b.run(t, "sh", "-c", goOut).want(t, 0)
+		if len(s.requests()) != 8 {
+			t.Errorf("the sink saw %v", s.requests())
 		}
 	})
 }
