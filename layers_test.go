@@ -126,10 +126,8 @@ var foreign = []struct {
 }{
 	{"github.com/google/nftables", []string{"kernel"}, "kernel probes; a test of sandbox/stage"},
 	{"github.com/landlock-lsm/go-landlock", []string{"sandbox/stage"}, "the agent's restrictions are the stage's"},
-	{"github.com/miekg/dns", []string{"egress/dns", "bench"}, "one parser of DNS messages; the benchmark is a client"},
 	{"go.yaml.in/yaml/v3", []string{"policy", "policy/format", "policy/analyse", "presets", "agents", "internal/naive"}, "decoders of documents, strict; the writers of policies; the second reader of tests"},
 	{"github.com/miekg/dns", []string{"egress/dns", "egress/resolver", "bench"}, "one parser of DNS messages: the name server inside, and who asks outside; the benchmark is a client"},
-	{"go.yaml.in/yaml/v3", []string{"policy", "policy/format", "policy/analyse", "presets", "agents"}, "decoders of documents, strict; the writers of policies"},
 	{"github.com/vektah/gqlparser", []string{"policy/graphql"}, "documents are parsed in one place, behind its bounds"},
 	{"github.com/BurntSushi/toml", []string{"presets", "internal/secretrules"}, "cargo's configuration; the rules that a generator reads"},
 	{"connectrpc.com/connect", []string{}, "a test of middleware/external has a server of it"},
