@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/kernel"
 )
@@ -47,6 +48,7 @@ func runDoctor(ctx context.Context, probe func(context.Context, kernel.Paths) []
 	d.Features = append(d.Features, folder("state folder", state, stateErr))
 	run, runErr := api.RuntimeDir()
 	d.Features = append(d.Features, folder("runtime folder", run, runErr))
+	d.Features = append(d.Features, parentProxy(streams)...)
 	blocked := 0
 	for _, f := range d.Features {
 		if f.Blocks() {
@@ -63,6 +65,23 @@ func runDoctor(ctx context.Context, probe func(context.Context, kernel.Paths) []
 	}
 	if !d.OK {
 		return quiet{fault.Host}
+	}
+	return nil
+}
+
+// parentProxy says which proxies of the environment runs would go through; no row
+// if there is none.
+func parentProxy(streams IO) []kernel.Feature {
+	if streams.Getenv == nil {
+		return nil
+	}
+	const name = "parent proxy"
+	p, err := parent.New(parent.FromEnvironment(streams.Getenv))
+	switch {
+	case err != nil:
+		return []kernel.Feature{{Name: name, Outcome: kernel.No, Required: true, Detail: err.Error(), Fix: "correct it, or: creel run --parent-proxy none"}}
+	case p != nil:
+		return []kernel.Feature{{Name: name, Outcome: kernel.Yes, Detail: p.String() + "; if it refuses addresses: creel run --parent-proxy-names"}}
 	}
 	return nil
 }

@@ -10,6 +10,35 @@ import (
 	"github.com/creel-run/creel/kernel"
 )
 
+// TestDoctorParentProxy: what runs would go through is told without credentials,
+// and one that cannot be read stops them.
+func TestDoctorParentProxy(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	for value, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"":                              {0, ""},
+		"http://u:s3cret@p.test:3128":   {0, "ok  parent proxy    http://p.test:3128 with credentials (all ports but 80) from HTTPS_PROXY"},
+		"gopher://u:s3cret@p.test:3128": {fault.Host, "FAIL  parent proxy    in HTTPS_PROXY: want http://"},
+	} {
+		var out bytes.Buffer
+		env := func(k string) (string, bool) {
+			if k != "HTTPS_PROXY" {
+				return "", false
+			}
+			return value, true
+		}
+		err := runDoctor(t.Context(), func(context.Context, kernel.Paths) []kernel.Feature { return nil }, false, IO{Out: &out, Getenv: env})
+		if ExitCode(err) != want.code || !strings.Contains(out.String(), want.text) || strings.Contains(out.String(), "s3cret") {
+			t.Errorf("%q: %v\n%s", value, err, out.String())
+		}
+		if value == "" && strings.Contains(out.String(), "proxy") {
+			t.Errorf("a row for no proxy:\n%s", out.String())
+		}
+	}
+}
+
 func TestDoctor(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	good := kernel.Feature{Name: "one", Outcome: kernel.Yes, Required: true, Detail: "fine"}

@@ -131,6 +131,13 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 				unread[0].Hint)
 		}
 		remark(streams.Err, f.Asked, governing)
+		models, err := inference.Guarded(doc)
+		if err != nil {
+			return fault.Wrap(err, "read inference hosts", fault.Usage)
+		}
+		if x.Verdict == policy.Allow && !x.Connection.Inspect && models.Has(host) {
+			x.Verdict, x.Reason = policy.Deny, inference.Uninspected
+		}
 	}
 	if len(policy.Unenforced(doc)) > 0 {
 		line(streams.Err, "note: creel run refuses this policy, because it does not enforce all of it yet: creel policy check %s", file)

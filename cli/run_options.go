@@ -58,6 +58,16 @@ type RunOptions struct {
 	// certificates to trust besides the system's.
 	Upstreams []string
 	TrustCA   []string
+	// ClientCerts are HOST[:PORT]=CERT,KEY: files in PEM form that the operator
+	// proves himself with to a host.
+	ClientCerts []string
+
+	// ParentProxy is env, none, or as written the URL of a proxy or where it is
+	// (env:VAR, file:PATH). ParentProxyNames leaves resolving to it.
+	ParentProxy      string
+	ParentProxyNames bool
+	// Resolver is host, or as written the name server that is asked instead.
+	Resolver string
 
 	Audit    string   // absolute path; "" : in the state folder
 	JSON     bool     // events on standard error as JSON lines, the summary too
@@ -75,6 +85,9 @@ type runFlags struct {
 	agentShell                     bool
 	env, secrets                   []string
 	upstreams, trustCA             []string
+	clientCerts                    []string
+	parentProxy, resolver          string
+	parentProxyNames               bool
 	inference, inferenceKey, model string
 	cpu, memory, pids, disk        string
 	limits                         string
@@ -85,7 +98,7 @@ type runFlags struct {
 // reads nothing but the file system's names.
 func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 	o := RunOptions{
-		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams,
+		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, ClientCerts: f.clientCerts, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames, Resolver: f.resolver,
 		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
 	}
 	if f.agent == "" && (f.agentRoot != "" || f.agentShell) {
@@ -375,6 +388,10 @@ func (f runFlags) setEnv(o *RunOptions, streams IO) error {
 			if value, has = streams.Getenv(key); !has {
 				return fault.UsageError(op, key+" is not set here", "--env "+key+"=value")
 			}
+		}
+		if strings.HasSuffix(strings.ToUpper(key), "_PROXY") && strings.Contains(value, "@") {
+			return fault.UsageError(op, "the value of "+key+" holds the password of a proxy, and the command would see it",
+				"leave it out: the way out needs nothing inside (creel run --help: --parent-proxy)")
 		}
 		if strings.ContainsRune(value, 0) {
 			return fault.UsageError(op, "the value of "+key+" holds a zero byte")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -88,10 +89,18 @@ func (b *box) setup(t *testing.T, argv ...string) (cmd *exec.Cmd, audit, policy 
 	args = append(append(append(args, b.flags...), "--env", quickRace, "--"), argv...)
 	cmd = exec.Command(creel, args...)
 	cmd.Dir = b.workspace
-	cmd.Env = append(os.Environ(), b.env...)
+	cmd.Env = append(withoutProxies(os.Environ()), b.env...)
 	cmd.Stdin = b.stdin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd, audit, policy
+}
+
+// withoutProxies leaves out what would lead the tests' connections out of the machine.
+func withoutProxies(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		key, _, _ := strings.Cut(kv, "=")
+		return strings.HasSuffix(strings.ToUpper(key), "_PROXY")
+	})
 }
 
 // result is a sandbox that has ended.

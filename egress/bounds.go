@@ -129,14 +129,16 @@ const (
 	idleTimeout = 10 * time.Minute
 	relayIdle   = time.Hour
 
-	// resolveTimeout, dialTimeout and attemptTimeout bound the way to an
-	// upstream: the name, all addresses together, one address of several.
+	// resolveTimeout and dialTimeout bound the way to an upstream: the name, all
+	// addresses together. attemptDelay is how long one address is waited for
+	// before the next is tried beside it (RFC 8305 §5).
 	resolveTimeout = 10 * time.Second
 	dialTimeout    = 15 * time.Second
-	attemptTimeout = 4 * time.Second
+	attemptDelay   = 250 * time.Millisecond
 
-	// maxAttempts is how many of the checked addresses are tried.
-	maxAttempts = 6
+	// maxAttempts is how many of the checked addresses are tried, and may be at once:
+	// with the client's, no more descriptors than a relay takes (supervisor connFiles).
+	maxAttempts = 5
 
 	// upstreamIdle is how long an upstream connection is kept for the next
 	// request, maxUpstreamIdle how many per host, and maxAllIdle how many in all:

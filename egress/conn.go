@@ -81,16 +81,31 @@ func (c *conn) verdict() (policy.ConnectDecision, mode) {
 		d.Verdict = policy.Deny
 		return d, modeDenied
 	}
-	bound := c.s.conf.Secrets != nil && c.s.conf.Secrets.Bound(c.facts.Host)
+	bound := c.s.conf.Secrets != nil && c.s.conf.Secrets.Bound(c.facts.Host) || len(c.s.clientCerts(c.facts.Host, c.facts.Port)) > 0
 	switch {
 	case bound && d.SkipTLS:
 		// Bytes that nobody reads may carry any credential.
 		d.Verdict, d.Reason = policy.Deny, "a credential is bound to this host, so its connections must be inspected, but the policy says tls: skip"
 		return d, modeDenied
+	case !bound && c.guarded(&d):
+		return d, modeDenied
 	case d.Inspect || bound || c.via == audit.ProxyForward:
 		return d, modeInspect
 	}
 	return d, modeRelay
+}
+
+// guarded denies a connection whose requests no rule looks at, to a host that is
+// not to be reached so.
+func (c *conn) guarded(d *policy.ConnectDecision) bool {
+	if d.Inspect || c.s.conf.Guarded == nil {
+		return false
+	}
+	why := c.s.conf.Guarded(c.facts.Host)
+	if why != "" {
+		d.Verdict, d.Reason = policy.Deny, why
+	}
+	return why != ""
 }
 
 // judge decides about the connection and remembers how it goes on, in one step
@@ -280,6 +295,14 @@ func (c *conn) event(k audit.Kind) audit.Event {
 	}
 }
 
+func withDetail(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
+}
+
 func setRule(ev *audit.Event, r policy.Rule) {
 	ev.Rule = r.Policy
 	if r.At.Line > 0 {
@@ -321,7 +344,10 @@ func (c *conn) recordClose() {
 	if failed {
 		ev.Detail = map[string]string{"error": audit.UpstreamFailed}
 	}
-	if last.IsValid() {
+	switch {
+	case last.IsValid() && last == unseen(c.facts.Port):
+		ev.Detail = withDetail(ev.Detail, "address", "resolved by the proxy")
+	case last.IsValid():
 		ev.Addr = last.String()
 	}
 	ev.BytesIn, ev.BytesOut = c.in.Load(), c.out.Load()

@@ -2,8 +2,8 @@
 // network namespace redirects, judges it, and relays what is allowed.
 //
 // It may import leaves, audit, and its own subpackages (egress/ca, egress/dns,
-// egress/websocket); the supervisor hands it everything else behind the
-// interfaces of Config.
+// egress/parent, egress/websocket); the supervisor hands it everything else behind
+// the interfaces of Config.
 // Every error on the way denies. See docs/ARCHITECTURE.md for the order of
 // judgement.
 //
@@ -29,6 +29,10 @@
 // the agent is read whole, judged with what is in force then, recorded, and
 // framed anew; the goroutine of the exchange does that, and a second one passes
 // on what the server sends, until both are told to end.
+//
+// An upstream is dialled in dial.go: named by the operator, or resolved, checked and
+// raced (race.go), straight or through a proxy of the operator's (egress/parent). The
+// address that was checked is what is dialled, or what the proxy is asked for.
 //
 // Where a credential is bound, the answer is searched for it, uncompressed and
 // whole, on its way back (respond.go). With secrets configured, what an agent

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/secret"
@@ -48,9 +50,23 @@ type Config struct {
 	RootCAs   *x509.CertPool                                                 // upstreams are verified against; nil: the system's
 	Log       *slog.Logger                                                   // nil: nothing is logged
 
+	// Parent are proxies of the operator's that connections go through; nil: none.
+	// Its names are resolved and their addresses checked as without one, unless
+	// the proxy is given names.
+	Parent *parent.Proxies
+
 	// Upstream gives the address of a service that the operator runs himself: it
 	// is dialled for the name as it is, without resolver and address rules. Nil: none.
 	Upstream func(netname.Host, uint16) (netip.AddrPort, bool)
+
+	// Guarded says why a host may not be reached over a connection that is not
+	// inspected, though a rule allows it; empty: it may. Nil: all may.
+	Guarded func(netname.Host) string
+
+	// ClientCert is the certificate that the operator proves himself with to a
+	// host; nil, or gives nil: none. It is a credential: connections to such a host
+	// are inspected, and the agent never has it.
+	ClientCert func(netname.Host, uint16) *tls.Certificate
 
 	// MaxConns bounds the connections at once, below the usual bound; 0: that one.
 	MaxConns int

@@ -2,7 +2,6 @@ package inference
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -76,15 +75,18 @@ func (r *Route) join(p protocol, path, query string) *url.URL {
 	return &u
 }
 
-func newClient(roots *x509.CertPool) *http.Client {
-	dialer := &net.Dialer{Timeout: dialTimeout}
+func newClient(c Config) *http.Client {
+	dial := c.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
 	return &http.Client{
 		// A backend that points elsewhere would send the key there.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			Proxy:                  nil, // the operator's URL is where it goes
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			Proxy:                  nil, // Dial knows the way out
+			DialContext:            dial,
+			TLSClientConfig:        &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    dialTimeout,
 			ResponseHeaderTimeout:  answerTimeout,
 			IdleConnTimeout:        idleTimeout,

@@ -1,8 +1,10 @@
 package inference
 
 import (
+	"fmt"
 	"strings"
 
+	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -33,7 +35,9 @@ var builtinHosts = []string{
 	"api.cerebras.ai",
 	"router.huggingface.co",
 	"api-inference.huggingface.co",
+	"api.deepinfra.com",
 	"integrate.api.nvidia.com",
+	"inference-api.nvidia.com",
 	"opencode.ai",
 	"models.github.ai",
 	"models.inference.ai.azure.com",
@@ -76,6 +80,63 @@ func ModelHosts(d *policy.Inference) []string {
 		}
 	}
 	return out
+}
+
+// Hosts are those of models. Nil are none.
+type Hosts struct {
+	exact map[netname.Host]bool
+	wild  []netname.Pattern
+}
+
+// NewHosts makes the hosts of a list, patterns allowed; nil stands for the
+// built-in one.
+func NewHosts(list []string) (*Hosts, error) {
+	if list == nil {
+		list = builtinHosts
+	}
+	m := &Hosts{exact: map[netname.Host]bool{}}
+	for _, name := range list {
+		if h, err := netname.ParseHost(name); err == nil {
+			m.exact[h] = true
+			continue
+		}
+		p, err := netname.ParsePattern(name)
+		if err != nil {
+			return nil, fmt.Errorf("read inference hosts: %q: %w", name, err)
+		}
+		m.wild = append(m.wild, p)
+	}
+	return m, nil
+}
+
+// Has reports whether a host is one of them.
+func (m *Hosts) Has(h netname.Host) bool {
+	if m == nil || h.IsZero() {
+		return false
+	}
+	if m.exact[h] {
+		return true
+	}
+	for _, p := range m.wild {
+		if p.Match(h) {
+			return true
+		}
+	}
+	return false
+}
+
+// Uninspected is why a connection to a model host that nobody would look into is
+// refused, though a rule allows it.
+const Uninspected = "this is a model host, and the rule that allows it does not look at requests: a model would be used past every count and budget"
+
+// Guarded are the hosts that a document lets nobody reach over a connection that is
+// not inspected: those of models, in version 2 alone. A host is taken off the list
+// with inference.remove_hosts.
+func Guarded(doc *policy.Document) (*Hosts, error) {
+	if doc == nil || doc.Version < 2 {
+		return nil, nil
+	}
+	return NewHosts(ModelHosts(doc.Inference))
 }
 
 // DefaultHosts is the built-in list of model hosts.

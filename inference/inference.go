@@ -1,8 +1,10 @@
 package inference
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -21,6 +23,8 @@ type Config struct {
 	ServerTools  []string          // tools that the service may run by itself, such as web_search; nil: none
 	RemoteInputs bool              // inputs may be URLs, which the service fetches
 	RootCAs      *x509.CertPool    // that verify the backend; nil: the system's
+	// Dial reaches the backend; nil: net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Route is a live route, safe for concurrent use. A nil Route claims only
@@ -28,8 +32,7 @@ type Config struct {
 type Route struct {
 	conf   Config
 	base   *url.URL
-	exact  map[netname.Host]bool
-	wild   []netname.Pattern
+	hosts  *Hosts
 	client *http.Client
 	held   atomic.Int64 // bytes of request bodies in memory
 }
@@ -43,23 +46,11 @@ func New(c Config) (*Route, error) {
 	if err := checkModels(c); err != nil {
 		return nil, err
 	}
-	r := &Route{conf: c, base: base, exact: map[netname.Host]bool{}, client: newClient(c.RootCAs)}
-	hosts := c.Hosts
-	if hosts == nil {
-		hosts = builtinHosts
+	hosts, err := NewHosts(c.Hosts)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range hosts {
-		if h, err := netname.ParseHost(name); err == nil {
-			r.exact[h] = true
-			continue
-		}
-		p, err := netname.ParsePattern(name)
-		if err != nil {
-			return nil, fmt.Errorf("read inference hosts: %q: %w", name, err)
-		}
-		r.wild = append(r.wild, p)
-	}
-	return r, nil
+	return &Route{conf: c, base: base, hosts: hosts, client: newClient(c)}, nil
 }
 
 func checkModels(c Config) error {
@@ -88,18 +79,7 @@ func (r *Route) Claims(h netname.Host, port uint16) bool {
 	if !h.IsAddr() && h.String() == localHost {
 		return port == 443 || port == 80
 	}
-	if r == nil {
-		return false
-	}
-	if r.exact[h] {
-		return true
-	}
-	for _, p := range r.wild {
-		if p.Match(h) {
-			return true
-		}
-	}
-	return false
+	return r != nil && r.hosts.Has(h)
 }
 
 // model is the name that is sent for the one that was asked for.

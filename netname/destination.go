@@ -70,6 +70,7 @@ const (
 	ReasonOutside      = "is outside allowed_ips"
 	ReasonControlPlane = "has a control-plane port"
 	ReasonMode         = "has no valid address rule"
+	ReasonUnseen       = "is resolved by a proxy, so allowed_ips cannot be checked"
 )
 
 // controlPlanePort reports the ports of etcd, the Kubernetes API and kubelets.
@@ -133,6 +134,33 @@ func (d Destination) Check(h Host, port uint16, addrs []netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// CheckName is Check where a proxy resolves the name, so that no address is ever
+// seen: what can be said without one is. Public and internal addresses are not
+// told apart then, which the operator has accepted.
+func (d Destination) CheckName(h Host, port uint16) error {
+	if h.IsAddr() {
+		return d.Check(h, port, []netip.Addr{h.addr})
+	}
+	fail := func(reason string) error { return &AddressError{Host: h, Reason: reason} }
+	switch {
+	case h.IsZero():
+		return fail(ReasonNoHost)
+	case IsMetadataHost(h):
+		return fail(ReasonMetadataHost)
+	case h.name == "localhost" || strings.HasSuffix(h.name, ".localhost"):
+		return fail(ReasonBlocked) // it would be the proxy's own
+	case d.Mode != DefaultMode && controlPlanePort(port):
+		return fail(ReasonControlPlane)
+	}
+	switch d.Mode {
+	case DefaultMode, DeclaredHost:
+		return nil
+	case AllowedIPs:
+		return fail(ReasonUnseen)
+	}
+	return fail(ReasonMode)
 }
 
 func containsAddr(list []netip.Prefix, a netip.Addr) bool {

@@ -163,6 +163,47 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// TestCheckName: without an address only what needs one is refused.
+func TestCheckName(t *testing.T) {
+	for _, tt := range []struct {
+		host string
+		port uint16
+		rule Destination
+		want string
+	}{
+		{"a.test", 443, Destination{}, ""},
+		{"a.test", 443, Destination{Mode: DeclaredHost}, ""},
+		{"a.test", 443, Destination{Mode: AllowedIPs, Allowed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, ReasonUnseen},
+		{"a.test", 443, Destination{Mode: LiteralIP}, ReasonMode},
+		{"a.test", 443, Destination{Mode: 99}, ReasonMode},
+		{"a.test", 6443, Destination{Mode: DeclaredHost}, ReasonControlPlane},
+		{"localhost", 443, Destination{Mode: DeclaredHost}, ReasonBlocked},
+		{"x.localhost", 443, Destination{}, ReasonBlocked},
+		{"metadata.google.internal", 80, Destination{Mode: DeclaredHost}, ReasonMetadataHost},
+		{"169.254.169.254", 80, Destination{Mode: LiteralIP}, ReasonMetadataHost},
+		{"10.0.0.1", 443, Destination{}, ReasonInternal},
+		{"8.8.8.8", 443, Destination{Mode: LiteralIP}, ""},
+	} {
+		h, err := ParseHost(tt.host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		var e *AddressError
+		if err := tt.rule.CheckName(h, tt.port); errors.As(err, &e) {
+			got = e.Reason
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if got != tt.want {
+			t.Errorf("%s:%d %v: %q, want %q", tt.host, tt.port, tt.rule.Mode, got, tt.want)
+		}
+	}
+	if (Destination{}).CheckName(Host{}, 443) == nil {
+		t.Error("no host passes")
+	}
+}
+
 func TestCheck(t *testing.T) {
 	ten := netip.MustParsePrefix("10.0.0.0/8")
 	for _, c := range []struct {

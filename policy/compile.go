@@ -51,7 +51,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 	}
 	list := slices.Clone(doc.Networks)
 	slices.SortFunc(list, func(a, b Network) int { return cmp.Compare(a.Key, b.Key) })
-	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, resolve: o.resolve}
+	c := compiler{globs: make(map[string]glob.Glob), version: doc.Version, limits: doc.Limits, resolve: o.resolve}
 	e.limits = newLimited(doc.Limits, "", "the policy", Rule{})
 	e.limited = e.limits != nil
 	order := 0
@@ -74,6 +74,7 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 type compiler struct {
 	globs   map[string]glob.Glob
 	version int
+	limits  *Limits // of the document
 	resolve func(string) string
 }
 
@@ -162,7 +163,7 @@ func (n *network) addExact(path string) {
 
 func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol.Inspected(), rule: Rule{Policy: n.spec.Key, At: spec.At}, lapse: newLapse(n.spec, spec)}
-	ep.limits = newLimited(spec.Limits, ruleKey(n.spec, spec), "the endpoint "+endpointText(spec)+" of network policy "+show(n.spec.Key), ep.rule)
+	ep.limits = newLimited(c.opaqueLimits(spec, n), ruleKey(n.spec, spec), "the endpoint "+endpointText(spec)+" of network policy "+show(n.spec.Key), ep.rule)
 	switch {
 	case len(spec.Ports) == 0 || slices.Contains(spec.Ports, 0):
 		return nil, errors.New("no port")

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +43,39 @@ network_policies:
 	} {
 		if got := names(tt[0], tt[1]); got != tt[2] {
 			t.Errorf("%s%s: %s, want %s", tt[0], tt[1], got, tt[2])
+		}
+	}
+}
+
+// TestOpaqueLimit: what nobody looks into has a bound on what goes out, unless the
+// policy says one; version 1 keeps its meaning.
+func TestOpaqueLimit(t *testing.T) {
+	const rule = `network_policies:
+  a:
+    endpoints: [{host: pin.test, port: 443, tls: skip%s}, {host: seen.test, port: 443}]
+    %s
+`
+	for _, tt := range []struct{ head, endpoint, network, want, seen string }{
+		{"version: 2\n", "", "binaries: any", "67108864 in 1d", ""},
+		{"version: 2\n", ", limits: {connections: 3}", "binaries: any", "67108864 in 1d", ""},
+		{"version: 2\n", ", limits: {bytes_out: 5}", "binaries: any", "5", ""},
+		{"version: 2\n", ", limits: {bytes_out: {size: 1G, per: 1h}}", "binaries: any", "1073741824 in 1h", ""},
+		{"version: 2\n", "", "limits: {bytes_out: 6}\n    binaries: any", "6", "6"},
+		{"version: 2\nlimits: {bytes_out: 7}\n", "", "binaries: any", "7", "7"},
+		{"version: 1\n", "", "binaries: [{path: /usr/bin/curl}]", "", ""},
+	} {
+		e := engineOf(t, tt.head+fmt.Sprintf(rule, tt.endpoint, tt.network))
+		out := func(host string) string {
+			text := ""
+			e.Limits(curl(t, host, 443), "", func(l *policy.Limited) {
+				if q := l.Limits.BytesOut; q.Count > 0 {
+					text = q.String()
+				}
+			})
+			return text
+		}
+		if got, seen := out("pin.test"), out("seen.test"); got != tt.want || seen != tt.seen {
+			t.Errorf("%q %q %q: %q and %q, want %q and %q", tt.head, tt.endpoint, tt.network, got, seen, tt.want, tt.seen)
 		}
 	}
 }

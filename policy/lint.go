@@ -101,6 +101,17 @@ func (d *decoder) lint(doc *Document) {
 	}
 }
 
+// directModel is what to say of a rule that reaches a model host past the route.
+func directModel(doc *Document, e *Endpoint, host string) (text, hint string) {
+	removed := doc.Inference != nil && slices.ContainsFunc(doc.Inference.RemoveHosts, func(h string) bool { return strings.EqualFold(h, host) })
+	if doc.Version >= 2 && !e.Protocol.Inspected() && !removed {
+		return host + " is a model host: creel run refuses connections to it that nobody looks into, though this rule allows them",
+			"configure inference, or write protocol: rest with rules, or, if it is meant, inference: {remove_hosts: [" + host + "]}"
+	}
+	return host + " is a model host: this rule lets the agent use it with a key of its own, outside the inference route",
+		"configure inference instead; while a route claims this host, the rule is not used for it"
+}
+
 func (d *decoder) lintEndpoint(doc *Document, e *Endpoint, path string) {
 	path += ".host"
 	if e.TLS == TLSSkip {
@@ -113,8 +124,8 @@ func (d *decoder) lintEndpoint(doc *Document, e *Endpoint, path string) {
 	for _, m := range modelHosts {
 		h, err := netname.ParseHost(m)
 		if err == nil && e.Pattern.Match(h) && !claimed(doc.Inference, m) {
-			d.find(DirectModel, e.At, path, Weak, fmt.Sprintf("%s is a model host: this rule lets the agent use it with a key of its own, outside the inference route", m),
-				"configure inference instead; while a route claims this host, the rule is not used for it")
+			text, hint := directModel(doc, e, m)
+			d.find(DirectModel, e.At, path, Weak, text, hint)
 			break
 		}
 	}

@@ -233,8 +233,8 @@ func (l *linter) models(s site) {
 	}
 	for _, m := range l.o.ModelHosts {
 		if p, err := netname.ParsePattern(m); err == nil && p.Literal() && e.Pattern.Match(p.Host()) && !claimed(p.Host()) {
-			l.find(DirectModel, e.At, s.path+".host", Weak, m+" is a model host: this rule lets the agent use it with a key of its own, outside the inference route",
-				"configure inference instead; while a route claims this host, the rule is not used for it")
+			text, hint := directModel(l.doc, e, m)
+			l.find(DirectModel, e.At, s.path+".host", Weak, text, hint)
 			return
 		}
 	}

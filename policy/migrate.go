@@ -220,6 +220,9 @@ func (m *migration) endpoint(n *yaml.Node) {
 	if t := find(n, "tls"); t != nil && (t.Value == "terminate" || t.Value == "passthrough") {
 		set(n, "tls", "auto", "")
 	}
+	if t := find(n, "tls"); t != nil && strings.EqualFold(t.Value, "skip") {
+		m.note(t, Weak, "tls: skip lets out 64M a day in version 2, where version 1 has no bound", "write limits: {bytes_out: SIZE} for another")
+	}
 	protocol := ""
 	if p := find(n, "protocol"); p != nil {
 		if protocol = strings.ToLower(p.Value); protocol != p.Value {

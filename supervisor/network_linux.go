@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net/netip"
@@ -75,13 +76,25 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 			}
 			return (*inference.Route)(nil)
 		},
-		RootCAs: p.roots,
+		RootCAs: p.roots, Parent: p.parents,
 		Upstream: func(h netname.Host, port uint16) (netip.AddrPort, bool) {
 			a, ok := p.upstreams[endpoint{h, port}]
 			return a, ok
 		},
+		ClientCert: func(h netname.Host, port uint16) *tls.Certificate {
+			return p.certs[endpoint{h, port}]
+		},
+		Guarded: func(h netname.Host) string {
+			if s.rev.Load().models.Has(h) {
+				return inference.Uninspected
+			}
+			return ""
+		},
 		MaxConns:     s.roomFor(),
 		OnAuditError: s.auditFailed,
+	}
+	if p.names != nil {
+		config.Resolve = p.names.Lookup
 	}
 	if p.secrets != nil || s.route.load() != nil {
 		config.Secrets = p.secrets // a nil set still refuses the route's placeholder

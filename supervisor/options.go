@@ -48,6 +48,18 @@ type Options struct {
 	// certificates to trust besides the system's.
 	Upstreams []string
 	TrustCA   []string
+	// ClientCerts are HOST[:PORT]=CERT,KEY: files in PEM form that the operator
+	// proves himself with to a host (port 443 if none is said).
+	ClientCerts []string
+
+	// ParentProxy is the proxy that the internet lies behind: env (what the
+	// environment names), none or empty, a URL, or where it is (env:VAR, file:PATH).
+	// ParentProxyNames leaves resolving to it.
+	ParentProxy      string
+	ParentProxyNames bool
+	// Resolver is the name server that is asked what allowed names mean: ADDR[:PORT],
+	// tls://NAME, https://URL; host or empty is the host's own.
+	Resolver string
 
 	// Program is a file of Creel's own that the agent may read and execute though
 	// no policy names it (creel selftest). It is no agent's work: what such a run

@@ -40,6 +40,9 @@ func (s *supervisor) Posture(context.Context) (api.Posture, error) {
 		s.socketLayer(),
 	}}
 	p.Layers = append(p.Layers, s.limitLayers()...)
+	if s.parents.ByName() {
+		p.Layers = append(p.Layers, addressLayer())
+	}
 	if s.o.Agent != nil {
 		p.Layers = append(p.Layers, s.agentLayer(r.agent))
 	}

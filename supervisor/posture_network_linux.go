@@ -49,6 +49,15 @@ func (s *supervisor) networkLayer(r reading) api.Layer {
 	if len(s.o.TrustCA) > 0 {
 		detail += "; operator's certificates: " + strings.Join(s.o.TrustCA, " ")
 	}
+	if len(s.o.ClientCerts) > 0 {
+		detail += "; operator's client certificates: " + strings.Join(s.o.ClientCerts, " ")
+	}
+	if r := s.o.Resolver; r != "" && r != "host" {
+		detail += "; names from " + r
+	}
+	if s.parents != nil {
+		detail += "; way out: " + s.parents.String()
+	}
 	return judged("network", faults, detail, "the sandbox's rules, all of them")
 }
 

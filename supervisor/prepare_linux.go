@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/creel-run/creel/credential"
 	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/egress/parent"
+	"github.com/creel-run/creel/egress/resolver"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/netname"
@@ -30,6 +33,9 @@ type prepared struct {
 	ahead     *ahead
 	roots     *x509.CertPool
 	upstreams map[endpoint]netip.AddrPort
+	parents   *parent.Proxies
+	certs     map[endpoint]*tls.Certificate
+	names     *resolver.Resolver // nil: the host's
 }
 
 // endpoint is a name and a port.
@@ -56,7 +62,17 @@ func (s *supervisor) prepare() (*prepared, error) {
 	if p.roots, err = trustedRoots(s.o.TrustCA); err != nil {
 		return nil, err
 	}
-	if s.route, err = s.makeRoute(p.roots); err != nil {
+	if p.certs, err = parseClientCerts(s.o.ClientCerts); err != nil {
+		return nil, err
+	}
+	if p.parents, err = s.parentProxies(p.roots); err != nil {
+		return nil, err
+	}
+	s.parents = p.parents
+	if p.names, err = s.nameServer(p); err != nil {
+		return nil, err
+	}
+	if s.route, err = s.makeRoute(p); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -131,8 +147,8 @@ func (a *ahead) Close() {
 
 // makeRoute builds the inference route from the flags, or from the policy where
 // a flag is silent.
-func (s *supervisor) makeRoute(roots *x509.CertPool) (*route, error) {
-	r := &route{roots: roots, flags: s.o}
+func (s *supervisor) makeRoute(p *prepared) (*route, error) {
+	r := &route{roots: p.roots, parents: p.parents, flags: s.o}
 	next, err := r.build(s.rev.Load().doc)
 	if err != nil {
 		return nil, err
@@ -301,7 +317,7 @@ func (s *supervisor) visible(doc *policy.Document) func(string) bool {
 
 // secretFiles are the files that secrets were read from.
 func (s *supervisor) secretFiles() []string {
-	refs := []string{s.o.InferenceKey}
+	refs := []string{s.o.InferenceKey, s.o.ParentProxy}
 	if d := s.rev.Load().doc.Inference; d != nil {
 		refs = append(refs, d.Key)
 	}
@@ -314,6 +330,11 @@ func (s *supervisor) secretFiles() []string {
 		}
 	}
 	var files []string
+	for _, flag := range s.o.ClientCerts {
+		if _, key, ok := strings.Cut(flag, ","); ok {
+			refs = append(refs, "file:"+key)
+		}
+	}
 	for _, ref := range refs {
 		if path, ok := strings.CutPrefix(ref, "file:"); ok {
 			if abs, err := filepath.Abs(path); err == nil {
@@ -338,8 +359,9 @@ func runAs(text string) (int, error) {
 
 // route holds the inference route in force; a reload may change it.
 type route struct {
-	roots *x509.CertPool
-	flags Options
+	roots   *x509.CertPool
+	parents *parent.Proxies
+	flags   Options
 	routeHolder
 }
 
@@ -357,6 +379,9 @@ func (r *route) build(doc *policy.Document) (*inference.Route, error) {
 		conf.Models = d.Models
 		conf.Hosts = inference.ModelHosts(d)
 		conf.ServerTools, conf.RemoteInputs = d.ServerTools, d.RemoteInputs
+	}
+	if r.parents != nil {
+		conf.Dial = r.parents.DialContext
 	}
 	if conf.URL == "" {
 		if r.flags.Model != "" {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
@@ -45,6 +46,7 @@ type revision struct {
 	number uint64
 	doc    *policy.Document
 	engine *policy.Engine
+	models *inference.Hosts // that are not reached over a connection that is not inspected
 }
 
 // findPolicy reads the policy that a run starts with.
@@ -215,18 +217,22 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if faults := policy.Unenforced(doc); len(faults) > 0 {
 		return nil, warnings, faulty(faults, s.path)
 	}
-	engine, err := policy.Compile(doc, policy.ResolveBinaries(resolver(s.workspace, doc)))
+	engine, err := policy.Compile(doc, policy.ResolveBinaries(followLinks(s.workspace, doc)))
 	if err != nil {
 		return nil, warnings, faulty(err, s.path)
 	}
-	return &revision{number: number, doc: doc, engine: engine}, append(warnings, doc.Ended(time.Now())...), nil
+	models, err := inference.Guarded(doc)
+	if err != nil {
+		return nil, warnings, fault.Wrap(err, "read policy", fault.Usage)
+	}
+	return &revision{number: number, doc: doc, engine: engine, models: models}, append(warnings, doc.Ended(time.Now())...), nil
 }
 
-// resolver follows the links of a binary's path, because the kernel names the
+// followLinks follows the links of a binary's path, because the kernel names the
 // caller by its real one, and the sandbox shows the host's files at their own
 // places. A link that lies where an agent may write is not followed, on whatever
 // way it is come to: it could lead a rule to any program.
-func resolver(workspace string, doc *policy.Document) func(string) string {
+func followLinks(workspace string, doc *policy.Document) func(string) string {
 	writable := areas{realPath(workspace), "/tmp", "/var/tmp", "/dev/shm"}
 	for _, p := range doc.Filesystem.ReadWrite {
 		writable = append(writable, realPath(p.Path))

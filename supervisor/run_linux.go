@@ -23,6 +23,7 @@ import (
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/cow"
 	"github.com/creel-run/creel/egress"
+	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/protected"
@@ -59,6 +60,7 @@ type supervisor struct {
 	box      *sandbox.Sandbox
 	egress   *egress.Server
 	route    *route
+	parents  *parent.Proxies // nil: none
 
 	callers atomic.Pointer[caller.Tracker] // for the posture
 
@@ -115,6 +117,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	parts.ahead = early
+	if parts.names != nil {
+		defer parts.names.Close()
+	}
 	s.tellAgent()
 	socket, err := api.Listen(s.name)
 	if err != nil {
@@ -408,6 +413,18 @@ func (s *supervisor) recordStart() error {
 	}
 	if len(s.o.Upstreams) > 0 {
 		detail["upstreams"] = strings.Join(s.o.Upstreams, " ")
+	}
+	if len(s.o.ClientCerts) > 0 {
+		detail["client_certs"] = strings.Join(s.o.ClientCerts, " ")
+	}
+	if r := s.o.Resolver; r != "" && r != "host" {
+		detail["resolver"] = r
+	}
+	if s.parents != nil {
+		detail["parent_proxy"] = s.parents.String()
+		if s.parents.ByName() {
+			detail["addresses"] = "not checked: the parent proxy resolves names"
+		}
 	}
 	if err := s.log.Record(audit.Event{Kind: audit.SandboxStart, PID: s.box.InitPID, Detail: detail}); err != nil {
 		return fault.Wrap(err, "start sandbox", fault.Internal)

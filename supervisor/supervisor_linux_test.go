@@ -379,7 +379,7 @@ func TestResolverStaysOutOfWritableFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	doc := &policy.Document{Filesystem: policy.Filesystem{ReadWrite: []policy.Path{{Path: own}}}}
-	follow := resolver(ws, doc)
+	follow := followLinks(ws, doc)
 	for _, path := range []string{link, filepath.Join(outside, "tool"), filepath.Join(own, "tool"), filepath.Join(own, "absent")} {
 		if got := follow(path); got != "" {
 			t.Errorf("%s leads a rule to %s", path, got)

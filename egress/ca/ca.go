@@ -23,10 +23,15 @@ import (
 )
 
 const (
-	// validity is how long the authority and its leaves hold: longer than a
-	// sandbox is expected to live, short enough that a forgotten copy of the
-	// certificate in an image or a bundle is worth nothing soon.
-	validity = 7 * 24 * time.Hour
+	// validity is how long the authority holds: longer than most sandboxes live,
+	// short enough that a forgotten copy of the certificate in an image or a bundle
+	// is worth nothing soon. It cannot be renewed: programs have read it.
+	validity = 30 * 24 * time.Hour
+
+	// leafValidity is how long a leaf holds, renewBefore how much of that is left
+	// when a new one takes its place.
+	leafValidity = 7 * 24 * time.Hour
+	renewBefore  = leafValidity / 2
 
 	// backdate lets clients with a clock that is behind accept the certificate.
 	backdate = time.Hour
@@ -52,6 +57,7 @@ type Authority struct {
 	mu    sync.Mutex
 	cache map[string]*list.Element // of *entry
 	order *list.List               // most recently used first
+	now   func() time.Time
 }
 
 type entry struct {
@@ -106,6 +112,7 @@ func New() (*Authority, error) {
 		text:  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		cache: make(map[string]*list.Element),
 		order: list.New(),
+		now:   time.Now,
 	}, nil
 }
 
@@ -148,8 +155,14 @@ func (a *Authority) cached(host string) *tls.Certificate {
 	if !ok {
 		return nil
 	}
+	c := el.Value.(*entry).cert
+	if c.Leaf.NotAfter.Sub(a.now()) < renewBefore {
+		delete(a.cache, host)
+		a.order.Remove(el)
+		return nil
+	}
 	a.order.MoveToFront(el)
-	return el.Value.(*entry).cert
+	return c
 }
 
 func (a *Authority) keep(host string, c *tls.Certificate) {
@@ -168,12 +181,17 @@ func (a *Authority) sign(host string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	now := a.now()
+	until := now.Add(leafValidity)
+	if until.After(a.cert.NotAfter) {
+		until = a.cert.NotAfter
+	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		// No common name: RFC 6125 clients read the SAN, and a CN is limited to 64 bytes.
 		Subject:               pkix.Name{Organization: []string{"Creel sandbox"}},
-		NotBefore:             a.cert.NotBefore,
-		NotAfter:              a.cert.NotAfter,
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              until,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,

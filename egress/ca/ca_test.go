@@ -146,6 +146,36 @@ func TestLeafIsCachedAndBounded(t *testing.T) {
 	}
 }
 
+// TestLeavesAreRenewed: a sandbox that lives for weeks is not left with leaves
+// that have ended, and none of them holds longer than its authority.
+func TestLeavesAreRenewed(t *testing.T) {
+	a, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	now := began
+	a.now = func() time.Time { return now }
+	var last *tls.Certificate
+	for day := range 30 {
+		now = began.Add(time.Duration(day) * 24 * time.Hour)
+		c, err := a.Leaf("ok.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Leaf.Verify(x509.VerifyOptions{Roots: pool(t, a), DNSName: "ok.test", CurrentTime: now}); err != nil {
+			t.Fatalf("day %d: %v", day, err)
+		}
+		if c.Leaf.NotAfter.After(a.cert.NotAfter) || c.Leaf.NotAfter.Sub(now) > leafValidity {
+			t.Fatalf("day %d: valid until %v", day, c.Leaf.NotAfter)
+		}
+		if day == 1 && c != last {
+			t.Error("a leaf that is good was made anew")
+		}
+		last = c
+	}
+}
+
 func TestNoAuthorityNoName(t *testing.T) {
 	var zero Authority
 	if _, err := zero.Leaf("a.test"); err == nil {

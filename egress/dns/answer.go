@@ -23,8 +23,13 @@ const (
 	maxQuery = 4096
 
 	// udpSize is what EDNS says we take over UDP, bytes: below every usual MTU
-	// (DNS flag day 2020). All answers are smaller than 600.
+	// (DNS flag day 2020).
 	udpSize = 1232
+
+	// longName is the length of a name, in bytes, from which on an answer says it
+	// once: written twice, the longest would not fit into the 512 bytes that a
+	// client without EDNS takes (RFC 1035 §4.2.1).
+	longName = 200
 )
 
 // answer gives the reply to one message, or nil if it deserves none.
@@ -44,6 +49,7 @@ func (s *Server) answer(msg []byte) []byte {
 	m.RecursionDesired, m.CheckingDisabled = q.RecursionDesired, q.CheckingDisabled
 	m.RecursionAvailable = true
 	m.Question = q.Question[:1]
+	m.Compress = len(q.Question[0].Name) > longName
 	m.Rcode = s.fill(m, &q)
 	out, err := m.Pack()
 	if err != nil {

@@ -238,6 +238,105 @@ func TestEDNS(t *testing.T) {
 	}
 }
 
+// TestAnswerSize: what a client without EDNS takes is enough for every answer.
+func TestAnswerSize(t *testing.T) {
+	s, _ := unserved(t, 0)
+	label := strings.Repeat("a", 63)
+	longest := label + "." + label + "." + label + "." + label[:61] + "."
+	if len(longest) != 254 {
+		t.Fatal(len(longest))
+	}
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeTXT} {
+		b, err := query(longest, qtype).Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := s.answer(b)
+		var m dns.Msg
+		if err := m.Unpack(out); err != nil || m.Truncated || len(out) > dns.MinMsgSize {
+			t.Errorf("%s: %d bytes, %v", dns.TypeToString[qtype], len(out), err)
+		}
+		if want := qtype == dns.TypeA || qtype == dns.TypeAAAA; (len(m.Answer) == 1) != want || want && m.Answer[0].Header().Name != longest {
+			t.Errorf("%s: %v", dns.TypeToString[qtype], m.Answer)
+		}
+	}
+	_, v6 := assign(t, s.pool, strings.TrimSuffix(longest, "."))
+	name, err := dns.ReverseAddr(v6.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := query(name, dns.TypePTR).Pack()
+	if out := s.answer(b); len(out) > dns.MinMsgSize {
+		t.Errorf("PTR: %d bytes", len(out))
+	}
+}
+
+// TestCaseIsKept: the question comes back as it was written, letter for letter,
+// and the name of the answer with it (what some clients tell forgeries by).
+func TestCaseIsKept(t *testing.T) {
+	s, _ := unserved(t, 0)
+	first := ""
+	for _, name := range []string{"api.example.", "ApI.eXaMpLe.", "API.EXAMPLE."} {
+		m := ask(t, s, query(name, dns.TypeA))
+		if m.Question[0].Name != name || len(m.Answer) != 1 || m.Answer[0].Header().Name != name {
+			t.Fatalf("%s: %v", name, m)
+		}
+		a := m.Answer[0].(*dns.A).A.String()
+		if first == "" {
+			first = a
+		}
+		if a != first {
+			t.Errorf("%s is %s, and %s", name, a, first)
+		}
+	}
+}
+
+// TestHostileNames: names that point to themselves, forward, in circles, beyond
+// the end, or that are too long, are malformed: no answer comes of them.
+func TestHostileNames(t *testing.T) {
+	s, rec := unserved(t, 0)
+	head := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+	tail := "\x00\x01\x00\x01"
+	label := "\x3f" + strings.Repeat("a", 63)
+	for what, name := range map[string]string{
+		"points to itself":       "\xc0\x0c",
+		"points forward":         "\xc0\x20",
+		"circle":                 "\x01a\xc0\x0c",
+		"circle of two":          "\xc0\x0e\xc0\x0c",
+		"points into the header": "\xc0\x00",
+		"beyond the end":         "\xff\xff",
+		"label beyond the end":   "\x3fabc",
+		"reserved label type":    "\x41a\x00",
+		"other reserved type":    "\x81a\x00",
+		"longer than 255":        strings.Repeat(label, 4) + "\x00",
+		"no end":                 strings.Repeat(label, 3),
+		"cut pointer":            "\xc0",
+	} {
+		t.Run(what, func(t *testing.T) {
+			s.limit = audit.NewLimiter(auditBurst, auditEvery)
+			before := rec.len()
+			msg := append(append([]byte(nil), head...), name...)
+			if what != "cut pointer" && what != "no end" && what != "label beyond the end" {
+				msg = append(msg, tail...)
+			}
+			out := s.answer(msg)
+			if len(out) != headerLen || out[3]&0xf != dns.RcodeFormatError {
+				t.Errorf("answered %x", out)
+			}
+			if rec.len() != before+1 {
+				t.Error("not recorded")
+			}
+		})
+	}
+	// Counts that promise more than there is give no more answers than questions.
+	lies := append(append([]byte(nil), head...), "\x01a\x04test\x00\x00\x01\x00\x01"...)
+	lies[5], lies[7] = 0xff, 0xff
+	var m dns.Msg
+	if err := m.Unpack(s.answer(lies)); err != nil || len(m.Answer) > 1 {
+		t.Errorf("%v %v", m, err)
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	s, rec := unserved(t, 0)
 	good, _ := query("a.test.", dns.TypeA).Pack()

@@ -1,0 +1,157 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+
+	"github.com/creel-run/creel/egress/parent"
+	"github.com/creel-run/creel/netname"
+)
+
+// upstreamError is an upstream that cannot be reached. Its text goes to the
+// agent: it names no resolver and no route of the host.
+type upstreamError struct{ reason string }
+
+func (e *upstreamError) Error() string { return e.reason }
+
+// resolveHost asks the host's resolver; the final dot keeps search lists out.
+func resolveHost(ctx context.Context, name string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", name+".")
+}
+
+func dialHost(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", to.String())
+}
+
+// unseen stands for the address of an upstream whose name a proxy resolves. No
+// address rule ever lets it pass as an address.
+func unseen(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.IPv6Unspecified(), port) }
+
+// dial resolves a name, checks every answer, and connects to one that was
+// checked. The address is given apart from the connection, because it is the
+// one that was judged.
+func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule netname.Destination) (net.Conn, netip.AddrPort, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout+dialTimeout)
+	defer cancel()
+	if to, ok := s.operators(host, port); ok {
+		if s.own(to) {
+			return nil, netip.AddrPort{}, &netname.AddressError{Host: host, Addr: to.Addr(), Reason: "the address belongs to the sandbox itself"}
+		}
+		nc, err := s.conf.Dial(ctx, to)
+		if err != nil {
+			return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
+		}
+		return nc, to, nil
+	}
+	proxy := s.conf.Parent.For(host.String(), port)
+	if proxy.ByName() && !host.IsAddr() {
+		if err := rule.CheckName(host, port); err != nil {
+			return nil, netip.AddrPort{}, err
+		}
+		nc, err := proxy.Dial(ctx, net.JoinHostPort(host.String(), strconv.Itoa(int(port))))
+		if err != nil {
+			return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
+		}
+		return nc, unseen(port), nil
+	}
+	addrs, err := s.resolve(ctx, host)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	if err := rule.Check(host, port, addrs); err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	for _, a := range addrs {
+		if netname.Synthetic(a) || s.own(netip.AddrPortFrom(a, port)) {
+			return nil, netip.AddrPort{}, &netname.AddressError{Host: host, Addr: a, Reason: "the address belongs to the sandbox itself"}
+		}
+	}
+	dial := s.conf.Dial
+	if proxy != nil {
+		dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) { return proxy.Dial(ctx, to.String()) }
+	}
+	ctx, cancel = context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	nc, to, err := race(ctx, alternate(addrs, maxAttempts), port, dial)
+	if err != nil {
+		return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
+	}
+	return nc, to, nil
+}
+
+// clientCerts is what the operator proves himself with to a host: one certificate,
+// sent if the host asks for it, or none.
+func (s *Server) clientCerts(host netname.Host, port uint16) []tls.Certificate {
+	if s.conf.ClientCert == nil {
+		return nil
+	}
+	if c := s.conf.ClientCert(host, port); c != nil {
+		return []tls.Certificate{*c}
+	}
+	return nil
+}
+
+// operators gives the operator's own address for a name, if there is one.
+func (s *Server) operators(host netname.Host, port uint16) (netip.AddrPort, bool) {
+	if s.conf.Upstream == nil {
+		return netip.AddrPort{}, false
+	}
+	return s.conf.Upstream(host, port)
+}
+
+// mayDial says whether an address that was dialled is one that is in force now.
+func (s *Server) mayDial(host netname.Host, rule netname.Destination, port uint16, to netip.AddrPort) error {
+	if own, ok := s.operators(host, port); ok {
+		if own == to {
+			return nil
+		}
+		return &netname.AddressError{Host: host, Addr: to.Addr(), Reason: "the operator serves this name elsewhere now"}
+	}
+	if to == unseen(port) && !host.IsAddr() && s.conf.Parent.For(host.String(), port).ByName() {
+		return rule.CheckName(host, port)
+	}
+	return rule.Check(host, port, []netip.Addr{to.Addr()})
+}
+
+func (s *Server) resolve(ctx context.Context, host netname.Host) ([]netip.Addr, error) {
+	if host.IsAddr() {
+		return []netip.Addr{host.Addr()}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	found, err := s.conf.Resolve(ctx, host.String())
+	if err != nil {
+		reason := "the name cannot be resolved"
+		if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {
+			reason = "the name does not exist"
+		} else if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &dns) && dns.IsTimeout {
+			reason = "the name server does not answer"
+		}
+		return nil, &upstreamError{"resolve: " + reason}
+	}
+	addrs := make([]netip.Addr, 0, len(found))
+	for _, a := range found {
+		addrs = append(addrs, a.Unmap())
+	}
+	return addrs, nil
+}
+
+func dialReason(err error) string {
+	var no syscall.Errno
+	var proxy *parent.Error
+	switch {
+	case errors.As(err, &proxy):
+		return proxy.Reason
+	case errors.As(err, &no):
+		return no.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	}
+	return "no connection"
+}
