@@ -144,8 +144,8 @@ const (
 	// request, maxUpstreamIdle how many per host, and maxAllIdle how many in all:
 	// an agent can ask many hosts. Servers close after 5 to 75 s.
 	upstreamIdle    = 20 * time.Second
-	maxUpstreamIdle = 64
-	maxAllIdle      = 256
+	maxUpstreamIdle = 32
+	maxAllIdle      = 96
 
 	// continueTimeout is how long a body is held back for the upstream's 100.
 	continueTimeout = time.Second
