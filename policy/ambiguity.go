@@ -150,7 +150,7 @@ func (e *Endpoint) treatment() treatment {
 	switch e.Protocol {
 	case GraphQL, WebSocket, JSONRPC, MCP:
 		t.body, t.messages = e.BodyLimit(), e.GraphQLMessages()
-	case L4, TCP, SQL, REST, Git, Package:
+	case L4, TCP, SQL, REST, Git, Package, GRPC:
 	}
 	return t
 }
@@ -195,7 +195,7 @@ func agreeing(x, y *Endpoint) []agreed {
 		list = append(list, agreed{"mcp", strict(x), strict(y)}, agreed{"mcp.pins", orNone(pinText(x)), orNone(pinText(y))})
 	case Package:
 		list = append(list, agreed{"registry", string(x.Registry), string(y.Registry)}, agreed{"registry_path", orNone(x.RegistryPath), orNone(y.RegistryPath)})
-	case L4, TCP, SQL, REST, Git:
+	case L4, TCP, SQL, REST, Git, GRPC:
 	}
 	return list
 }

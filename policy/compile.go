@@ -213,6 +213,9 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 	case Package:
 		ep.packages, err = c.packages(ep)
 		return ep, err
+	case GRPC:
+		ep.grpc, err = c.grpc(ep)
+		return ep, err
 	case REST, L4, TCP, SQL:
 	}
 	if spec.Protocol == GraphQL {

@@ -7,6 +7,7 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/grpc"
 	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
@@ -92,6 +93,7 @@ type Request struct {
 	RPC     *jsonrpc.Request
 	Git     *git.Request
 	Package *registry.Request
+	GRPC    *grpc.Request
 }
 
 // Decision is the outcome with its reason; the same value goes to the client,

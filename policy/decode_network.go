@@ -210,6 +210,8 @@ func (d *decoder) endpoint(v value) Endpoint {
 		d.gitRules(v, s, &e)
 	case Package:
 		d.packageRules(v, s, &e)
+	case GRPC:
+		d.grpcRules(v, s, &e)
 	default:
 		d.noRules(s, &e)
 	}

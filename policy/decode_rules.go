@@ -102,11 +102,12 @@ func (d *decoder) allowEntry(v value, example string) (value, bool) {
 
 // ruleKeys says which protocols a key of a rule belongs to.
 var ruleKeys = map[string]string{
-	"method": "rest, websocket, json-rpc or mcp", "path": "rest or websocket", "query": "rest or websocket", "command": "sql",
+	"method": "rest, websocket, json-rpc, mcp or grpc", "path": "rest or websocket", "query": "rest or websocket", "command": "sql",
 	"operation_type": "graphql or websocket", "operation_name": "graphql or websocket", "fields": "graphql or websocket",
 	"tool": "mcp", "params": "mcp", "arguments": "mcp",
 	"operation": "git", "repository": "git", "refs": "git", "force": "git", "delete": "git",
 	"package": "package", "versions": "package", "min_age": "package", "publish": "package",
+	"service": "grpc",
 }
 
 // ruleSection decodes an allow or deny entry that may hold the given keys. The

@@ -250,6 +250,8 @@ type RequestRule struct {
 	MinAge   time.Duration // since its publication; 0: any
 	Publish  bool          // packages may be published, changed and removed
 
+	Service string // of gRPC: glob over services with their package; Method is a glob there
+
 	At Position
 }
 

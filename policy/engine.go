@@ -60,6 +60,7 @@ type endpoint struct {
 	calls       calls         // of json-rpc and mcp endpoints
 	git         gitRules
 	packages    packageRules
+	grpc        grpcRules
 	destination netname.Destination
 	rule        Rule
 	lapse       *lapse   // nil: the grants never end

@@ -42,6 +42,8 @@ func (e *Engine) judgeMessage(selected *endpoint, r *Request, j *judgement) {
 		e.judgeGit(selected, r, j)
 	case Package:
 		e.judgePackage(selected, r, j)
+	case GRPC:
+		e.judgeGRPC(selected, r, j)
 	case REST, L4, TCP, SQL:
 		j.hard = reasonNoRule
 	default:

@@ -9,7 +9,7 @@ import (
 
 // Miss is one respect in which a rule does not take what was asked.
 type Miss struct {
-	What  string `json:"what"` // host, port, binary, endpoint path, method, path, query, operation type, operation name, field, tool, repository, ref, package, version …
+	What  string `json:"what"` // host, port, binary, endpoint path, method, path, query, operation type, operation name, field, tool, repository, ref, package, version, service …
 	Found string `json:"found"`
 	Want  string `json:"want"`
 }

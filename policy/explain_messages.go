@@ -69,6 +69,17 @@ func (x *Explanation) nearestMessage(e *Engine, governing *Endpoint, r *Request)
 				offer(score, rule.rule, misses...)
 			}
 		})
+	case selected.spec.Protocol == GRPC:
+		if r.GRPC == nil {
+			return
+		}
+		e.same(selected, r, func(ep *endpoint) {
+			for i := range ep.grpc.allow {
+				rule := &ep.grpc.allow[i]
+				score, misses := rule.misses(r.GRPC)
+				offer(score, rule.rule, misses...)
+			}
+		})
 	case selected.spec.Protocol == GraphQL || selected.operations.messages && r.Text:
 		ep, asked, op, known := e.refusedOperation(r)
 		if ep == nil {
@@ -290,6 +301,10 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 					young.rule.At, DurationText(young.minAge))
 			}
 			rule = packageRuleText(r.Package, least)
+		}
+	case GRPC:
+		if r.GRPC != nil {
+			rule = grpcRuleText(r.GRPC)
 		}
 	case L4, TCP, SQL, REST:
 	}

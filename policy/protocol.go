@@ -19,18 +19,19 @@ const (
 	MCP       Protocol = "mcp"       // the same, and the tools that are called
 	Git       Protocol = "git"       // version 2: every fetch and every ref of a push
 	Package   Protocol = "package"   // version 2: every package that is read, downloaded or published
+	GRPC      Protocol = "grpc"      // version 2: every method of a service that is called
 )
 
 // protocolWords are the names that a document may write.
-var protocolWords = []string{string(REST), string(TCP), string(WebSocket), string(GraphQL), string(MCP), string(JSONRPC), string(SQL), string(Git), string(Package)}
+var protocolWords = []string{string(REST), string(TCP), string(WebSocket), string(GraphQL), string(MCP), string(JSONRPC), string(SQL), string(Git), string(Package), string(GRPC)}
 
 // protocolsOf2 are those that version 1 does not have.
-var protocolsOf2 = []string{string(Git), string(Package)}
+var protocolsOf2 = []string{string(Git), string(Package), string(GRPC)}
 
 // Inspected: requests are judged one by one.
 func (p Protocol) Inspected() bool {
 	switch p {
-	case REST, WebSocket, GraphQL, JSONRPC, MCP, Git, Package:
+	case REST, WebSocket, GraphQL, JSONRPC, MCP, Git, Package, GRPC:
 		return true
 	case L4, TCP, SQL:
 	}

@@ -76,6 +76,8 @@ func wider(r *Request) string {
 		protocol = "git"
 	case r.Package != nil:
 		protocol = "package"
+	case r.GRPC != nil:
+		protocol = "grpc"
 	case r.GraphQL != nil:
 		protocol = "graphql"
 	case r.RPC != nil:

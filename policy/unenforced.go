@@ -54,7 +54,7 @@ func (e *Endpoint) unenforced(path string) Faults {
 		f = append(f, notYet(at, path+"."+key, what, hint))
 	}
 	switch e.Protocol {
-	case L4, TCP, REST, WebSocket, GraphQL, JSONRPC, MCP, Git, Package:
+	case L4, TCP, REST, WebSocket, GraphQL, JSONRPC, MCP, Git, Package, GRPC:
 	default:
 		hint := "use rest, which judges method and path, or no protocol, which judges the connection alone"
 		if e.Protocol == SQL {

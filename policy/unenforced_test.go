@@ -67,7 +67,7 @@ func TestUnenforcedKeys(t *testing.T) {
 func TestUnenforcedProtocols(t *testing.T) {
 	for _, p := range append(slices.Clone(protocolWords), "") {
 		doc := &Document{Version: 1, Networks: []Network{{Key: "k", Endpoints: []Endpoint{{Host: "a.test", Ports: []uint16{1}, Protocol: Protocol(p)}}}}}
-		want := !slices.Contains([]string{"", "rest", "tcp", "websocket", "graphql", "json-rpc", "mcp", "git", "package"}, p)
+		want := !slices.Contains([]string{"", "rest", "tcp", "websocket", "graphql", "json-rpc", "mcp", "git", "package", "grpc"}, p)
 		if got := len(Unenforced(doc)) > 0; got != want {
 			t.Errorf("%q: %v", p, Unenforced(doc))
 		}

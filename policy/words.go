@@ -181,8 +181,8 @@ var (
 			"The port; ports for several."},
 		{"ports", 1, true, Shape{Form: List, Of: []Shape{aPort}},
 			"Several ports, instead of port."},
-		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp", "websocket", "graphql", "mcp", "json-rpc", "sql", "git", "package"}, Empty: true, Fold: true},
-			"How far traffic is judged: rest every HTTP request, websocket the handshake and every message of the client, graphql operations, mcp and json-rpc calls, git fetches and pushes, package what is asked of a registry (both version 2); tcp, sql and no protocol the connection alone."},
+		{"protocol", 1, true, Shape{Form: OneOf, Words: []string{"rest", "tcp", "websocket", "graphql", "mcp", "json-rpc", "sql", "git", "package", "grpc"}, Empty: true, Fold: true},
+			"How far traffic is judged: rest every HTTP request, websocket the handshake and every message of the client, graphql operations, mcp and json-rpc calls, git fetches and pushes, package what is asked of a registry, grpc methods of services (all three version 2); tcp, sql and no protocol the connection alone."},
 		{"registry", 2, true, Shape{Form: OneOf, Words: []string{"cargo", "debian", "go", "npm", "pypi"}, Empty: true},
 			"The protocol of a package registry, for protocol package."},
 		{"registry_path", 2, true, aText,
@@ -289,6 +289,8 @@ var (
 			"How long a version must have been published, like 72h or 7d."},
 		{"publish", 2, true, aFlag,
 			"Whether packages may be published, changed and removed. Default: false."},
+		{"service", 2, true, aText,
+			"A glob over gRPC services with their package, like acme.v1.Greeter: * does not cross a dot. method is a glob over its methods then."},
 	}
 	matcherWords = []word{
 		{"any", 1, true, texts,

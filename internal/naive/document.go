@@ -62,7 +62,7 @@ func fromRules(rules []policy.RequestRule) []Rule {
 	var list []Rule
 	for _, r := range rules {
 		rule := Rule{Method: r.Method, Path: r.Path, OperationType: r.OperationType, OperationName: r.OperationName, Fields: r.Fields, Tool: r.Tools,
-			Operation: r.Operation, Repository: r.Repository, Refs: r.Refs, Force: r.Force, Delete: r.Delete, Package: r.Package, Versions: r.Versions, MinAge: r.MinAge, Publish: r.Publish}
+			Operation: r.Operation, Repository: r.Repository, Refs: r.Refs, Force: r.Force, Delete: r.Delete, Package: r.Package, Versions: r.Versions, MinAge: r.MinAge, Publish: r.Publish, Service: r.Service}
 		for _, q := range r.Query {
 			rule.Query = append(rule.Query, Query{Key: q.Key, Any: q.Any})
 		}
@@ -119,6 +119,9 @@ func FromRequest(r policy.Request) Question {
 		for _, u := range g.Updates {
 			q.Git.Updates = append(q.Git.Updates, Update{Ref: u.Ref, Forced: u.Forced, Delete: u.Delete})
 		}
+	}
+	if g := r.GRPC; g != nil {
+		q.GRPC = &GRPC{Service: g.Service, Method: g.Method}
 	}
 	if p := r.Package; p != nil {
 		q.Package = &Package{Kind: string(p.Kind), Action: p.Action.String(), Name: p.Name, Version: p.Version, Published: p.Published}

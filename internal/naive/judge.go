@@ -159,7 +159,7 @@ func program(pattern, name string) bool {
 // inspected: requests are judged. SQL is not read, so its connections are all there is.
 func inspected(e Endpoint) bool {
 	switch e.Protocol {
-	case "rest", "websocket", "graphql", "json-rpc", "mcp", "git", "package":
+	case "rest", "websocket", "graphql", "json-rpc", "mcp", "git", "package", "grpc":
 		return true
 	}
 	return false
@@ -201,6 +201,9 @@ func request(hit []rule, q Question, answer *Answer) {
 	}
 	if g.Protocol != "package" {
 		q.Package = nil
+	}
+	if g.Protocol != "grpc" {
+		q.GRPC = nil
 	}
 	if hardFault(g, q) {
 		return // whatever is enforced
@@ -328,6 +331,8 @@ func hardFault(governing Endpoint, q Question) bool {
 		return gitFault(q)
 	case "package":
 		return packageFault(governing, q)
+	case "grpc":
+		return grpcFault(q)
 	case "json-rpc":
 		return q.RPC == nil || q.RPC.Faulty || q.RPC.Response || len(q.RPC.Calls) == 0
 	case "mcp":
@@ -390,6 +395,8 @@ func allows(e Endpoint, q Question) bool {
 		return q.Git != nil && gitAllows(e, *q.Git)
 	case "package":
 		return q.Package != nil && packageAllows(e, *q.Package, q.Now)
+	case "grpc":
+		return q.GRPC != nil && grpcTakes(e.Allow, *q.GRPC)
 	}
 	if asksOperations(e, q) {
 		// A8 would also take a rule by method and path. Creel: an operation is
@@ -413,6 +420,8 @@ func denies(e Endpoint, q Question) bool {
 		return q.Git != nil && gitDenies(e, *q.Git)
 	case "package":
 		return q.Package != nil && packageDenies(e, *q.Package)
+	case "grpc":
+		return q.GRPC != nil && grpcTakes(e.Deny, *q.GRPC)
 	}
 	if q.GraphQL != nil && graphqlDenies(e, *q.GraphQL) {
 		return true

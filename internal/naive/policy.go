@@ -79,6 +79,8 @@ type Rule struct {
 	Versions []string
 	MinAge   time.Duration
 	Publish  bool
+
+	Service string // of gRPC
 }
 
 // Question is a connection, and with a Method also a request on it.
@@ -97,6 +99,7 @@ type Question struct {
 	RPC          *RPC     // nil: no JSON-RPC message was read
 	Git          *Git     // nil: no Git request was read
 	Package      *Package // nil: no request to a registry was read
+	GRPC         *GRPC    // nil: no call of gRPC was read
 
 	Now  time.Time        // zero: not known
 	Used map[string]int64 // what was used so far, see Answer.Uses; nil: not known

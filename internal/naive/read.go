@@ -192,6 +192,8 @@ type writtenRule struct {
 	Versions []string
 	MinAge   string `yaml:"min_age"`
 	Publish  bool
+
+	Service string
 }
 
 func (w writtenEndpoint) endpoint(version int, unmatched string) (Endpoint, error) {
@@ -258,7 +260,7 @@ func (w writtenEndpoint) endpoint(version int, unmatched string) (Endpoint, erro
 
 func (w writtenRule) rule() (Rule, error) {
 	r := Rule{Method: w.Method, Path: w.Path, OperationType: w.OperationType, OperationName: w.OperationName, Fields: w.Fields,
-		Operation: w.Operation, Repository: w.Repository, Force: w.Force, Delete: w.Delete, Package: w.Package, Versions: w.Versions, Publish: w.Publish}
+		Operation: w.Operation, Repository: w.Repository, Force: w.Force, Delete: w.Delete, Package: w.Package, Versions: w.Versions, Publish: w.Publish, Service: w.Service}
 	for _, ref := range w.Refs {
 		if !strings.HasPrefix(ref, "refs/") {
 			ref = "refs/heads/" + ref

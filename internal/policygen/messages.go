@@ -137,11 +137,13 @@ func message(t *rapid.T, e policy.Endpoint, r *policy.Request) {
 		r.Method, r.Git = gitOf(t, e)
 	case policy.Package:
 		r.Package = packageOf(t, e, r.Now)
+	case policy.GRPC:
+		r.Method, r.GRPC = grpcOf(t, e)
 	default:
 		return
 	}
 	if once(t, 10, "not read") {
-		r.GraphQL, r.RPC, r.Git, r.Package = nil, nil, nil, nil
+		r.GraphQL, r.RPC, r.Git, r.Package, r.GRPC = nil, nil, nil, nil, nil
 	}
 }
 

@@ -199,6 +199,8 @@ func (g *gen) endpoint() {
 	case "package":
 		g.line(6, "registry: %s", g.agreed("registry of packages "+about, "npm", "pypi"))
 		g.rules(func() string { return g.packages(false) }, func() string { return g.packages(true) }, false)
+	case "grpc":
+		g.rules(func() string { return g.grpc(false) }, func() string { return g.grpc(true) }, false)
 	}
 }
 
@@ -213,6 +215,9 @@ func (g *gen) kinds(inspected bool) []string {
 	list := []string{"rest", "rest", "rest", "graphql", "websocket", "json-rpc", "mcp"}
 	if g.version == 2 {
 		list = append(list, "git", "package")
+		if slices.Contains(g.of.Protocols, policy.GRPC) { // the analyser does not know it yet
+			list = append(list, "grpc")
+		}
 	}
 	if !inspected {
 		list = append(list, "", "")

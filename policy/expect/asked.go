@@ -9,6 +9,7 @@ import (
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/grpc"
 	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
@@ -71,8 +72,8 @@ func (a Asked) Check() error {
 
 // Request is what a policy would be given for what was asked on a connection, and
 // the endpoint that says how it is read (nil: nothing reads it). The words must
-// have passed Check and the target must be that of Path. A Git operation or a
-// package that method and path do not name stays unread, which denies.
+// have passed Check and the target must be that of Path. A Git operation, a
+// gRPC method or a package that method and path do not name stays unread, which denies.
 func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (*policy.Request, *policy.Endpoint) {
 	r := &policy.Request{Method: a.Method, Target: t, Text: a.Text}
 	if r.Method == "" && !a.Text {
@@ -101,6 +102,10 @@ func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (
 			g.Updates = append(g.Updates, git.Update{Ref: ref, Forced: a.Force, Delete: a.Delete})
 		}
 		r.Git = g
+	case governing != nil && governing.Protocol == policy.GRPC:
+		if g, err := grpc.Parse(method, t.Path, t.HasQuery); err == nil {
+			r.GRPC = &g
+		}
 	case governing != nil && governing.Protocol == policy.Package:
 		r.Package, _ = registry.Parse(governing.Registry, governing.RegistryPath, method, t.Path)
 	}
