@@ -261,6 +261,13 @@ func TestClients(t *testing.T) {
 		b.run(t, "sh", "-c", "curl -sS https://git.test/x/repo.git/HEAD | grep -q policy_denied").want(t, 0)
 		b.run(t, python, "-c", "import urllib.request as u; print(u.urlopen('https://ok.test/python').read())").want(t, 0).out(t, "/python")
 		b.run(t, "node", "-e", "fetch('https://ok.test/node').then(r => r.text()).then(t => console.log(t))").want(t, 0).out(t, "/node")
+		b.run(t, "curl", "-sS", "-w", " HTTP/%{http_version}", "https://ok.test/curl").want(t, 0).out(t, "/curl").out(t, "HTTP/2")
+		b.run(t, "curl", "-sS", "--http1.1", "-w", " HTTP/%{http_version}", "https://ok.test/curl").want(t, 0).out(t, "HTTP/1.1")
+		b.run(t, "node", "-e", `const c = require('http2').connect('https://ok.test'); let n = 2
+			for (const path of ['/node-h2', '/node-h2-too']) {
+				const r = c.request({':path': path}); let t = ''
+				r.on('response', h => { t += h[':status'] + ' ' }); r.on('data', d => { t += d }); r.on('end', () => { console.log(t); if (!--n) c.close() }); r.end()
+			}`).want(t, 0).out(t, "/node-h2").out(t, "/node-h2-too")
 		b.run(t, "openssl", "s_client", "-connect", "ok.test:443", "-servername", "ok.test", "-verify_return_error", "-brief").want(t, 0)
 	})
 }

@@ -294,11 +294,28 @@ func (w *answer) finish() error {
 	case w.how == byLength && w.left > 0:
 		return errShortAnswer
 	case w.how == byChunks:
-		if _, err := w.put([]byte("0\r\n\r\n")); err != nil {
+		_, _ = w.put([]byte("0\r\n"))
+		writeFields(w.out, w.trailers())
+		if _, err := w.put([]byte("\r\n")); err != nil {
 			return err
 		}
 	}
 	return w.flush()
+}
+
+// trailers are the fields behind the body, which the handler wrote as net/http
+// takes them.
+func (w *answer) trailers() http.Header {
+	var t http.Header
+	for name, values := range w.header {
+		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+			if t == nil {
+				t = make(http.Header)
+			}
+			t[name] = values
+		}
+	}
+	return t
 }
 
 var _ io.Writer = (*answer)(nil)

@@ -132,8 +132,8 @@ const (
 	ruleEnded     = "the time of a rule is over"
 )
 
-// recheck judges again with what is in force now, and cuts what is denied. It
-// reports whether it did.
+// recheck judges again with what is in force now, and cuts what is denied: the
+// connection, or a stream of several on it. It reports whether it did.
 func (c *conn) recheck(cause string) (closed bool) {
 	c.mu.Lock()
 	if c.mode == modeDenied || c.isCut {
@@ -157,11 +157,14 @@ func (c *conn) recheck(cause string) (closed bool) {
 		}
 	}
 	decision, method, path := d.Decision, "", ""
+	var apart []audit.Event // of streams that end alone
 	for x := range c.open {
 		if reason != "" || m == modeReroute {
 			break
 		}
-		if rd, denied := x.recheck(d); denied != nil {
+		if rd, denied := x.recheck(d); denied != nil && x.streamed() {
+			apart = append(apart, x.cutOff(cause, rd, denied))
+		} else if denied != nil {
 			reason, decision = rd.Reason, rd
 			method, path = x.request.Method, denied.Target.Path
 		}
@@ -171,7 +174,10 @@ func (c *conn) recheck(cause string) (closed bool) {
 		c.renewLimits()
 		c.arm(d.Until)
 		c.mu.Unlock()
-		return false
+		for _, ev := range apart {
+			_ = c.s.record(ev) // they are closed either way
+		}
+		return len(apart) > 0
 	}
 	c.mode = modeDenied
 	c.mu.Unlock()

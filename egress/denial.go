@@ -22,6 +22,7 @@ type denial struct {
 	method string
 	path   string // canonical, without query
 	addr   string // that the address rules refused
+	cause  error  // why the upstream gave no answer, as gRPC tells it
 
 	says  map[string]string // what was read of the message, for the record
 	asked *policy.Request   // with its message; nil: method and path are all
@@ -88,7 +89,8 @@ type ruleMissing struct {
 	Lines  string `json:"lines"` // YAML to be merged into the policy
 }
 
-func (c *conn) denialBody(d *denial) []byte {
+// describe says what a denial means, for programs and for people.
+func (c *conn) describe(d *denial) denialBody {
 	b := denialBody{
 		Error: d.code, Reason: d.reason, Policy: d.rule.Policy, Layer: d.layer,
 		Method: d.method, Path: d.path,
@@ -124,7 +126,11 @@ func (c *conn) denialBody(d *denial) []byte {
 		b.Detail = what + " was refused: " + d.reason
 		b.NextSteps = append(b.NextSteps, "Tell the user about the reason above if you need this access.")
 	}
-	out, err := json.MarshalIndent(b, "", "  ")
+	return b
+}
+
+func (c *conn) denialBody(d *denial) []byte {
+	out, err := json.MarshalIndent(c.describe(d), "", "  ")
 	if err != nil { // strings and numbers only: cannot be
 		return []byte("{}\n")
 	}
@@ -171,9 +177,16 @@ func (c *conn) answer(w http.ResponseWriter, d *denial) {
 	}
 	h := w.Header()
 	clear(h)
+	one, ok := w.(*streamWriter)
+	if ok && one.grpc {
+		one.answer(c, d)
+		return
+	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Connection", "close")
+	if !ok || c.denial != nil { // of several requests only the one that is denied ends
+		h.Set("Connection", "close")
+	}
 	h.Set("Cache-Control", "no-store")
 	h.Set(policyHeader, d.policyName())
 	w.WriteHeader(d.status)

@@ -7,16 +7,22 @@
 // Every error on the way denies. See docs/ARCHITECTURE.md for the order of
 // judgement.
 //
-// One connection (conn) is owned by the goroutine that accepted it. An
-// inspected one is handed to a net/http server and waited for; a relayed one
-// has a second goroutine for the other direction. Server.Run waits for all of
-// them. Judging happens under the lock of the connection, with the engine that
+// One connection (conn) is owned by the goroutine that accepted it. The HTTP/1
+// requests of an inspected one are read and answered in it; one of HTTP/2 is
+// handed to the server of net/http, and all of its streams are waited for. A
+// relayed one has a second goroutine for the other direction. Server.Run waits
+// for all of them. Judging happens under the lock of the connection, with the engine that
 // is in force at that moment, so that Recheck, which the supervisor calls after
 // it swapped the engine, either sees the verdict or comes before it.
 //
-// Between the client's bytes and net/http stands a gate: it reads heads and
-// body framing strictly, decides where a message ends, and hands net/http only
-// what it rebuilt itself. What was judged is what is sent.
+// HTTP/1 is read strictly (requests.go, stream.go), and every request is written
+// anew: what was judged is what is sent. HTTP/2 (h2.go) is read by net/http behind
+// a gate (h2gate.go) that bounds what costs work and asks for nothing; each stream
+// becomes a head of the same form, is judged by itself and ends by itself. The
+// server is spoken to in the client's protocol, or in HTTP/1.1 if it has no
+// HTTP/2 (h2upstream.go). Extended CONNECT is not offered, so that clients open
+// WebSockets by HTTP/1.1; trailers of requests, and interim answers over HTTP/2,
+// are dropped.
 //
 // Where a protocol judges more than method and path, the message is read first
 // (message.go, git.go, registry.go), while nothing is locked, and judged with what
@@ -42,6 +48,6 @@
 // judges a connection again when a rule that it rests on ends. Events about
 // denials are bounded (limit.go); the denials are not.
 //
-// Sources: RFC 9110, RFC 9112, RFC 6455, RFC 7692, RFC 8446 §4 (ClientHello), RFC 6066 §3 (SNI),
+// Sources: RFC 9110, RFC 9112, RFC 9113, gRPC over HTTP2, RFC 6455, RFC 7692, RFC 8446 §4 (ClientHello), RFC 6066 §3 (SNI),
 // netfilter's SO_ORIGINAL_DST.
 package egress

@@ -46,6 +46,9 @@ func (x *exchange) outgoing() (out *http.Request, ok bool) {
 	if _, set := out.Header["User-Agent"]; !set {
 		out.Header["User-Agent"] = nil // nothing is added
 	}
+	if x.streamed() && x.h.takesTrailers() {
+		out.Header.Set("Te", "trailers") // gRPC servers want to see it
+	}
 	if x.h.hasBody() {
 		// Its framing is written anew. A server that ignores the length of a body
 		// that it does not expect ("CL.0") takes the body for the next request;
@@ -114,7 +117,7 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		defer x.closeSocket()
 	}
 	resp, err := send(x, out.WithContext(x.r.Context()),
-		&upstreamSpec{host: c.facts.Host, port: c.facts.Port, rule: d.Destination, tls: x.scheme == "https"})
+		&upstreamSpec{host: c.facts.Host, port: c.facts.Port, rule: d.Destination, tls: x.scheme == "https", h2: x.streamed()})
 	if err == nil && x.opened() {
 		x.tunnel(resp, mask)
 		return
@@ -209,7 +212,7 @@ func (c *conn) dialDenial(err error, method, path string) *denial {
 	case errors.As(err, &up):
 		d.reason = up.reason
 	default:
-		d.reason = "the server broke the connection off"
+		d.reason, d.cause = "the server broke the connection off", err
 	}
 	return d
 }

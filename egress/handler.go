@@ -19,6 +19,7 @@ type exchange struct {
 	h       *head
 	scheme  string
 	framing func() *httpFault // the fault in the framing of the body, if there was one
+	cancel  func()            // of one of several requests on its connection, which ends alone; nil: it is the only one
 
 	socket     *socket // the WebSocket that is asked for; nil: none
 	request    policy.Request

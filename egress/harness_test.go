@@ -319,10 +319,17 @@ func (r *rig) web(host string, port uint16, h http.HandlerFunc) {
 	r.upstream(host, port, l)
 	srv := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
 	if port == 443 {
-		l = tls.NewListener(l, r.serverTLS(host))
+		srv.TLSConfig = r.serverTLS(host)
 	}
 	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(l) }()
+	go func() {
+		defer close(done)
+		if srv.TLSConfig != nil {
+			_ = srv.ServeTLS(l, "", "")
+		} else {
+			_ = srv.Serve(l)
+		}
+	}()
 	r.t.Cleanup(func() { _ = srv.Close(); <-done })
 }
 

@@ -133,7 +133,11 @@ func (h *head) field(line string) *httpFault {
 	if !ok || !isToken(name) { // a space before the colon, obs-fold and an empty name end here
 		return bad("a header field is malformed")
 	}
-	value = strings.Trim(value, " \t")
+	return h.add(name, strings.Trim(value, " \t"))
+}
+
+// add takes a field whose name is a token.
+func (h *head) add(name, value string) *httpFault {
 	for i := range len(value) {
 		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return bad("a header field has a control character")

@@ -79,6 +79,11 @@ func (c *conn) explain(d *denial) {
 	}
 	c.denial = d
 	if first[0] != recordHandshake {
+		h2, first := speaksHTTP2(c.client, first)
+		if h2 {
+			c.http2(c.client, first, "http")
+			return
+		}
 		if checkStart(first) != nil {
 			c.reset()
 			return
@@ -101,7 +106,7 @@ func (c *conn) explain(d *denial) {
 		c.reset()
 		return
 	}
-	c.http(tc, nil, "https")
+	c.https(tc)
 }
 
 // establish answers a CONNECT that waits.
@@ -136,6 +141,11 @@ func (c *conn) inspect() {
 			c.refuse(plaintext())
 			return
 		}
+		h2, first := speaksHTTP2(c.client, first)
+		if h2 {
+			c.http2(c.client, first, "http")
+			return
+		}
 		c.http(c.client, first, "http")
 		return
 	}
@@ -153,7 +163,7 @@ func (c *conn) inspect() {
 		c.end("TLS with the agent: " + err.Error())
 		return
 	}
-	c.http(tc, nil, "https")
+	c.https(tc)
 }
 
 // plaintext refuses what is not TLS on tlsPort.
@@ -181,7 +191,7 @@ func (c *conn) handshake(ahead []byte, name string) (*tls.Conn, error) {
 	}
 	tc := tls.Server(&prefixed{Conn: c.client, ahead: ahead}, &tls.Config{
 		Certificates:           []tls.Certificate{*leaf},
-		NextProtos:             []string{"http/1.1"},
+		NextProtos:             []string{"h2", "http/1.1"},
 		MinVersion:             tls.VersionTLS12,
 		SessionTicketsDisabled: true, // a ticket would outlive what was judged
 		// Nobody records what passes between two processes of one machine to open it
@@ -194,4 +204,13 @@ func (c *conn) handshake(ahead []byte, name string) (*tls.Conn, error) {
 	}
 	_ = c.client.SetDeadline(time.Time{})
 	return tc, nil
+}
+
+// https has the requests of a connection served in the protocol that was agreed on.
+func (c *conn) https(tc *tls.Conn) {
+	if tc.ConnectionState().NegotiatedProtocol == "h2" {
+		c.http2(tc, nil, "https")
+		return
+	}
+	c.http(tc, nil, "https")
 }

@@ -23,7 +23,7 @@ func readsMessages(ep *policy.Endpoint) bool {
 		return false
 	}
 	switch ep.Protocol {
-	case policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git, policy.Package:
+	case policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git, policy.Package, policy.GRPC:
 		return true
 	default:
 		return false
@@ -46,6 +46,8 @@ func (x *exchange) read(ep *policy.Endpoint) {
 		x.request.Git, err = x.readGit()
 	case policy.Package:
 		x.request.Package, err = x.readPackage(ep)
+	case policy.GRPC:
+		x.request.GRPC, err = x.grpcCall()
 	default:
 	}
 	if err != nil {

@@ -32,6 +32,8 @@ type upstreams struct {
 	idle     map[poolKey][]*upstreamConn // the last one was used last
 	idling   int
 	open     map[*upstreamConn]struct{}
+
+	h2 *h2pool
 }
 
 // upstreamSpec is all that decides where a pooled connection goes.
@@ -40,6 +42,7 @@ type upstreamSpec struct {
 	port uint16
 	rule netname.Destination
 	tls  bool
+	h2   bool // asked for by a client of HTTP/2
 }
 
 type poolKey struct {
@@ -61,6 +64,7 @@ func (p *upstreamSpec) key() poolKey {
 func newUpstreams(s *Server) *upstreams {
 	u := &upstreams{s: s, open: make(map[*upstreamConn]struct{}), idle: make(map[poolKey][]*upstreamConn)}
 	u.ctx, u.end = context.WithCancel(context.Background())
+	u.h2 = newH2Pool(u)
 	return u
 }
 
@@ -134,6 +138,7 @@ func (u *upstreams) tick() {
 // renew makes later requests dial anew; connections in use are closed when
 // their request is over.
 func (u *upstreams) renew() {
+	u.h2.renew()
 	u.mu.Lock()
 	u.revision++
 	old := u.idle
@@ -176,6 +181,11 @@ func (u *upstreams) close() {
 // roundTrip sends one request and gives the final response. The interim ones go
 // to the client. The body of the response has to be closed.
 func (u *upstreams) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (*http.Response, error) {
+	if spec.h2 {
+		if resp, err := u.h2.roundTrip(x, req, spec); !errors.Is(err, errHTTP1) {
+			return resp, err
+		}
+	}
 	out := &outgoing{x: x, req: req}
 	if err := out.prepare(); err != nil {
 		return nil, err
@@ -426,7 +436,9 @@ func (c *upstreamConn) response(o *outgoing, h *responseHead, sent chan error, s
 	resp := &http.Response{
 		StatusCode: h.status, Status: strconv.Itoa(h.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: h.minor,
 		Header: h.header, ContentLength: length, Body: b, Request: o.req,
+		Trailer: make(http.Header),
 	}
+	b.trailer = resp.Trailer
 	if how == noBody {
 		resp.ContentLength = max(h.length, 0)
 		b.end()

@@ -27,6 +27,8 @@ func wantWhole(h http.Header) {
 	h.Set("Accept-Encoding", "identity")
 	h.Del("Range")
 	h.Del("If-Range")
+	h.Del("Grpc-Accept-Encoding") // of messages, in gRPC and the Connect protocol
+	h.Del("Connect-Accept-Encoding")
 }
 
 // hasContent reports whether a response has a body (RFC 9112 §6.3).
@@ -35,13 +37,28 @@ func hasContent(method string, resp *http.Response) bool {
 }
 
 func isEncoded(h http.Header) bool {
-	return slices.ContainsFunc(h["Content-Encoding"], func(v string) bool {
-		v = strings.TrimSpace(v)
-		return v != "" && !strings.EqualFold(v, "identity")
-	})
+	for _, name := range []string{"Content-Encoding", "Grpc-Encoding", "Connect-Content-Encoding"} {
+		if slices.ContainsFunc(h[name], func(v string) bool {
+			v = strings.TrimSpace(v)
+			return v != "" && !strings.EqualFold(v, "identity")
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
-// respond passes the response on as it comes. Trailers are dropped.
+// hop reports whether a field of an answer is for one connection.
+func hop(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Alt-Svc": // other ways to the host are refused anyhow
+		return true
+	}
+	return false
+}
+
+// respond passes the response on as it comes, with its trailers if the agent takes them.
 func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 	h := x.w.Header()
 	drop := map[string]bool{}
@@ -51,12 +68,7 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 		}
 	}
 	for name, values := range resp.Header {
-		switch name {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-			"Alt-Svc": // other ways to the host are refused anyhow
-			continue
-		}
-		if drop[name] && name != "Content-Length" || mask.Holds(name) { // no placeholder can stand in a name
+		if hop(name) || drop[name] && name != "Content-Length" || mask.Holds(name) { // no placeholder can stand in a name
 			continue
 		}
 		if mask != nil {
@@ -93,15 +105,18 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 	}
 	x.w.WriteHeader(resp.StatusCode)
 	if have > 0 {
-		if _, err := x.w.Write((*buf)[:have]); err != nil || whole {
+		if _, err := x.w.Write((*buf)[:have]); err != nil {
 			return err
 		}
-	} else if whole {
+	}
+	if whole {
+		x.trailers(resp.Trailer, drop, mask)
 		return nil
 	}
 	flush := http.NewResponseController(x.w)
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-		if err := flush.Flush(); err != nil { // the first event may be long in coming
+	if x.streamed() && resp.ContentLength < 0 || strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		// gRPC waits for the head before it sends more, and the first event may be long in coming.
+		if err := flush.Flush(); err != nil {
 			return err
 		}
 	}
@@ -118,11 +133,12 @@ func (x *exchange) respond(resp *http.Response, mask *secret.Mask) error {
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			x.trailers(resp.Trailer, drop, mask)
 			return nil
 		}
 		if err != nil {
 			x.c.end("the server broke the answer off")
-			return err
+			return x.broken(err)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type Server struct {
 	spools    *semaphore.Weighted // bytes of pushes that lie in files
 	tools     tools
 	published published
+	web2      *web2
 
 	nextID atomic.Uint64
 	wg     sync.WaitGroup // connections
@@ -96,6 +97,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 	s.published.times = make(map[publication]time.Time)
 	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
+	s.web2 = newWeb2(s)
 	return s, nil
 }
 
@@ -134,10 +136,14 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	loops.Add(1)
+	loops.Add(2)
 	go func() {
 		defer loops.Done()
 		s.ticks(ctx)
+	}()
+	go func() {
+		defer loops.Done()
+		s.web2.run()
 	}()
 	for _, l := range s.listen.TCP {
 		serve(l, audit.Transparent, s.transparent)
@@ -152,6 +158,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	s.drain()
+	s.web2.close()
 	loops.Wait()
 	s.upstreams.close()
 	s.recordHeld()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -129,7 +130,8 @@ type framed struct {
 	lenient bool // chunk extensions are passed over: of servers
 	left    int64
 	trail   int
-	err     error // what every further read gets
+	trailer http.Header // takes the trailers; nil: they are dropped
+	err     error       // what every further read gets
 }
 
 type framing uint8
@@ -238,7 +240,7 @@ func (f *framed) chunk() (more bool) {
 		}
 		f.s.skip(2)
 		f.how = byChunks
-	case inTrailer: // it is dropped
+	case inTrailer:
 		text, more, err := f.s.line(maxTrailer - f.trail)
 		switch {
 		case more:
@@ -256,6 +258,9 @@ func (f *framed) chunk() (more bool) {
 		name, value, ok := strings.Cut(string(text), ":")
 		if !ok || !isToken(name) || strings.ContainsFunc(value, isControl) {
 			return fail("a trailer field is malformed")
+		}
+		if f.trailer != nil {
+			f.trailer.Add(name, strings.Trim(value, " \t"))
 		}
 	case noBody, byLength, inChunk, byClose:
 		f.err = io.ErrUnexpectedEOF // it cannot be

@@ -7,8 +7,28 @@ import (
 	"net"
 )
 
-// dial connects to an upstream, and checks its certificate.
+// dial connects to an upstream for HTTP/1, and checks its certificate.
 func (u *upstreams) dial(ctx context.Context, spec *upstreamSpec) (*upstreamConn, error) {
+	c, err := u.connect(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if spec.tls {
+		tc, err := u.handshake(ctx, c.Conn, spec, "http/1.1")
+		if err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		u.mu.Lock()
+		c.Conn = tc
+		u.mu.Unlock()
+	}
+	c.in = newStream(c.Conn, nil, nil)
+	return c, nil
+}
+
+// connect dials an upstream, without TLS.
+func (u *upstreams) connect(ctx context.Context, spec *upstreamSpec) (*upstreamConn, error) {
 	u.mu.Lock()
 	revision := u.revision
 	u.mu.Unlock()
@@ -27,27 +47,25 @@ func (u *upstreams) dial(ctx context.Context, spec *upstreamSpec) (*upstreamConn
 		_ = nc.Close()
 		return nil, net.ErrClosed
 	}
-	if spec.tls {
-		tc := tls.Client(nc, &tls.Config{
-			ServerName: spec.host.String(),
-			RootCAs:    u.s.conf.RootCAs,
-			NextProtos: []string{"http/1.1"},
-			MinVersion: tls.VersionTLS12,
-
-			Certificates: u.s.clientCerts(spec.host, spec.port),
-		})
-		hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-		defer cancel()
-		if err := tc.HandshakeContext(hctx); err != nil {
-			_ = c.Close()
-			return nil, &upstreamError{"TLS with the server: " + handshakeReason(err)}
-		}
-		u.mu.Lock()
-		c.Conn = tc
-		u.mu.Unlock()
-	}
-	c.in = newStream(c.Conn, nil, nil)
 	return c, nil
+}
+
+// handshake begins TLS and checks the certificate.
+func (u *upstreams) handshake(ctx context.Context, nc net.Conn, spec *upstreamSpec, protocols ...string) (*tls.Conn, error) {
+	tc := tls.Client(nc, &tls.Config{
+		ServerName: spec.host.String(),
+		RootCAs:    u.s.conf.RootCAs,
+		NextProtos: protocols,
+		MinVersion: tls.VersionTLS12,
+
+		Certificates: u.s.clientCerts(spec.host, spec.port),
+	})
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, &upstreamError{"TLS with the server: " + handshakeReason(err)}
+	}
+	return tc, nil
 }
 
 // handshakeReason keeps to errors whose text says what is wrong with the server.

@@ -1,0 +1,213 @@
+package egress
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// upstreamStreamWindow and upstreamConnWindow are how many bytes of answers a
+	// server may send ahead of what the agent reads: 1 MiB is 80 Mbit/s at 100 ms.
+	upstreamStreamWindow = 1 << 20
+	upstreamConnWindow   = 4<<20 - 1
+
+	// maxOpen is how many upstream connections are open before idle ones of HTTP/2
+	// are closed for a new one.
+	maxOpen = 2 * maxAllIdle
+
+	// maxPlain is how many servers are known to have no HTTP/2.
+	maxPlain = 1024
+
+	// plainFor is how long a server counts as one that has no HTTP/2.
+	plainFor = 10 * time.Minute
+)
+
+// h2pool are the connections to upstreams that speak HTTP/2, on each of which
+// several requests are at once. They are kept apart as those of HTTP/1 are.
+type h2pool struct {
+	u *upstreams
+
+	mu       sync.Mutex
+	tls, h2c *http.Transport // of one time between two revisions
+	plain    map[poolKey]time.Time
+}
+
+// errHTTP1: the server speaks HTTP/1.1 alone; nothing was sent.
+var errHTTP1 = errors.New("the server has no HTTP/2")
+
+func newH2Pool(u *upstreams) *h2pool {
+	p := &h2pool{u: u}
+	p.renew()
+	return p
+}
+
+// renew makes later requests dial anew. Those that are being answered go on; a
+// connection is closed when it was idle after that.
+func (p *h2pool) renew() {
+	p.mu.Lock()
+	old := []*http.Transport{p.tls, p.h2c}
+	p.tls, p.h2c = p.transport(), p.transport()
+	p.tls.Protocols.SetHTTP2(true)
+	p.h2c.Protocols.SetUnencryptedHTTP2(true)
+	p.plain = make(map[poolKey]time.Time)
+	p.mu.Unlock()
+	for _, t := range old {
+		if t != nil {
+			t.CloseIdleConnections()
+		}
+	}
+}
+
+func (p *h2pool) closeIdle() {
+	p.mu.Lock()
+	now := []*http.Transport{p.tls, p.h2c}
+	p.mu.Unlock()
+	for _, t := range now {
+		t.CloseIdleConnections()
+	}
+}
+
+func (p *h2pool) transport() *http.Transport {
+	return &http.Transport{
+		Proxy:          nil,
+		DialContext:    p.dial,
+		DialTLSContext: p.dial,
+		Protocols:      new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerConnection: upstreamConnWindow,
+			MaxReceiveBufferPerStream:     upstreamStreamWindow,
+		},
+		DisableCompression:     true,
+		IdleConnTimeout:        upstreamIdle,
+		MaxResponseHeaderBytes: maxResponseHead,
+	}
+}
+
+type specKey struct{}
+
+// dial connects to the upstream of the request that its context is of.
+func (p *h2pool) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	spec, ok := ctx.Value(specKey{}).(*upstreamSpec)
+	if !ok {
+		return nil, errors.New("dial upstream: no destination")
+	}
+	u := p.u
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(u.ctx, cancel)()
+	u.mu.Lock()
+	many := len(u.open) >= maxOpen
+	u.mu.Unlock()
+	if many {
+		p.closeIdle()
+	}
+	below, err := u.connect(ctx, spec)
+	if err != nil || !spec.tls {
+		return below, err
+	}
+	tc, err := u.handshake(ctx, below, spec, "h2", "http/1.1")
+	if err != nil {
+		_ = below.Close()
+		return nil, err
+	}
+	if tc.ConnectionState().NegotiatedProtocol == "h2" {
+		return tc, nil
+	}
+	// It serves the request, or the next one, all the same.
+	c := &upstreamConn{Conn: tc, below: below.below, to: below.to, u: u, key: below.key, revision: below.revision, in: newStream(tc, nil, nil)}
+	u.mu.Lock()
+	_, open := u.open[below]
+	delete(u.open, below)
+	if open {
+		u.open[c] = struct{}{}
+	}
+	u.mu.Unlock()
+	p.mu.Lock()
+	if len(p.plain) >= maxPlain {
+		clear(p.plain)
+	}
+	p.plain[c.key] = time.Now()
+	p.mu.Unlock()
+	u.put(c)
+	return nil, errHTTP1
+}
+
+// isPlain reports whether a server is known to have no HTTP/2.
+func (p *h2pool) isPlain(key poolKey) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since, ok := p.plain[key]
+	if ok && time.Since(since) > plainFor {
+		delete(p.plain, key)
+		return false
+	}
+	return ok
+}
+
+// roundTrip sends one request. Its URL names the authority; the key of the pool
+// takes that place only here, because a Transport knows hosts alone.
+func (p *h2pool) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (*http.Response, error) {
+	key := spec.key()
+	if p.isPlain(key) {
+		return nil, errHTTP1
+	}
+	body := &keptBody{ReadCloser: req.Body}
+	ctx := context.WithValue(req.Context(), specKey{}, spec)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		body.used.Store(true)
+		// Last look before a byte is written: a revision may have come between the
+		// verdict and the connection, which others use. A request that is over is
+		// not written.
+		if up := below(i.Conn); up == nil || x.dialled(up.to) != nil {
+			x.cancel()
+		}
+	}})
+	out := req.WithContext(ctx)
+	if req.Body != nil && req.Body != http.NoBody {
+		out.Body = body
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%v", key))
+	url := *req.URL
+	url.Host = hex.EncodeToString(sum[:16]) + ":" + strconv.Itoa(int(spec.port))
+	out.URL = &url
+	p.mu.Lock()
+	t := p.h2c
+	if spec.tls {
+		t = p.tls
+	}
+	p.mu.Unlock()
+	return t.RoundTrip(out)
+}
+
+// keptBody is not closed as long as nothing was sent: it may go another way.
+type keptBody struct {
+	io.ReadCloser
+	used atomic.Bool
+}
+
+func (b *keptBody) Close() error {
+	if !b.used.Load() {
+		return nil
+	}
+	return b.ReadCloser.Close()
+}
+
+func below(nc net.Conn) *upstreamConn {
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	up, _ := nc.(*upstreamConn)
+	return up
+}
