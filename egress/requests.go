@@ -22,7 +22,6 @@ type requests struct {
 	nc     net.Conn
 	in     *stream
 	scheme string
-	taken  bool // the connection speaks another protocol by now
 
 	mu      sync.Mutex
 	awaits  bool          // the request was read whole, and its answer is not complete

@@ -65,7 +65,7 @@ func ParseOffer(q Request) (Offer, error) {
 	case !slices.Contains(q.Connection, "upgrade"):
 		return Offer{}, errors.New("a WebSocket handshake without Connection: Upgrade")
 	case slices.ContainsFunc(q.Connection, func(t string) bool { return strings.HasPrefix(t, "sec-websocket-") }):
-		return Offer{}, errors.New("Connection names a field of the WebSocket handshake")
+		return Offer{}, errors.New("the field Connection names one of the WebSocket handshake")
 	case len(key) != 1 || !validKey(key[0]):
 		return Offer{}, errors.New("Sec-WebSocket-Key is not 16 bytes in base64")
 	case len(q.Header["Sec-Websocket-Version"]) != 1 || q.Header["Sec-Websocket-Version"][0] != "13":

@@ -128,16 +128,6 @@ func (v *values) of(list []string) condense {
 	return c
 }
 
-// find is the place of a kind in the list; false: it does not occur.
-func (v *values) find(c condense) (int, bool) {
-	for i, one := range v.list {
-		if one.present == c.present && one.all == c.all && one.any == c.any {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
 // describe says what of a list matters.
 func (v *values) describe(c condense) string {
 	if !c.present {
