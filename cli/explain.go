@@ -110,9 +110,12 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	conn := policy.Connection{Host: host, Port: f.port, Binary: f.binary, KnownCaller: f.binary != "", SHA256: strings.ToLower(f.sha256),
 		Now: now, Uses: new(policy.Uses)}
 	var x policy.Explanation
-	if rerouted, err := claimed(f, doc, host); err != nil {
+	route, err := claimedHosts(f.inference, doc)
+	if err != nil {
 		return err
-	} else if rerouted {
+	}
+	defer route.Close()
+	if route.Claims(host, f.port) {
 		x.Verdict = policy.Reroute
 		x.Reason = "the inference route answers this host; rules about it do not count"
 	} else {
@@ -125,6 +128,7 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 			}
 			return fault.Wrap(err, "read --path", fault.Usage, hints...)
 		}
+		x = expect.Routed(x, route)
 		if unread := f.Unread(governing); len(unread) > 0 {
 			flag := "--" + strings.ReplaceAll(unread[0].Word, "_", "-")
 			return fault.UsageError("read flags", fmt.Sprintf("%s is read by nothing at the endpoint at %s, which is protocol: %s", flag, governing.At, governing.Protocol),
@@ -193,16 +197,6 @@ func binaryHint(name string, streams IO) []string {
 	return []string{"--binary /usr/bin/" + quote(filepath.Base(name))}
 }
 
-// claimed reports whether the inference route would take the host.
-func claimed(f explainFlags, doc *policy.Document, host netname.Host) (bool, error) {
-	route, err := claimedHosts(f.inference, doc)
-	if err != nil {
-		return false, err
-	}
-	defer route.Close()
-	return route.Claims(host, f.port), nil
-}
-
 // claimedHosts is the inference route of a policy with a backend, or of one that
 // runs with --inference; without either it claims what every sandbox has.
 func claimedHosts(on bool, doc *policy.Document) (*inference.Route, error) {
@@ -220,6 +214,8 @@ func claimedHosts(on bool, doc *policy.Document) (*inference.Route, error) {
 func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explanation) error {
 	rows := [][]string{{"verdict", x.Verdict.String()}, {"rule", ruleText(x.Rule)}, {"reason", x.Reason}}
 	switch {
+	case x.Model != nil && x.Verdict != policy.Reroute:
+		rows = append(rows, []string{"note", "give the sandbox a model route (inference: {backend: URL}), or accept models there: models: allow on the endpoint, in version: 2"})
 	case x.Audited:
 		rows = append(rows, []string{"note", "allowed only because enforcement is audit"})
 	case f.Inspects() && x.Verdict == policy.Allow && x.Request == nil:

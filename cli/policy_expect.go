@@ -66,10 +66,10 @@ func runPolicyTest(file, expectations string, f expectFlags, streams IO) error {
 		return err
 	}
 	defer route.Close()
-	if faults := expect.Faults(engine, route.Claims, cases); len(faults) > 0 {
+	if faults := expect.Faults(engine, route, cases); len(faults) > 0 {
 		return fault.Wrap(faults, "read expectations", fault.Usage)
 	}
-	results := expect.Run(engine, route.Claims, cases)
+	results := expect.Run(engine, route, cases)
 	failed := 0
 	for _, r := range results {
 		if !r.OK() {

@@ -85,7 +85,7 @@ func runPolicyReplay(ctx context.Context, file, log string, f replayFlags, strea
 	if err != nil {
 		return err
 	}
-	replay := traffic.NewReplay(engine, route.Claims)
+	replay := traffic.NewReplay(engine, route.Claims, route.Serves)
 	rep, err := traffic.Read(lines, replay.Add)
 	if err != nil {
 		return fault.Wrap(err, "replay audit log", fault.General)

@@ -107,6 +107,27 @@ func TestEscapeModels(t *testing.T) {
 				x.Errorf("policy check does not warn: %s", r.stdout)
 			}
 		})
+		// A model under another name: what has the shape of a model protocol goes to no host by itself.
+		refused("INF-02-shape", chatBody, "https://ok.test/api/generate?MARK", "http://ok.test/MARK/api/chat", "https://ok.test/model/MARK/invoke", "https://ok.test/v1/messages/batches;MARK", "https://ok.test/MARK/v1//fim/%63ompletions")
+		l.escape(t, s, "INF-02-shape-routed", works, func(x *line) {
+			n, seen := len(model.Requests()), s.connections()
+			all := everyWay("curl -sS --path-as-is -H 'Authorization: Bearer mine' "+chatBody+" https://ok.test/gateway/v1/chat/completions", "curl -sS --path-as-is -H 'X-Api-Key: mine' "+chatBody+" http://ok.test/x//v1/./messages",
+				"curl -sS "+chatBody+" https://ok.test/V1/Chat/Completions/")
+			for _, at := range all {
+				x.way(at.way)
+				if got := x.sh(at.what); !strings.Contains(got, "forced") {
+					x.Errorf("%s: %s", at.what, got)
+				}
+			}
+			for _, r := range model.Requests()[n:] {
+				if r.Key != canary("model") || r.Model != "forced" || r.Path != "/v1/chat/completions" && r.Path != "/v1/messages" {
+					x.Errorf("the backend got %+v", r)
+				}
+			}
+			if got := len(model.Requests()) - n; got != len(all) || s.connections() != seen {
+				x.Errorf("%d of %d arrived at the backend, %d connections went past the route", got, len(all), s.connections()-seen)
+			}
+		})
 		refused("INF-03", chatBody, "https://no.test/v1/MARK", "https://models.test/v1/chat/completions?MARK", "http://no.test/v1/chat/completions/MARK")
 		l.escape(t, s, "INF-03-key", works, func(x *line) {
 			// Wherever a base URL points, the key does not follow; it is not inside either.

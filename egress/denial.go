@@ -41,6 +41,7 @@ const (
 	codeAudit      = "audit_unavailable"
 	codeProtocol   = "protocol_refused"
 	codeLimit      = "limit_reached"
+	codeModel      = "model_refused"
 
 	layerConnection = "connection"
 	layerRequest    = "request"
@@ -119,6 +120,11 @@ func (c *conn) describe(d *denial) denialBody {
 	case codeLimit:
 		b.Detail = what + " is allowed, but a limit of the policy is reached: " + d.reason
 		b.NextSteps = append(b.NextSteps, "Go on without it, or tell the user that the limit above was reached. One that is counted per time passes by itself.")
+	case codeModel:
+		b.Detail = what + " is a model call, and goes to no other place than the model that the operator chose"
+		b.NextSteps = append(b.NextSteps,
+			"Use the model at https://inference.local if this sandbox has one.",
+			"Otherwise tell the user. The operator can give the sandbox a model (creel run --inference URL), or accept models at this host: models: allow on its endpoint, in a policy of version: 2.")
 	case codeAudit:
 		b.Detail = "this sandbox has no network access while its audit log cannot be written"
 		b.NextSteps = append(b.NextSteps, "Tell the user that the audit log of this sandbox cannot be written (a full disk, perhaps).")

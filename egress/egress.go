@@ -98,6 +98,8 @@ type Callers interface {
 // Inference is the third verdict; package inference implements it.
 type Inference interface {
 	Claims(h netname.Host, port uint16) bool
+	// Serves reports whether it answers a POST to a path, whatever its host was.
+	Serves(path string) bool
 	// Serve judges, records (through record, before anything is sent) and answers one request.
 	Serve(w http.ResponseWriter, r *http.Request, record func(audit.Event) error)
 }

@@ -23,6 +23,7 @@ type exchange struct {
 
 	socket     *socket // the WebSocket that is asked for; nil: none
 	request    policy.Request
+	served     string // the path at which the inference route answers it; empty: it is no model call, or its host is claimed
 	unread     string // why what is judged beside method and path was not read
 	body       []byte // nil: it was not read, and goes through as it comes
 	lost       error  // why a part of the body can no longer be sent; nothing is, then
@@ -104,6 +105,8 @@ func (x *exchange) serve() {
 			code = codeLimit
 		case j.upgrade:
 			code = codeUpgrade
+		case j.model:
+			code = codeModel
 		}
 		x.deny(&denial{status: http.StatusForbidden, code: code, layer: layer, reason: decision.Reason,
 			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
@@ -165,6 +168,10 @@ func (x *exchange) reroute() {
 		panic(http.ErrAbortHandler)
 	}
 	x.r.URL, x.r.RequestURI, x.r.Host = u, x.request.Target.String(), u.Host
+	if x.served != "" {
+		u.Path, u.RawPath = x.served, ""
+		x.r.RequestURI = u.RequestURI()
+	}
 	if x.h.upgrade != "" {
 		x.r.Header.Set("Upgrade", x.h.upgrade) // it is the route that says no
 	}
@@ -176,7 +183,7 @@ func (x *exchange) reroute() {
 		if ev.Method == "" {
 			ev.Method = have.Method
 		}
-		if ev.Path == "" {
+		if ev.Path == "" || x.served != "" {
 			ev.Path = have.Path
 		}
 		if ev.Verdict == "" && ev.Kind == audit.Inference {

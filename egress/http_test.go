@@ -337,8 +337,9 @@ func TestConnectKeepsWhatFollows(t *testing.T) {
 
 // fakeRoute claims one host; it stands for package inference, which egress may not import.
 type fakeRoute struct {
-	mu   sync.Mutex
-	host string
+	mu     sync.Mutex
+	host   string
+	serves map[string]bool
 }
 
 func (f *fakeRoute) Claims(h netname.Host, _ uint16) bool {
@@ -346,6 +347,8 @@ func (f *fakeRoute) Claims(h netname.Host, _ uint16) bool {
 	defer f.mu.Unlock()
 	return h.String() == f.host
 }
+
+func (f *fakeRoute) Serves(path string) bool { return f.serves[path] }
 
 func (f *fakeRoute) Serve(w http.ResponseWriter, r *http.Request, record func(audit.Event) error) {
 	if record(audit.Event{Kind: audit.Inference, Model: "m"}) != nil {

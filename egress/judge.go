@@ -17,6 +17,7 @@ type judged struct {
 	mode     mode
 	limited  bool  // denied because of a limit
 	upgrade  bool  // denied because of the WebSocket that it asks for, or should
+	model    bool  // denied because it is a model call
 	err      error // the request target is not well formed
 }
 
@@ -109,7 +110,10 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		j.mode = m
 		return j, nil
 	case !d.Inspect:
-		x.begin([]policy.Request{x.request})
+		asked := []policy.Request{x.request}
+		if x.models(&j, asked) {
+			x.begin(asked)
+		}
 		return j, nil
 	}
 	engine := c.s.conf.Engine()
@@ -138,6 +142,9 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 	if why := x.mayOpen(governing); why != "" && j.decision.Verdict == policy.Allow {
 		j.upgrade, j.decision = true, policy.Decision{Rule: j.decision.Rule, Reason: why}
 	}
+	if j.decision.Verdict == policy.Allow && !x.models(&j, asked) {
+		return j, nil
+	}
 	if j.decision.Verdict == policy.Allow {
 		if l, why := c.s.quotas.request(c.limitsOf(t.Path)); l != nil {
 			j.limited, j.decision = true, policy.Decision{Rule: l.Rule, Reason: why}
@@ -145,7 +152,7 @@ func (x *exchange) decide(origin string, read *policy.Endpoint) (_ judged, wants
 		}
 		j.decision = x.count(asked)
 	}
-	if j.decision.Verdict != policy.Allow {
+	if j.decision.Verdict == policy.Deny || j.decision.Verdict == policy.Ask {
 		unasked(&j.decision)
 		if x.unread != "" {
 			j.decision.Reason += ": " + x.unread
@@ -182,13 +189,15 @@ func (x *exchange) recheck(d policy.ConnectDecision) (_ policy.Decision, denied 
 			return policy.Decision{Reason: err.Error(), Rule: d.Rule}, &x.request
 		}
 	}
-	if !d.Inspect {
-		return policy.Decision{}, nil
-	}
 	for i := range x.asked {
 		x.asked[i].Connection = x.present()
 	}
-	return judgeAll(x.c.s.conf.Engine(), x.asked)
+	if d.Inspect {
+		if rd, denied := judgeAll(x.c.s.conf.Engine(), x.asked); denied != nil {
+			return rd, denied
+		}
+	}
+	return x.recheckModel(d)
 }
 
 // dialled notes where the request will go, and fails if what is in force by now

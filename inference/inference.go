@@ -82,6 +82,15 @@ func (r *Route) Claims(h netname.Host, port uint16) bool {
 	return r != nil && r.hosts.Has(h)
 }
 
+// Serves reports whether a POST to a path is one that the route answers.
+func (r *Route) Serves(path string) bool {
+	if r == nil {
+		return false
+	}
+	_, ok := match(http.MethodPost, path, nil)
+	return ok
+}
+
 // model is the name that is sent for the one that was asked for.
 func (r *Route) model(asked string) string {
 	if r.conf.Model != "" {

@@ -45,6 +45,11 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		wild:     make(map[spot][]*endpoint),
 		hostless: make(map[uint16][]*endpoint),
 	}
+	if doc.Inference != nil {
+		for _, h := range doc.Inference.RemoveHosts {
+			e.unclaimed = append(e.unclaimed, strings.ToLower(h))
+		}
+	}
 	var err error
 	if e.layers, err = openings(doc.Files); err != nil {
 		return nil, fmt.Errorf("compile policy: %w", err)

@@ -43,6 +43,8 @@ func covers(un *Network, ue *Endpoint, n *Network, e *Endpoint) string {
 		return "ancestors"
 	case e.InternalAddresses && !ue.InternalAddresses:
 		return "internal_addresses"
+	case e.Models && !ue.Models:
+		return "models"
 	case e.Enforcement != Enforce && (e.Enforcement != ue.Enforcement || e.Path != ue.Path):
 		return "enforcement"
 	}
@@ -85,7 +87,7 @@ func sameRest(a, b *Endpoint) bool {
 		known := Endpoint{Host: e.Host, Pattern: e.Pattern, Ports: e.Ports, Protocol: e.Protocol, Path: e.Path, TLS: e.TLS,
 			TLSWritten: e.TLSWritten, Enforcement: e.Enforcement, Access: e.Access, Allow: e.Allow, Deny: e.Deny, AllowedIPs: e.AllowedIPs,
 			AllowEncodedSlash: e.AllowEncodedSlash, Expires: e.Expires, MaxUses: e.MaxUses, Unmatched: e.Unmatched, Withdrawn: e.Withdrawn,
-			InternalAddresses: e.InternalAddresses, Limits: e.Limits, At: e.At}
+			InternalAddresses: e.InternalAddresses, Models: e.Models, Limits: e.Limits, At: e.At}
 		return without(e, known)
 	}
 	return alikeValues(rest(*a), rest(*b))

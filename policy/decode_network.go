@@ -179,6 +179,7 @@ func (d *decoder) endpoint(v value) Endpoint {
 	d.host(v, s, &e)
 	e.Expires, e.MaxUses, e.Unmatched = d.expires(s), d.maxUses(s), d.unmatchedWord(s, d.unmatched)
 	d.internal(s, &e)
+	d.models(s, &e)
 	d.endpointWays(s, &e)
 	d.unmatchedWays(s, &e)
 	if later {

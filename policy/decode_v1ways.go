@@ -21,6 +21,24 @@ func (d *decoder) internal(s section, e *Endpoint) {
 	}
 }
 
+// models decodes whether model calls may go to the endpoint itself.
+func (d *decoder) models(s section, e *Endpoint) {
+	v, ok := s.get("models")
+	if !ok {
+		return
+	}
+	const want = "deny or allow"
+	switch text, ok := d.text(v, want); {
+	case !ok || text == "deny":
+	case text != "allow":
+		d.fault(v, BadValue, show(text), want, didYouMean(text, "deny", "allow"))
+	default:
+		e.Models = true
+		d.find(DirectModel, d.at(v.n), v.path, Weak, "models: allow lets the agent use models at "+show(e.Host)+" with a key of its own, outside the inference route",
+			"configure inference instead, unless that is meant")
+	}
+}
+
 // ancestors decodes whether a caller's parents count.
 func (d *decoder) ancestors(s section) bool {
 	v, ok := s.get("ancestors")

@@ -37,6 +37,7 @@
 //   - unmatched and enforcement: ask give the verdict Ask;
 //   - limits are no part of a verdict: Engine.Limits says which hold, and whoever
 //     acts on the verdict counts;
+//   - models: allow lets model calls go to an endpoint itself (models.go);
 //   - ancestors and internal_addresses say what version 1 always grants;
 //   - rules that can never match are faults, as are protocols in upper case.
 //

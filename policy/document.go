@@ -206,6 +206,7 @@ type Endpoint struct {
 	AllowedIPs        []netip.Prefix // nil: not written
 	AllowEncodedSlash bool
 	InternalAddresses bool          // version 2: a host by name may resolve to internal addresses, as always in version 1
+	Models            bool          // version 2: requests with the shape of a model protocol may go there
 	Expires           time.Time     // version 2, as of a Network
 	Limits            *Limits       // version 2
 	MaxUses           int64         // version 2, as of a Network

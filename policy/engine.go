@@ -26,6 +26,8 @@ type Engine struct {
 	wild     map[spot][]*endpoint // by what is behind the last star
 	depths   uint64               // of the names in wild, see depth
 	hostless map[uint16][]*endpoint
+
+	unclaimed []string // hosts that the document takes off the list of model hosts
 }
 
 // spot is a name, or the end of one, and a port.

@@ -26,6 +26,10 @@ type Explanation struct {
 	Misses     []Miss          `json:"misses,omitempty"`  // why Nearest does not match
 	Suggestion string          `json:"suggestion,omitempty"`
 	Limits     []string        `json:"limits,omitempty"` // that bound what is allowed
+	// Model: the rules allow it, and it is a model call, which goes to the
+	// inference route that serves it and is denied without one. The Decision is
+	// that of a sandbox without a route.
+	Model *ModelCall `json:"model,omitempty"`
 }
 
 // Explain says which rule decides a connection and, unless r is nil, a request
@@ -44,6 +48,14 @@ func (e *Engine) Explain(c Connection, r *Request) Explanation {
 		x.Request, x.Decision = &d, d
 		if d.Verdict != Allow || d.Audited {
 			x.nearestRule(e, &req)
+		}
+	}
+	if r != nil && x.Verdict == Allow && x.Connection.Inspect {
+		req := *r
+		req.Connection = c
+		if call, ok := e.Models(&req, false); ok {
+			x.Model, x.Decision = &call, Decision{Rule: x.Rule, Reason: ReasonModel}
+			return x
 		}
 	}
 	if x.Verdict == Allow {

@@ -86,6 +86,7 @@ func TestLayers(t *testing.T) {
 		{"more uses", "network_policies: {mirror: {expires_at: 2029-01-01T00:00:00Z, endpoints: [{host: mirror.test, port: 443, protocol: rest, access: full, max_uses: 6}], binaries: any}}", "max_uses"},
 		{"uses under another name", "network_policies: {mine: {expires_at: 2029-01-01T00:00:00Z, endpoints: [{host: mirror.test, port: 443, protocol: rest, access: full, max_uses: 5}], binaries: any}}", "max_uses"},
 		{"internal addresses", "network_policies: {line: {endpoints: [{host: db.test, port: 5432, internal_addresses: true}], binaries: any}}", "internal_addresses"},
+		{"models", "network_policies: {line: {endpoints: [{host: db.test, port: 5432, models: allow}], binaries: any}}", "models"},
 		{"listed addresses", "network_policies: {line: {endpoints: [{host: db.test, port: 5432, allowed_ips: [10.0.0.0/8]}], binaries: any}}", "allowed_ips"},
 		{"an open name", "network_policies: {team_chat: {endpoints: [{host: chat.test, port: 443}], binaries: any}}", ""},
 		{"open memory", "resources: {memory: 4G, pids: 50}", ""},

@@ -18,12 +18,16 @@ func neverDialled(h netname.Host) bool {
 	return name == "localhost" || strings.HasSuffix(name, ".localhost") || netname.IsMetadataHost(h)
 }
 
-// modelHosts are well-known model providers. It serves a warning alone: which
-// hosts are rerouted is the inference route's list.
+// modelHosts are well-known model providers: a rule for one is warned of, and in
+// version 1 lets models be used there. Which hosts are rerouted is the inference
+// route's list.
 var modelHosts = []string{
 	"api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com", "openrouter.ai", "api.mistral.ai", "api.groq.com",
 	"api.deepseek.com", "api.x.ai", "api.together.xyz", "api.cohere.com", "api.perplexity.ai", "api.fireworks.ai", "api.cerebras.ai",
 	"integrate.api.nvidia.com", "inference-api.nvidia.com", "router.huggingface.co", "api-inference.huggingface.co", "api.deepinfra.com",
+	"chatgpt.com", "cloudcode-pa.googleapis.com", "aiplatform.googleapis.com", "opencode.ai", "models.github.ai", "models.inference.ai.azure.com",
+	"api.githubcopilot.com", "codestral.mistral.ai", "api.cohere.ai", "api.moonshot.ai", "api.moonshot.cn", "api.z.ai", "open.bigmodel.cn",
+	"api.minimax.io", "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com",
 }
 
 // inferenceHost is answered by the supervisor itself.
@@ -104,7 +108,12 @@ func (d *decoder) lint(doc *Document) {
 // directModel is what to say of a rule that reaches a model host past the route.
 func directModel(doc *Document, e *Endpoint, host string) (text, hint string) {
 	removed := doc.Inference != nil && slices.ContainsFunc(doc.Inference.RemoveHosts, func(h string) bool { return strings.EqualFold(h, host) })
-	if doc.Version >= 2 && !e.Protocol.Inspected() && !removed {
+	switch {
+	case doc.Version < 2 || removed:
+	case e.Protocol.Inspected():
+		return host + " is a model host: without an inference route its models are denied, whatever this rule allows",
+			"configure inference, or write models: allow to let the agent use it with a key of its own"
+	default:
 		return host + " is a model host: creel run refuses connections to it that nobody looks into, though this rule allows them",
 			"configure inference, or write protocol: rest with rules, or, if it is meant, inference: {remove_hosts: [" + host + "]}"
 	}
@@ -124,8 +133,10 @@ func (d *decoder) lintEndpoint(doc *Document, e *Endpoint, path string) {
 	for _, m := range modelHosts {
 		h, err := netname.ParseHost(m)
 		if err == nil && e.Pattern.Match(h) && !claimed(doc.Inference, m) {
-			text, hint := directModel(doc, e, m)
-			d.find(DirectModel, e.At, path, Weak, text, hint)
+			if !e.Models { // which says so itself
+				text, hint := directModel(doc, e, m)
+				d.find(DirectModel, e.At, path, Weak, text, hint)
+			}
 			break
 		}
 	}

@@ -233,8 +233,10 @@ func (l *linter) models(s site) {
 	}
 	for _, m := range l.o.ModelHosts {
 		if p, err := netname.ParsePattern(m); err == nil && p.Literal() && e.Pattern.Match(p.Host()) && !claimed(p.Host()) {
-			text, hint := directModel(l.doc, e, m)
-			l.find(DirectModel, e.At, s.path+".host", Weak, text, hint)
+			if !e.Models {
+				text, hint := directModel(l.doc, e, m)
+				l.find(DirectModel, e.At, s.path+".host", Weak, text, hint)
+			}
 			return
 		}
 	}

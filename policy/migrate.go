@@ -238,6 +238,10 @@ func (m *migration) endpoint(n *yaml.Node) {
 		m.note(n, Weak, "internal_addresses: true is kept: "+show(host.Value)+" may resolve to internal addresses", "remove it for a public host, or write allowed_ips")
 	}
 	rules := find(n, "rules")
+	if modelsNamed(find(n, "host"), rules) {
+		set(n, "models", "allow", "host")
+		m.note(n, Weak, "models: allow is kept: model calls may go there outside the inference route", "configure inference instead, unless that is meant")
+	}
 	if rules == nil || rules.Kind != yaml.SequenceNode {
 		return
 	}
@@ -251,6 +255,25 @@ func (m *migration) endpoint(n *yaml.Node) {
 		}
 		m.note(r, NeverFires, "a rule is left out that allowed nothing", "")
 		return true
+	})
+}
+
+// modelsNamed: version 1 lets model calls go to the endpoint of this host, for it
+// is a known one, or a rule names such a call.
+func modelsNamed(host, rules *yaml.Node) bool {
+	switch {
+	case host != nil && slices.Contains(modelHosts, strings.ToLower(host.Value)):
+		return true
+	case rules == nil || rules.Kind != yaml.SequenceNode:
+		return false
+	}
+	return slices.ContainsFunc(rules.Content, func(r *yaml.Node) bool {
+		a := find(follow(r), "allow")
+		if a == nil {
+			return false
+		}
+		method, path := find(a, "method"), find(a, "path")
+		return method != nil && path != nil && RequestRule{Method: method.Value, Path: path.Value}.namesModelCall()
 	})
 }
 
@@ -287,6 +310,7 @@ func differs(old, new *Document) string {
 		for j := range n.Endpoints {
 			e := &n.Endpoints[j]
 			e.InternalAddresses = e.named() && e.AllowedIPs == nil
+			e.Models = slices.Contains(modelHosts, strings.ToLower(e.Host)) || slices.ContainsFunc(e.Allow, RequestRule.namesModelCall)
 			e.Allow = slices.DeleteFunc(e.Allow, func(r RequestRule) bool {
 				why, _ := neverMatches(r.Path)
 				return e.Protocol == REST && (r.Method == "" || r.Path == "" || why != "")

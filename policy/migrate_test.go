@@ -83,6 +83,27 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
+// TestMigrateModels: where version 1 lets models be used, version 2 is told to.
+func TestMigrateModels(t *testing.T) {
+	for endpoint, want := range map[string]bool{
+		"{host: API.openai.com, port: 443, protocol: rest, access: full}":                                                     true,
+		"{host: a.test, port: 443, protocol: rest, rules: [{allow: {method: POST, path: /v1/messages}}]}":                     true,
+		`{host: "*.a.test", port: 443, protocol: rest, rules: [{allow: {method: "*", path: /api/generate}}]}`:                 true,
+		"{host: a.test, port: 443, protocol: rest, rules: [{allow: {method: GET, path: /v1/messages}}]}":                      false,
+		"{host: a.test, port: 443, protocol: rest, rules: [{allow: {method: POST, path: /v1/*}}]}":                            false,
+		"{host: a.test, port: 443, protocol: rest, access: full}":                                                             false,
+		`{host: "*.openai.com", port: 443, protocol: rest, access: full}`:                                                     false,
+		"{host: a.test, port: 443, protocol: graphql, path: /v1/messages, access: full}":                                      false,
+		"{port: 443, allowed_ips: [10.0.0.0/8], protocol: rest, rules: [{allow: {method: POST, path: /v1/messages}}]}":        true,
+		"{host: a.test, ports: [443], protocol: rest, rules: [{allow: {method: post, path: /x/openai/v1/chat/completions}}]}": true,
+	} {
+		got, _, err := policy.Migrate("p.yaml", []byte("version: 1\nnetwork_policies: {k: {endpoints: ["+endpoint+"], binaries: [{path: /a}]}}\n"))
+		if err != nil || strings.Contains(string(got), "models: allow") != want {
+			t.Errorf("%s: %v\n%s", endpoint, err, got)
+		}
+	}
+}
+
 func TestMigrateRefuses(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
 		"version 2":             {"version: 2\n", "is version 2 already"},

@@ -205,6 +205,8 @@ var (
 			"Whether %2F may stand inside of a path segment."},
 		{"internal_addresses", 2, true, aFlag,
 			"Whether the host may resolve to internal addresses, as version 1 allows for a host that is written out; allowed_ips names them instead."},
+		{"models", 2, true, Shape{Form: OneOf, Words: []string{"deny", "allow"}},
+			"Whether requests with the shape of a model protocol may go there: deny leaves them to the inference route. Default: deny."},
 		{"websocket_credential_rewrite", 1, true, aFlag,
 			"Whether placeholders in messages of a WebSocket become credentials."},
 		{"request_body_credential_rewrite", 1, true, aFlag,

@@ -56,6 +56,7 @@ const maxChanges = 10000
 type Replay struct {
 	engine *policy.Engine
 	claims Claims
+	serves func(path string) bool
 	same   uint64
 	more   uint64
 	kinds  map[Change]*tally
@@ -63,9 +64,10 @@ type Replay struct {
 
 type tally struct{ count, first uint64 }
 
-// NewReplay asks e about calls. claims may be nil.
-func NewReplay(e *policy.Engine, claims Claims) *Replay {
-	return &Replay{engine: e, claims: claims, kinds: make(map[Change]*tally)}
+// NewReplay asks e about calls. serves reports whether the inference route answers
+// a POST to a path. claims and serves may be nil.
+func NewReplay(e *policy.Engine, claims Claims, serves func(path string) bool) *Replay {
+	return &Replay{engine: e, claims: claims, serves: serves, kinds: make(map[Change]*tally)}
 }
 
 // Add takes one call.
@@ -112,7 +114,15 @@ func (r *Replay) judge(c Call) (d policy.Decision, inspected bool) {
 	if err != nil {
 		return policy.Decision{Reason: err.Error()}, true
 	}
-	return r.engine.Request(policy.Request{Connection: c.Connection(), Method: c.Method, Target: t, Text: c.Method == policy.MethodText}), true
+	asked := policy.Request{Connection: c.Connection(), Method: c.Method, Target: t, Text: c.Method == policy.MethodText}
+	d = r.engine.Request(asked)
+	if call, model := r.engine.Models(&asked, false); model && d.Verdict == policy.Allow {
+		d.Verdict, d.Reason = policy.Deny, policy.ReasonModel
+		if r.serves != nil && r.serves(call.Served) {
+			d.Verdict = policy.Reroute
+		}
+	}
+	return d, true
 }
 
 // Result is what was found so far.

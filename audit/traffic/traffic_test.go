@@ -155,6 +155,9 @@ network_policies:
       - {host: audit.test, port: 443, protocol: rest, enforcement: audit, access: read-only}
       - {host: raw.test, port: 443}
     binaries: [/usr/bin/curl]
+  models:
+    endpoints: [{host: model2.test, port: 443, protocol: rest, access: full}]
+    binaries: [/usr/bin/curl]
 `)
 	tests := []struct {
 		name  string
@@ -177,10 +180,12 @@ network_policies:
 		{"claimed now", connect(1, "allow", "model.test", false), "allow old -> reroute "},
 		{"claimed as before", connect(1, "reroute", "model.test", false), ""},
 		{"claimed no more", connect(1, "reroute", "other.test", false), "reroute old -> deny "},
+		{"model call, routed", request(1, "allow", "model2.test", "POST", "/ok/v1/messages"), "allow old -> reroute models"},
+		{"model call, denied", request(1, "allow", "model2.test", "POST", "/ok/api/chat"), "allow old -> deny models"},
 		{"of another layer", layered(request(1, "deny", "a.test", "GET", "/ok/1"), "http"), ""},
 	}
 	for _, tt := range tests {
-		r := traffic.NewReplay(e, func(h netname.Host, _ uint16) bool { return h.String() == "model.test" })
+		r := traffic.NewReplay(e, func(h netname.Host, _ uint16) bool { return h.String() == "model.test" }, func(path string) bool { return path == "/v1/messages" })
 		if _, err := traffic.Read(strings.NewReader(log(t, tt.event, tt.event)), r.Add); err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +209,7 @@ network_policies:
 }
 
 func TestReplayIsBounded(t *testing.T) {
-	r := traffic.NewReplay(nil, nil)
+	r := traffic.NewReplay(nil, nil, nil)
 	h, err := netname.ParseHost("a.test")
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +229,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("{}\n\n[1]\n"))
 	e := engine(f, "version: 1\nnetwork_policies:\n  a:\n    endpoints: [{host: a.test, port: 443, protocol: rest, access: full}]\n    binaries: [{path: /b}]\n")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r := traffic.NewReplay(e, nil)
+		r := traffic.NewReplay(e, nil, nil)
 		rep, err := traffic.Read(strings.NewReader(string(data)), func(c traffic.Call) {
 			if c.Host.IsZero() || c.Port == 0 || c.Line == 0 || c.Line > uint64(strings.Count(string(data), "\n")) {
 				t.Errorf("%+v", c)
@@ -251,7 +256,7 @@ func FuzzCall(f *testing.F) {
 	f.Add("http.request", "deny", "a.test", uint16(443), "/usr/bin/curl", "GET", "/x%2Fy", true)
 	e := engine(f, "version: 1\nnetwork_policies:\n  a:\n    endpoints: [{host: a.test, port: 443, protocol: rest, access: full}]\n    binaries: [{path: /b}]\n")
 	f.Fuzz(func(t *testing.T, kind, verdict, host string, port uint16, binary, method, path string, inspected bool) {
-		r := traffic.NewReplay(e, nil)
+		r := traffic.NewReplay(e, nil, nil)
 		text := log(t, audit.Event{Kind: audit.Kind(kind), Verdict: verdict, Host: host, Port: port, Binary: binary, Method: method, Path: path, Inspected: inspected})
 		if _, err := traffic.Read(strings.NewReader(text), r.Add); err != nil {
 			t.Fatal(err)

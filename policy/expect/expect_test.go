@@ -92,14 +92,13 @@ func TestRun(t *testing.T) {
 		{"{host: model.test, want: deny, rule: api}", "wanted deny, got reroute; wanted the rule api to decide, got no rule"},
 		{"{host: api.test, want: ask}", "wanted ask, got deny"},
 	}
-	claims := func(h netname.Host, _ uint16) bool { return h.String() == "model.test" }
 	for _, tt := range tests {
 		cases, err := expect.Parse("e.yaml", []byte("- "+tt.expectation))
 		if err != nil {
 			t.Errorf("%s: %v", tt.expectation, err)
 			continue
 		}
-		r := expect.Run(engine(t), claims, cases)[0]
+		r := expect.Run(engine(t), modelRoute{}, cases)[0]
 		if got := strings.Join(r.Problems, "; "); got != tt.problems || r.OK() != (tt.problems == "") {
 			t.Errorf("%s: %q, want %q", tt.expectation, got, tt.problems)
 		}
@@ -225,3 +224,9 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// modelRoute claims model.test, and serves chat completions.
+type modelRoute struct{}
+
+func (modelRoute) Claims(h netname.Host, _ uint16) bool { return h.String() == "model.test" }
+func (modelRoute) Serves(path string) bool              { return path == "/v1/chat/completions" }

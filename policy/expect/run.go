@@ -10,9 +10,21 @@ import (
 	"github.com/creel-run/creel/policy/target"
 )
 
-// Claims reports whether an inference route answers a host and port before the
-// policy is asked. nil: there is no route.
-type Claims func(netname.Host, uint16) bool
+// Route is an inference route. Nil: there is none.
+type Route interface {
+	// Claims reports whether the route answers a host and port before the policy is asked.
+	Claims(netname.Host, uint16) bool
+	// Serves reports whether it answers a POST to a path.
+	Serves(path string) bool
+}
+
+// Routed is an explanation where there is a route, which takes model calls.
+func Routed(x policy.Explanation, r Route) policy.Explanation {
+	if x.Model != nil && r != nil && r.Serves(x.Model.Served) {
+		x.Verdict, x.Reason = policy.Reroute, "the request has the shape of a model protocol; the inference route answers it"
+	}
+	return x
+}
 
 // Result is what a policy did with one case.
 type Result struct {
@@ -25,10 +37,10 @@ type Result struct {
 func (r Result) OK() bool { return len(r.Problems) == 0 }
 
 // Run asks the engine for every case, in order.
-func Run(e *policy.Engine, claims Claims, cases []Case) []Result {
+func Run(e *policy.Engine, route Route, cases []Case) []Result {
 	results := make([]Result, len(cases))
 	for i, c := range cases {
-		r := Result{Case: c, Got: Judge(e, claims, c)}
+		r := Result{Case: c, Got: Judge(e, route, c)}
 		r.compare()
 		results[i] = r
 	}
@@ -36,15 +48,15 @@ func Run(e *policy.Engine, claims Claims, cases []Case) []Result {
 }
 
 // Judge is what the policy does with a case, as it would on the wire.
-func Judge(e *policy.Engine, claims Claims, c Case) policy.Explanation {
-	if claims != nil && claims(c.Connection.Host, c.Connection.Port) {
+func Judge(e *policy.Engine, route Route, c Case) policy.Explanation {
+	if route != nil && route.Claims(c.Connection.Host, c.Connection.Port) {
 		d := policy.Decision{Verdict: policy.Reroute, Reason: "the inference route answers this host; rules about it do not count"}
 		return policy.Explanation{Decision: d, Connection: policy.ConnectDecision{Decision: d}}
 	}
 	asked := c.asked()
 	x, _, err := Explain(e, asked, c.Asked)
 	if err == nil {
-		return x
+		return Routed(x, route)
 	}
 	conn := e.Connect(asked)
 	if conn.Verdict == policy.Allow && conn.Inspect {
@@ -93,10 +105,10 @@ func Explain(e *policy.Engine, c policy.Connection, a Asked) (policy.Explanation
 
 // Faults are the words of cases that nothing reads where they would be judged:
 // what they ask is not what is answered.
-func Faults(e *policy.Engine, claims Claims, cases []Case) policy.Faults {
+func Faults(e *policy.Engine, route Route, cases []Case) policy.Faults {
 	var faults policy.Faults
 	for _, c := range cases {
-		if claims != nil && claims(c.Connection.Host, c.Connection.Port) || !c.Inspects() {
+		if route != nil && route.Claims(c.Connection.Host, c.Connection.Port) || !c.Inspects() {
 			continue
 		}
 		_, governing, err := Explain(e, c.asked(), c.Asked)
