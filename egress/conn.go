@@ -55,6 +55,7 @@ type conn struct {
 	ended    string                 // why, for the audit
 	failed   bool                   // an upstream was not reached
 	isCut    bool
+	hard     bool               // cut, and nothing more may reach an upstream
 	owned    map[io.Closer]side // closed by cut
 	held     []*policy.Counters // this connection was counted in them
 	alarm    alarm
@@ -230,7 +231,7 @@ func (c *conn) cut(why string, hard bool) {
 		c.mu.Unlock()
 		return
 	}
-	c.isCut = true
+	c.isCut, c.hard = true, hard
 	c.mode = modeDenied
 	if c.ended == "" {
 		c.ended = why
@@ -242,6 +243,14 @@ func (c *conn) cut(why string, hard bool) {
 	for x, of := range owned {
 		closeOwned(x, hard && of == upstreamSide)
 	}
+}
+
+// closeUpstream ends the connection of a request that was cut.
+func (c *conn) closeUpstream(nc net.Conn) {
+	c.mu.Lock()
+	hard := c.hard
+	c.mu.Unlock()
+	closeOwned(nc, hard)
 }
 
 func closeOwned(x io.Closer, hard bool) {

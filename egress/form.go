@@ -3,7 +3,6 @@ package egress
 import (
 	"bytes"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -42,22 +41,26 @@ type formScan struct {
 	inValue, telling bool
 
 	// of a part
-	delimiter []byte
-	line      []byte
-	inHead    bool
+	line   []byte
+	inHead bool
 }
 
 // scanForm wraps the body of a form; ok is false if the body is none.
 func scanForm(header http.Header, body io.ReadCloser, judge func(method string) error) (_ io.ReadCloser, ok bool) {
-	kind, param, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	// Servers look at what stands before the parameters, whatever those are.
+	kind, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	kind, _, _ = strings.Cut(kind, ",")
 	f := &formScan{ReadCloser: body, judge: judge}
-	switch {
-	case kind == "application/x-www-form-urlencoded":
+	switch strings.ToLower(strings.TrimSpace(kind)) {
+	case "application/x-www-form-urlencoded":
 		f.step = (*formScan).pair
-	case kind == "multipart/form-data" && param["boundary"] != "":
-		f.step, f.delimiter = (*formScan).part, []byte("--"+param["boundary"])
+	case "multipart/form-data":
+		f.step = (*formScan).part
 	default:
 		return body, false
+	}
+	if isEncoded(header) {
+		f.everyMethod() // a server that reads it sees what is not seen here
 	}
 	return f, true
 }
@@ -152,15 +155,20 @@ func (f *formScan) part(c byte) {
 	line := bytes.TrimSuffix(f.line, []byte("\r"))
 	f.line = f.line[:0]
 	switch {
-	case bytes.HasPrefix(line, f.delimiter):
+	case bytes.HasPrefix(line, []byte("--")): // whatever the boundary is: servers read it in several ways
 		f.inHead = true
 	case len(line) == 0:
 		f.inHead = false
 	case f.inHead && partNamesMethod(string(line)):
-		for _, m := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodPost} {
-			if f.err = f.judge(m); f.err != nil {
-				return
-			}
+		f.everyMethod()
+	}
+}
+
+// everyMethod judges the form as all methods that it may name.
+func (f *formScan) everyMethod() {
+	for _, m := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodPost} {
+		if f.err = f.judge(m); f.err != nil {
+			return
 		}
 	}
 }

@@ -35,6 +35,14 @@ func TestFormScan(t *testing.T) {
 		{form + "; charset=utf-8", "_method=put", "PUT"},
 		{strings.ToUpper(form), "_method=put", "PUT"},
 		{"text/plain", "_method=DELETE", ""},
+		// What Go's mime does not take, servers do.
+		{form + "; a=1; a=2", "_method=put", "PUT"},
+		{form + "; =", "_method=put", "PUT"},
+		{form + ", text/plain", "_method=put", "PUT"},
+		{" " + form + " ;", "_method=put", "PUT"},
+		{"multipart/form-data", part(`Content-Disposition: form-data; name="_method"`), "PUT"},
+		{"multipart/form-data; boundary=b; boundary=c", part(`Content-Disposition: form-data; name="_method"`), "PUT"},
+		{"multipart/form-data; boundary=other", part(`Content-Disposition: form-data; name="_method"`), "PUT"},
 		{multi, part(`Content-Disposition: form-data; name="a"`), ""},
 		{multi, "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nname=\"_method\"\r\n--b--\r\n", ""},
 		{multi, part(`Content-Disposition: form-data; name="_method"`), "PUT"},
@@ -63,6 +71,21 @@ func TestFormScan(t *testing.T) {
 			if !errors.As(err, &other) || len(got) >= len(tt.body) || tt.want != "none" && refused != tt.want || strings.Contains(strings.ToLower(string(got)), "elete") {
 				t.Errorf("%s %q: gave %q, %v, refused %q", how, tt.body, got, err, refused)
 			}
+		}
+	}
+}
+
+// TestEncodedForm: what cannot be read may name any method.
+func TestEncodedForm(t *testing.T) {
+	for _, only := range []string{"", "DELETE"} {
+		body, _ := scanForm(http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Content-Encoding": {"gzip"}}, io.NopCloser(strings.NewReader("\x1f\x8b")), func(m string) error {
+			if m == only {
+				return &overrideError{"no " + m}
+			}
+			return nil
+		})
+		if got, err := io.ReadAll(body); (err == nil) != (only == "") || err != nil && len(got) > 0 {
+			t.Errorf("%q refused: %q, %v", only, got, err)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type head struct {
 
 	host    string // of the Host field
 	hasHost bool
+	hasType bool // there is a Content-Type field
 
 	chunked bool
 	length  int64 // -1: no Content-Length
@@ -177,6 +178,11 @@ func (h *head) add(name, value string) *httpFault {
 			h.upgrade = value
 		}
 		return nil
+	case "content-type":
+		if h.hasType {
+			return bad("two Content-Type fields")
+		}
+		h.hasType = true
 	case "expect":
 		if !strings.EqualFold(value, "100-continue") {
 			return &httpFault{http.StatusExpectationFailed, "an expectation other than 100-continue"}

@@ -28,6 +28,7 @@ func TestSmuggling(t *testing.T) {
 		"bare LF":             "GET /public/a HTTP/1.1\nHost: ok.test\n\n",
 		"obs-fold":            "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nX: a\r\n b\r\n\r\n",
 		"space before colon":  "GET /public/a HTTP/1.1\r\nHost : ok.test\r\n\r\n",
+		"two types":           "POST /public/a HTTP/1.1\r\nHost: ok.test\r\nContent-Type: text/plain\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 14\r\n\r\n_method=DELETE",
 		"two hosts":           "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nHost: ok.test\r\n\r\n",
 		"HTTP/2 preface":      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 		"not HTTP":            "\x00\x01\x02\x03\r\n\r\n",

@@ -343,20 +343,23 @@ type upstreamConn struct {
 	heard    bool      // the server answered something to the request that is sent
 }
 
+// Close waits for nothing: no alert of TLS is sent, for which a server that takes
+// no more bytes would keep whoever closes waiting, and the end of a revision with it.
 func (c *upstreamConn) Close() error {
 	c.u.mu.Lock()
 	delete(c.u.open, c)
 	c.u.mu.Unlock()
-	return c.Conn.Close()
+	return c.below.Close()
 }
 
 // exchange sends a request and reads the head of its response.
 func (c *upstreamConn) exchange(o *outgoing) (*http.Response, error) {
 	ctx := o.req.Context()
 	c.heard = false
-	stop := context.AfterFunc(ctx, func() { _ = c.Conn.Close() })
+	stop := context.AfterFunc(ctx, func() { o.x.c.closeUpstream(c.below) })
 	fail := func(err error) (*http.Response, error) {
 		stop()
+		o.x.c.closeUpstream(c.below)
 		_ = c.Close()
 		return nil, err
 	}
@@ -372,7 +375,7 @@ func (c *upstreamConn) exchange(o *outgoing) (*http.Response, error) {
 		go func() {
 			err := o.send(c.Conn)
 			if err != nil {
-				_ = c.Conn.Close() // what was sent must not look complete
+				o.x.c.closeUpstream(c.below) // what was sent must not look complete
 			}
 			sent <- err
 		}()
@@ -483,6 +486,7 @@ func (b *responseBody) end() {
 		b.c.u.put(b.c)
 		return
 	}
+	b.out.x.c.closeUpstream(b.c.below)
 	_ = b.c.Close()
 }
 

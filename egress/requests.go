@@ -28,6 +28,7 @@ type requests struct {
 	ticks   int           // since then, or since the client ended its stream
 	watcher chan struct{} // closed when the watcher ended; nil: there is none
 	early   []byte        // what it read
+	sent    int64         // what the client had been sent at the last tick, in bytes
 	half    bool          // the client sends nothing more
 	gone    error         // why it read nothing
 }
@@ -73,10 +74,15 @@ func (r *requests) one() (more bool) {
 	passed := body.stop()
 	r.settle()
 	if !whole || w.finish() != nil || r.gone != nil {
-		_ = r.nc.Close() // what was cut short must not look complete
+		// What was cut short must not look complete: where the end of the
+		// connection is the end of the answer, it is a reset.
+		if w.how == byClose {
+			r.c.reset()
+		}
+		_ = r.nc.Close()
 		return false
 	}
-	if passed && !w.close && !r.half {
+	if passed && !w.close && (!r.half || len(r.in.ahead()) > 0) {
 		return true
 	}
 	lingeringClose(r.nc)
@@ -129,6 +135,7 @@ func (r *requests) head() (*head, *httpFault, error) {
 			case end >= 0 && end+4 <= maxHead:
 				h, fault := parseHead(in[:end+4])
 				r.in.skip(end + 4)
+				r.in.trim()
 				_ = r.nc.SetReadDeadline(time.Time{})
 				return h, fault, nil
 			case end >= 0 || len(in) >= maxHead:
@@ -183,8 +190,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	switch fault := b.fault(); {
 	case fault != nil:
 		b.faulty.Store(fault)
-	case b.framed.ended() && !b.whole.Swap(true):
-		b.r.await()
+	case b.framed.ended() && !b.whole.Load():
+		b.r.await() // first: who sees that it is whole ends the waiting
+		b.whole.Store(true)
 	}
 	return n, err
 }
@@ -243,7 +251,11 @@ func (r *requests) tick() {
 	if !r.awaits {
 		return
 	}
-	r.ticks++
+	if r.ticks++; r.half {
+		if sent := r.c.in.Load(); sent != r.sent {
+			r.sent, r.ticks = sent, 0 // it takes the answer
+		}
+	}
 	switch {
 	case r.half && r.ticks > halfClosed:
 		r.awaits = false

@@ -39,6 +39,7 @@ func readResponse(s *stream) (*responseHead, error) {
 			}
 			h, err := parseResponse(string(in[:i-2]))
 			s.skip(i)
+			s.trim()
 			return h, err
 		}
 		if err := statusBegins(in); err != nil {

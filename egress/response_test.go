@@ -42,7 +42,7 @@ func readResponses(r io.Reader, method string, upgrade bool) (list []received, e
 			continue
 		}
 		req := &http.Request{Method: method, URL: &url.URL{}, Header: http.Header{}}
-		resp := c.response(&outgoing{req: req.WithContext(context.Background())}, h, nil, func() bool { return true })
+		resp := c.response(&outgoing{x: &exchange{c: new(conn)}, req: req.WithContext(context.Background())}, h, nil, func() bool { return true })
 		how, _, _ := h.body(method)
 		one := received{status: h.status, body: map[framing]string{noBody: "none", byLength: "length", byChunks: "chunked", byClose: "close"}[how]}
 		if how == noBody && h.length == 0 && method != http.MethodHead && h.status != http.StatusNotModified && h.status != http.StatusNoContent {

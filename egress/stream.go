@@ -43,6 +43,15 @@ func (s *stream) skip(n int) {
 	}
 }
 
+// trim gives back the memory that a long head took.
+func (s *stream) trim() {
+	if have := s.to - s.from; len(s.buf) > streamBuffer && have <= streamBuffer {
+		to := make([]byte, streamBuffer)
+		copy(to, s.buf[s.from:s.to])
+		s.buf, s.from, s.to = to, 0, have
+	}
+}
+
 // push puts bytes behind those that were read.
 func (s *stream) push(b []byte) {
 	s.room(len(b))
