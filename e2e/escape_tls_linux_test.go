@@ -43,6 +43,10 @@ func TestEscapeTLS(t *testing.T) {
 		plain = append(plain, attack{what: "absolute-form with port 443", do: func(a *arena, mark string) string {
 			return a.wire(wire{Way: absolute, Payload: []byte("GET http://ok.test:443/public/" + mark + " HTTP/1.1\r\nHost: ok.test:443\r\n\r\n")})
 		}})
+		// The forward proxy takes no TLS, whatever that says.
+		sni = append(sni, tls("SNI no.test", wire{Way: absolute, Host: "ok.test", SNI: "no.test"}))
+		hidden = append(hidden, tls("no SNI", wire{Way: absolute, Host: "ok.test", NoSNI: true}), tls("pieces", wire{Way: absolute, Host: "ok.test", Pieces: true}))
+		alpn = append(alpn, tls("ALPN h2", wire{Way: absolute, Host: "ok.test", ALPN: []string{"h2"}}))
 		a.run(t, "TLS-01", sni...)
 		a.run(t, "TLS-03", hidden...)
 		a.run(t, "TLS-03-inner", inner...)

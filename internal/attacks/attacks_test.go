@@ -34,7 +34,7 @@ func TestJudge(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told []string
-	all := judge(list, threats, got)
+	all := judge(list, threats, got, nil)
 	for _, r := range all {
 		told = append(told, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.ID, r.Result, strings.Join(r.Ways, ","))))
 	}
@@ -50,6 +50,35 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestWays: a line that was not tried on every way in fails, unless it is excused.
+func TestWays(t *testing.T) {
+	list, err := parseList("DNS-01 labels\nDNS-03 resolver\nNAM-01 suffix\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	excused, err := parseWays("# about\nDNS-03 by no proxy\n", list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := func(ways ...string) *outcome {
+		return &outcome{passed: []string{"user"}, ways: ways, tests: []string{"TestA"}}
+	}
+	got := &tests{users: []string{"user"}, lines: map[string]*outcome{"DNS-01": tried("absolute", "cleared", "transparent"), "DNS-03": tried("cleared"), "NAM-01": tried()}}
+	all := judge(list, nil, got, excused)
+	if all[0].Result != fail || all[0].Reason != "not tried by connect" || all[1].Result != pass || all[2].Result != pass {
+		t.Errorf("%+v", all)
+	}
+	got.lines["DNS-01"] = tried("absolute", "cleared", "connect", "transparent")
+	if all = judge(list, nil, got, excused); all[0].Result != pass {
+		t.Errorf("%+v", all)
+	}
+	for _, text := range []string{"DNS-03\n", "DNS-03 \n", "DNS-99 x\n", "DNS-03 x\nDNS-03 y\n", "\n"} {
+		if _, err := parseWays(text, list); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}
+
 // TestCatalogue: the list of the repository is the catalogue's.
 func TestCatalogue(t *testing.T) {
 	text, err := os.ReadFile("../../testdata/attacks.txt")
@@ -59,6 +88,13 @@ func TestCatalogue(t *testing.T) {
 	list, err := parseList(string(text))
 	if err != nil || len(list) < 100 {
 		t.Fatalf("%d lines, %v", len(list), err)
+	}
+	ways, err := os.ReadFile("../../testdata/attack-ways.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseWays(string(ways), list); err != nil {
+		t.Error(err)
 	}
 	if faults := difference(list[1:], "- **"+list[0].id+" x**\n"); len(faults) != len(list) {
 		t.Errorf("a difference is not seen: %q", faults)

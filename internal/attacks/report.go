@@ -26,7 +26,7 @@ const (
 )
 
 // judge joins the catalogue, the tests and the reasons.
-func judge(list []line, threats map[string]threat, t *tests) []result {
+func judge(list []line, threats map[string]threat, t *tests, excused map[string]string) []result {
 	var all []result
 	for _, l := range list {
 		r := result{ID: l.id, Title: l.title}
@@ -42,6 +42,9 @@ func judge(list []line, threats map[string]threat, t *tests) []result {
 			}
 			if th.state == "partly" {
 				r.Reason = th.text
+			}
+			if missing := lacks(l.id, o.ways, excused); len(missing) > 0 {
+				r.Result, r.Reason = fail, "not tried by "+strings.Join(missing, ", ")
 			}
 		case th.reason() != "":
 			r.Result, r.Reason = th.state, th.reason()
