@@ -310,6 +310,7 @@ func (o *outgoing) send(w io.Writer) error {
 			if chunked {
 				_, _ = out.WriteString("\r\n")
 			}
+			o.whole.Store(!chunked && left == 0) // the server may answer before its end is looked at
 			if werr := out.Flush(); werr != nil {
 				return werr
 			}
