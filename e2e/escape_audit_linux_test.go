@@ -122,7 +122,7 @@ func TestEscapeSilence(t *testing.T) {
 			// One of each check that denies: connection, name, address, request, framing, TLS, credential places, DNS, packets.
 			layers := map[string]bool{}
 			for _, at := range attacks(everyWay("curl -sS https://no.test/MARK", "curl -sS https://meta.test/MARK", "curl -sS http://meta.test/MARK"), toHost("10.9.9.9"),
-				scripts("curl -sS -H 'Upgrade: websocket' -H 'Connection: Upgrade' https://ok.test/MARK", "curl -sS -H 'Host: no.test' https://ok.test/MARK")) {
+				scripts("curl -sS --http1.1 -H 'Upgrade: websocket' -H 'Connection: Upgrade' https://ok.test/MARK", "curl -sS -H 'Host: no.test' https://ok.test/MARK")) {
 				e := x.try(at.way, at.what, func(mark string) string { return at.do(a, mark) })
 				layers[e.Detail["layer"]] = true
 				if e.Reason == "" || e.Binary == "" || e.Host == "" || e.Seq == 0 {
