@@ -110,14 +110,15 @@ func (c *Chain) For(h netname.Host) *Selection {
 	if c == nil {
 		return nil
 	}
-	s := &Selection{chain: c}
-	for _, st := range c.stages {
-		if st.entry.Takes(h) {
-			s.stages = append(s.stages, st)
+	var s *Selection
+	for i := range c.stages {
+		if !c.stages[i].entry.Takes(h) {
+			continue
 		}
-	}
-	if len(s.stages) == 0 {
-		return nil
+		if s == nil {
+			s = &Selection{chain: c}
+		}
+		s.stages = append(s.stages, c.stages[i])
 	}
 	return s
 }
@@ -137,6 +138,29 @@ func (s *Selection) MaxBody(d Direction) int {
 		}
 	}
 	return n
+}
+
+// FailClosed reports whether one of them denies what it cannot look at.
+func (s *Selection) FailClosed() bool {
+	if s == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.stages, func(st stage) bool { return !st.entry.FailOpen })
+}
+
+// Opaque is what becomes of bytes that are no messages, in any direction: each of
+// the middlewares fails, because of why.
+func (s *Selection) Opaque(why string) Result {
+	r := Result{Action: Pass}
+	if s == nil {
+		return r
+	}
+	for _, st := range s.stages {
+		if !r.add(&st, Answer{}, st.failed(errors.New(why))) {
+			break
+		}
+	}
+	return r
 }
 
 // Result is what becomes of a message, and why.
@@ -196,22 +220,33 @@ func (s *Selection) Check(ctx context.Context, m *Message, judge func(body []byt
 				report.Action = Deny
 			}
 		}
-		r.Reports = append(r.Reports, report)
-		switch report.Action {
-		case Pass:
-		case Change:
-			r.Action, r.Body = Change, a.Body
-			seen.Body = a.Body
-		default:
-			r.Action, r.Body = Deny, nil
-			r.By, r.At, r.Reason, r.Failed = st.entry.Key, st.entry.At, a.Reason, report.Failure != ""
-			if r.Failed {
-				r.Reason = "the middleware " + st.entry.Key + " gave no answer: " + report.Failure
-			}
+		if !r.add(&st, a, report) {
 			return r
+		}
+		if r.Action == Change {
+			seen.Body = r.Body
 		}
 	}
 	return r
+}
+
+// add takes what one of them said, and reports whether the next one is asked.
+func (r *Result) add(st *stage, a Answer, report Report) bool {
+	r.Reports = append(r.Reports, report)
+	switch report.Action {
+	case Pass:
+		return true
+	case Change:
+		r.Action, r.Body = Change, a.Body
+		return true
+	case Deny:
+	}
+	r.Action, r.Body = Deny, nil
+	r.By, r.At, r.Reason, r.Failed = st.entry.Key, st.entry.At, a.Reason, report.Failure != ""
+	if r.Failed {
+		r.Reason = "the middleware " + st.entry.Key + " gave no answer: " + report.Failure
+	}
+	return false
 }
 
 // enter waits for one of the slots; release gives it back.
@@ -232,20 +267,17 @@ func (c *Chain) enter(ctx context.Context) (release func(), err error) {
 
 // check asks one middleware. The action of the report is what happens.
 func (st *stage) check(ctx context.Context, m *Message, unseen error) (a Answer, r Report) {
-	r = Report{Key: st.entry.Key, Implementation: st.entry.Implementation, At: st.entry.At}
 	begin := time.Now()
 	err := unseen
 	if err == nil {
 		a, err = st.ask(ctx, m)
 	}
-	r.Took = time.Since(begin)
 	if err != nil {
-		a = Answer{}
-		r.Failure = cut(err.Error())
-		if st.entry.FailOpen {
-			a.Action = Pass
-		}
+		r = st.failed(err)
+		r.Took = time.Since(begin)
+		return Answer{}, r
 	}
+	r = Report{Key: st.entry.Key, Implementation: st.entry.Implementation, At: st.entry.At, Took: time.Since(begin)}
 	a.Reason = cut(a.Reason)
 	if a.Action == Deny && a.Reason == "" {
 		a.Reason = "the middleware " + st.entry.Key + " denied it"
@@ -255,6 +287,15 @@ func (st *stage) check(ctx context.Context, m *Message, unseen error) (a Answer,
 		r.Findings = a.Findings[:maxFindings:maxFindings]
 	}
 	return a, r
+}
+
+// failed is the report of one that gave no answer.
+func (st *stage) failed(err error) Report {
+	r := Report{Key: st.entry.Key, Implementation: st.entry.Implementation, At: st.entry.At, Failure: cut(err.Error())}
+	if st.entry.FailOpen {
+		r.Action = Pass
+	}
+	return r
 }
 
 func (st *stage) ask(ctx context.Context, m *Message) (a Answer, err error) {

@@ -152,6 +152,10 @@ func (s *Scan) headers(ctx context.Context, m *Message) ([]Finding, error) {
 			fields = append(fields, f)
 			text = append(append(text, v...), '\n')
 		}
+		if low := strings.ToLower(name); low != name { // a name has no case: what its sender wrote is not known any more
+			fields = append(fields, field{name: name, line: len(text), value: len(text) + len(low) + 1})
+			text = append(append(text, low...), '\n')
+		}
 	}
 	found, err := s.Find(ctx, text)
 	for i := range found {
@@ -159,7 +163,10 @@ func (s *Scan) headers(ctx context.Context, m *Message) ([]Finding, error) {
 		at, _ := slices.BinarySearchFunc(fields, f.From, func(x field, from int) int { return cmp.Compare(x.line, from+1) })
 		if at > 0 && !f.Scattered {
 			begin := fields[at-1].value
-			f.Name, f.From, f.To = fields[at-1].name, max(f.From-begin, 0), max(f.To-begin, 0)
+			if f.Name = fields[at-1].name; f.To <= begin { // the name itself is what was found
+				f.Name = ""
+			}
+			f.From, f.To = max(f.From-begin, 0), max(f.To-begin, 0)
 		}
 	}
 	return found, err

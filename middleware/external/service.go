@@ -27,9 +27,10 @@ const (
 
 // Service is a registered middleware. Close it.
 type Service struct {
-	r    Registration
-	url  string
-	http *http.Client
+	r      Registration
+	url    string
+	socket string
+	http   *http.Client
 }
 
 // Open checks a registration. It connects to nothing: an endpoint that is not
@@ -65,7 +66,7 @@ func Open(r Registration) (*Service, error) {
 		t.Protocols.SetHTTP1(true)
 		t.Protocols.SetHTTP2(to.tls)
 	}
-	return &Service{r: r, url: to.url, http: &http.Client{
+	return &Service{r: r, url: to.url, socket: to.socket, http: &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -76,6 +77,9 @@ func (s *Service) Close() { s.http.CloseIdleConnections() }
 
 // Name is what policies call it.
 func (s *Service) Name() string { return s.r.Name }
+
+// Socket is the path of its unix socket; empty: it has none.
+func (s *Service) Socket() string { return s.socket }
 
 // Factory makes the middleware of one entry of a policy, whose config the service
 // is told with every message.
