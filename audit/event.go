@@ -20,6 +20,7 @@ const (
 	Credential    Kind = "credential.use"
 	Operator      Kind = "operator.command" // reload, stop, …
 	Tool          Kind = "mcp.tool"         // a server's definition of a tool: new, or another than before
+	Middleware    Kind = "middleware.check" // what one found, changed, denied, or failed at
 	Protected     Kind = "file.protected"   // the agent made or changed what host tools trust
 )
 

@@ -51,6 +51,7 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringVar(&f.workspace, "workspace", "", "`DIR[:rw|ro|cow]` that the command works in (default the current folder, rw); cow keeps its changes apart: creel diff")
 	fl.StringArrayVar(&f.env, "env", nil, "`KEY[=VALUE]` for the command's environment; without value: the one it has here (repeat)")
 	fl.StringArrayVar(&f.secrets, "secret", nil, "`NAME=env:VAR|file:PATH@HOST[:HEADER]`: the command gets a placeholder, the host the value (repeat)")
+	fl.StringArrayVar(&f.middlewares, "middleware", nil, "`NAME=ENDPOINT`: a program of yours that a policy may name to look at what is sent, as guard=unix:///run/guard.sock (repeat)")
 	fl.StringVar(&f.inference, "inference", "", "base `URL` of the model backend that answers all model requests")
 	fl.StringVar(&f.inferenceKey, "inference-key", "", "where the backend's key is: `env:VAR|file:PATH`")
 	fl.StringVar(&f.model, "model", "", "send every model request to this model `NAME`")

@@ -53,6 +53,9 @@ type RunOptions struct {
 	InferenceKey string // as written: env:VAR or file:PATH; "" : none
 	Model        string
 
+	// Middlewares are NAME=ENDPOINT: programs of the operator's that policies may name.
+	Middlewares []string `json:",omitempty"`
+
 	// Upstreams are HOST:PORT=ADDR:PORT: services of the operator's own that
 	// names or address rules would not reach. TrustCA are files (absolute) with
 	// certificates to trust besides the system's.
@@ -85,6 +88,7 @@ type runFlags struct {
 	agentShell                     bool
 	env, secrets                   []string
 	upstreams, trustCA             []string
+	middlewares                    []string
 	clientCerts                    []string
 	parentProxy, resolver          string
 	parentProxyNames               bool
@@ -98,7 +102,7 @@ type runFlags struct {
 // reads nothing but the file system's names.
 func (f runFlags) options(args []string, streams IO) (RunOptions, error) {
 	o := RunOptions{
-		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, ClientCerts: f.clientCerts, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames, Resolver: f.resolver,
+		Command: args, Name: f.name, Secrets: f.secrets, Model: f.model, Upstreams: f.upstreams, Middlewares: f.middlewares, ClientCerts: f.clientCerts, ParentProxy: f.parentProxy, ParentProxyNames: f.parentProxyNames, Resolver: f.resolver,
 		JSON: f.json, Quiet: f.quiet, Verbose: f.verbose, IO: streams,
 	}
 	if f.agent == "" && (f.agentRoot != "" || f.agentShell) {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"regexp"
 	"slices"
@@ -137,6 +138,20 @@ func (s *Set) Env() []string {
 		out = append(out, n+"="+placeholder(n))
 	}
 	return out
+}
+
+// Values gives each credential once, by name.
+func (s *Set) Values() iter.Seq2[string, secret.Value] {
+	return func(yield func(string, secret.Value) bool) {
+		if s == nil {
+			return
+		}
+		for _, n := range s.names {
+			if !yield(n, s.values[n]) {
+				return
+			}
+		}
+	}
 }
 
 // Bound reports whether a credential is bound to the host, so that TLS to it

@@ -85,6 +85,9 @@ const (
 	// maxReadings is how often a request is read for a policy that changes meanwhile.
 	maxReadings = 4
 
+	// answerTime is how long an answer is waited for that middlewares look at as a whole.
+	answerTime = 2 * time.Minute
+
 	// maxText and maxBinary bound a message of a WebSocket that an agent sends,
 	// which is held while it is judged; maxFragments are the frames behind its
 	// first. maxAnswer bounds a message to the agent, which passes piece by piece.

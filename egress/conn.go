@@ -62,6 +62,7 @@ type conn struct {
 	limits   []*policy.Limited // that the connection falls under, each once
 	limited  bool              // it was refused because of one
 	metered  bool              // its bytes are counted
+	opaque   bool              // it carries no HTTP, and every middleware lets that pass
 }
 
 // verdict judges the connection with what is in force now. Callers hold mu.
@@ -91,6 +92,16 @@ func (c *conn) verdict() (policy.ConnectDecision, mode) {
 	case !bound && c.guarded(&d):
 		return d, modeDenied
 	case d.Inspect || bound || c.via == audit.ProxyForward:
+		return d, modeInspect
+	}
+	looks := c.s.chain().For(c.facts.Host)
+	switch {
+	case looks == nil:
+	case d.SkipTLS && looks.FailClosed():
+		d.Verdict, d.Reason = policy.Deny, "a middleware looks at what goes to this host, so its connections must be inspected, but the policy says tls: skip"
+		return d, modeDenied
+	case d.SkipTLS, c.opaque && !looks.FailClosed():
+	default:
 		return d, modeInspect
 	}
 	return d, modeRelay
@@ -342,9 +353,15 @@ func (c *conn) recordDenial(d *denial, protocol string) error {
 	}
 	ev.Verdict, ev.Reason, ev.Protocol = policy.Deny.String(), d.reason, protocol
 	ev.Method, ev.Path, ev.Status = d.method, d.path, d.status
+	if d.unsaid {
+		ev.Path = ""
+	}
 	ev.Addr = d.addr
 	ev.Detail = map[string]string{"error": d.code, "layer": d.layer}
 	maps.Copy(ev.Detail, d.says)
+	if d.middleware != "" {
+		ev.Detail["middleware"] = d.middleware
+	}
 	setRule(&ev, d.rule)
 	return c.s.record(ev)
 }

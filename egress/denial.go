@@ -27,6 +27,9 @@ type denial struct {
 	says  map[string]string // what was read of the message, for the record
 	asked *policy.Request   // with its message; nil: method and path are all
 	calls *pending          // nil: the answer is one of HTTP
+
+	middleware string // that denied
+	unsaid     bool   // the record does not have the path
 }
 
 // Codes and layers of denials.
@@ -43,6 +46,9 @@ const (
 	codeLimit      = "limit_reached"
 	codeModel      = "model_refused"
 
+	codeMiddleware       = "middleware_denied"
+	codeMiddlewareFailed = "middleware_failed"
+
 	layerConnection = "connection"
 	layerRequest    = "request"
 	layerAddress    = "address"
@@ -51,6 +57,7 @@ const (
 	layerCredential = "credential"
 	layerUpstream   = "upstream"
 	layerAudit      = "audit"
+	layerMiddleware = "middleware"
 )
 
 const guidance = "The operator of this sandbox decides what it may reach, and this is that decision, not a fault to get around. " +
@@ -66,6 +73,7 @@ type denialBody struct {
 	Reason      string       `json:"reason"`
 	Policy      string       `json:"policy"`
 	RuleAt      string       `json:"rule_at"`
+	Middleware  string       `json:"middleware,omitempty"` // its key in the policy
 	Layer       string       `json:"layer"`
 	Method      string       `json:"method"`
 	Path        string       `json:"path"`
@@ -93,7 +101,7 @@ type ruleMissing struct {
 // describe says what a denial means, for programs and for people.
 func (c *conn) describe(d *denial) denialBody {
 	b := denialBody{
-		Error: d.code, Reason: d.reason, Policy: d.rule.Policy, Layer: d.layer,
+		Error: d.code, Reason: d.reason, Policy: d.rule.Policy, Middleware: d.middleware, Layer: d.layer,
 		Method: d.method, Path: d.path,
 		Host: c.facts.Host.String(), Port: c.facts.Port, Binary: c.who.Binary, Script: c.who.Script,
 		Unverified: c.who.Binary != "" && !c.who.Known,
@@ -125,6 +133,13 @@ func (c *conn) describe(d *denial) denialBody {
 		b.NextSteps = append(b.NextSteps,
 			"Use the model at https://inference.local if this sandbox has one.",
 			"Otherwise tell the user. The operator can give the sandbox a model (creel run --inference URL), or accept models at this host: models: allow on its endpoint, in a policy of version: 2.")
+	case codeMiddleware:
+		b.Detail = what + " is allowed, but a middleware of the policy refuses what this message holds: " + d.reason
+		b.NextSteps = append(b.NextSteps, "Do not send what is named above in any form: not encoded, split or renamed, and to no other host.",
+			"Leave it out if the task can be done without it, else tell the user.")
+	case codeMiddlewareFailed:
+		b.Detail = what + " is allowed, but a middleware of the policy has to look at it first, and could not: " + d.reason
+		b.NextSteps = append(b.NextSteps, "Tell the user about the reason above. A body that is too large may be sent in parts, if the server takes that.")
 	case codeAudit:
 		b.Detail = "this sandbox has no network access while its audit log cannot be written"
 		b.NextSteps = append(b.NextSteps, "Tell the user that the audit log of this sandbox cannot be written (a full disk, perhaps).")

@@ -1,7 +1,7 @@
 // Package egress is the data path of a sandbox: it accepts what the sandbox's
 // network namespace redirects, judges it, and relays what is allowed.
 //
-// It may import leaves, audit, and its own subpackages (egress/ca, egress/dns,
+// It may import leaves, audit, the chain of middlewares, and its own subpackages (egress/ca, egress/dns,
 // egress/parent, egress/websocket); the supervisor hands it everything else behind
 // the interfaces of Config.
 // Every error on the way denies. See docs/ARCHITECTURE.md for the order of
@@ -30,6 +30,12 @@
 // whether a push keeps every commit and when a version was published, is found out
 // only where the verdict hangs on it (judge.go). Answers of MCP servers are looked
 // into as well (screen.go, events.go), and their tools remembered (tools.go).
+//
+// Middlewares (look.go, look_answer.go, websocket_look.go) are asked after the rules,
+// before credentials are put in and before the event that says that a request may
+// pass; a body that one of them changed is judged again. Their chain is that in force
+// when the message comes. For a host that they take, every connection is inspected;
+// what is no HTTP is refused, or relayed where all of them let that pass (unseen.go).
 //
 // A WebSocket that was opened is two of them (websocket_tunnel.go): a message of
 // the agent is read whole, judged with what is in force then, recorded, and

@@ -14,6 +14,7 @@ import (
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/egress/ca"
 	"github.com/creel-run/creel/egress/parent"
+	"github.com/creel-run/creel/middleware"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/secret"
@@ -44,6 +45,7 @@ type Config struct {
 	Callers   Callers
 	CA        *ca.Authority
 	Inference func() Inference                                               // nil, or gives nil: no route
+	Chain     func() *middleware.Chain                                       // of the revision in force; nil, or gives nil: no middlewares
 	Secrets   Secrets                                                        // nil: none
 	Resolve   func(ctx context.Context, name string) ([]netip.Addr, error)   // nil: the host's resolver
 	Dial      func(ctx context.Context, to netip.AddrPort) (net.Conn, error) // nil: net.Dialer

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/middleware"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/secret"
@@ -103,8 +105,14 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if x.bound() {
 		mask = c.s.conf.Secrets.Mask(c.facts.Host, out)
 	}
-	if x.bound() || x.screens() {
+	looks := x.looks(middleware.Response)
+	if x.bound() || x.screens() || looks {
 		wantWhole(out.Header)
+	}
+	ctx := x.r.Context()
+	if looks {
+		ctx, x.giveUp = context.WithCancel(ctx)
+		defer x.giveUp()
 	}
 	var body *watched
 	if in != nil {
@@ -116,9 +124,13 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		send = openSocket
 		defer x.closeSocket()
 	}
-	resp, err := send(x, out.WithContext(x.r.Context()),
+	resp, err := send(x, out.WithContext(ctx),
 		&upstreamSpec{host: c.facts.Host, port: c.facts.Port, rule: d.Destination, tls: x.scheme == "https", h2: x.streamed()})
 	if err == nil && x.opened() {
+		if d := x.lookAnswer(resp, mask); d != nil {
+			x.refuse(d)
+			return
+		}
 		x.tunnel(resp, mask)
 		return
 	}
@@ -146,6 +158,10 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		x.deny(&denial{status: http.StatusForbidden, code: codeLimit, layer: layerRequest, rule: l.Rule,
 			reason: "the server's answer is of a type that limits.response_types of " + l.Name + " do not list",
 			method: x.request.Method, path: x.request.Target.Path})
+		return
+	}
+	if d := x.lookAnswer(resp, mask); d != nil {
+		x.refuse(d)
 		return
 	}
 	err = x.respond(resp, mask)

@@ -33,12 +33,18 @@ type exchange struct {
 	asking     bool   // the request on its way is Creel's own
 	proved     bool   // what costs more to tell was looked at
 
+	looked  bool    // the middlewares were asked about the request
+	refusal *denial // by them
+	giveUp  func()  // on an answer that is looked at as a whole; nil: it is not
+	unsaid  bool    // they found something in the path: the record does not have it
+
 	governs *policy.Endpoint // the endpoint by which an allowed request was read; nil: by method and path alone
 
 	// Under the lock of the connection.
 	asked    []policy.Request // what is being answered, in every method that it may turn into
 	holding  []*policy.Counters
 	upstream netip.AddrPort
+	unseen   bool // no middleware took the request
 }
 
 // run serves the exchange, and reports whether its answer may be completed.
@@ -92,6 +98,8 @@ func (x *exchange) serve() {
 	defer x.done()
 	decision := j.decision
 	switch {
+	case x.refusal != nil:
+		x.refuse(x.refusal)
 	case j.err != nil:
 		fault(http.StatusBadRequest, codeRequest, j.err.Error())
 	case decision.Verdict == policy.Deny:
@@ -111,7 +119,11 @@ func (x *exchange) serve() {
 		x.deny(&denial{status: http.StatusForbidden, code: code, layer: layer, reason: decision.Reason,
 			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
 	case j.mode == modeReroute:
-		x.reroute()
+		if x.lookRerouted() {
+			x.reroute()
+		} else {
+			x.refuse(x.refusal)
+		}
 	case x.bound() && givesBack(h.verb()):
 		x.deny(&denial{status: http.StatusMethodNotAllowed, code: codeCredential, layer: layerCredential,
 			reason: "a credential is bound to this host, and " + h.verb() + " would give it back",
@@ -125,6 +137,8 @@ func (x *exchange) serve() {
 		}
 		x.deny(&denial{status: status, code: codeUpgrade, layer: layerHTTP, reason: "the connection may not be upgraded to another protocol",
 			rule: decision.Rule, method: h.verb(), path: x.request.Target.Path})
+	case !x.look():
+		x.refuse(x.refusal)
 	default:
 		ev := x.event(audit.Request)
 		ev.Verdict, ev.Audited, ev.Reason = decision.Verdict.String(), decision.Audited, decision.Reason
@@ -141,13 +155,16 @@ func (x *exchange) event(k audit.Kind) audit.Event {
 	ev := x.c.event(k)
 	ev.Protocol = x.scheme
 	ev.Method, ev.Path, ev.Detail = x.request.Method, x.request.Target.Path, x.says()
+	if x.unsaid {
+		ev.Path = ""
+	}
 	return ev
 }
 
 // deny records a denial and answers with it, in the protocol of the request; the
 // connection ends then.
 func (x *exchange) deny(d *denial) {
-	d.says = x.says()
+	d.says, d.unsaid = x.says(), x.unsaid
 	if d.says != nil {
 		d.asked = &x.request
 	}

@@ -24,6 +24,10 @@ func (c *conn) serve() {
 	}
 	defer c.recordClose()
 	if m == modeRelay {
+		if !c.passUnseen("tls: skip passes the connection through") {
+			c.explain(auditDenial)
+			return
+		}
 		c.relay(d)
 		return
 	}
@@ -136,12 +140,17 @@ func (c *conn) inspect() {
 		}
 	}
 	if first[0] != recordHandshake {
+		h2, first := speaksHTTP2(c.client, first)
+		if !h2 && checkStart(first) != nil && c.mayPassUnseen() {
+			c.ahead = first
+			c.relayUnseen()
+			return
+		}
 		if c.facts.Port == tlsPort {
 			c.ahead = first
 			c.refuse(plaintext())
 			return
 		}
-		h2, first := speaksHTTP2(c.client, first)
 		if h2 {
 			c.http2(c.client, first, "http")
 			return

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/creel-run/creel/middleware"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
@@ -33,6 +34,9 @@ func (x *exchange) judge(origin string) judged {
 			x.read(wants)
 			read = wants
 		case j.decision.Verdict == policy.Deny && !j.limited && x.mayProve():
+			if !x.look() { // proving asks the server
+				return j
+			}
 			x.prove()
 		default:
 			return j
@@ -188,6 +192,9 @@ func (x *exchange) recheck(d policy.ConnectDecision) (_ policy.Decision, denied 
 		if err := x.c.s.mayDial(x.c.facts.Host, d.Destination, x.c.facts.Port, x.upstream); err != nil {
 			return policy.Decision{Reason: err.Error(), Rule: d.Rule}, &x.request
 		}
+	}
+	if x.unseen && x.socket == nil && x.looks(middleware.Request) {
+		return policy.Decision{Reason: "a middleware would look at this request now; send it again", Rule: d.Rule}, &x.request
 	}
 	for i := range x.asked {
 		x.asked[i].Connection = x.present()

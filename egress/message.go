@@ -107,6 +107,33 @@ func (x *exchange) whole(limit int) ([]byte, error) {
 	if x.r.ContentLength > int64(limit) {
 		return nil, tooLong(limit)
 	}
+	body, err := x.upTo(limit)
+	switch {
+	case errors.Is(err, errIncomplete):
+		x.lost = err
+	case err != nil:
+		return nil, err
+	case len(body) > limit:
+		x.lost = tooLong(limit)
+	}
+	if x.lost != nil {
+		return nil, x.lost
+	}
+	x.hand(body)
+	return body, nil
+}
+
+// hand puts a whole body in the place of the one that was read.
+func (x *exchange) hand(body []byte) {
+	x.body = body
+	x.r.Header.Del("Expect") // it was met
+	x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+}
+
+var errIncomplete = errors.New("the body is incomplete")
+
+// upTo reads the body to its end, or one byte more than limit.
+func (x *exchange) upTo(limit int) ([]byte, error) {
 	want := int64(limit)
 	if x.r.ContentLength > 0 {
 		want = x.r.ContentLength
@@ -123,18 +150,9 @@ func (x *exchange) whole(limit int) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(x.r.Body, int64(limit)+1))
 	_ = control.SetReadDeadline(time.Time{})
-	switch {
-	case err != nil:
-		x.lost = errors.New("the body is incomplete")
-	case len(body) > limit:
-		x.lost = tooLong(limit)
+	if err != nil {
+		return nil, errIncomplete
 	}
-	if x.lost != nil {
-		return nil, x.lost
-	}
-	x.body = body
-	x.r.Header.Del("Expect") // it was met
-	x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return body, nil
 }
 

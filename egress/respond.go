@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/creel-run/creel/middleware"
 	"github.com/creel-run/creel/secret"
 )
 
@@ -163,7 +164,7 @@ var pieces = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
 // interim passes early hints on, the one interim response with something to say.
 func (x *exchange) interim(h *responseHead) {
-	if h.status != http.StatusEarlyHints || x.asking || x.bound() { // which may have a credential in them
+	if h.status != http.StatusEarlyHints || x.asking || x.bound() || x.looks(middleware.Response) { // which may have a credential in them
 		return
 	}
 	to := x.w.Header()

@@ -11,37 +11,48 @@ import (
 	"github.com/creel-run/creel/policy/graphql"
 )
 
-// judgeMessage judges a message of the agent, and records that it may pass; a
-// denial is for the caller to record.
+// judgeMessage judges a message of the agent, shows it to the middlewares, and
+// records that it may pass, as it is given back; a denial is for the caller to record.
 //
 // Rules about messages say where they may be sent, not what may be in them: a
 // binary one falls under those for text. Where the messages are GraphQL, or a
 // credential is bound to the host, binary ones are refused: they cannot be read.
-func (x *exchange) judgeMessage(kind websocket.Opcode, data []byte) *denial {
+func (x *exchange) judgeMessage(kind websocket.Opcode, data []byte) ([]byte, *denial) {
 	c := x.c
-	if secrets := c.s.conf.Secrets; secrets != nil {
-		if kind == websocket.Binary && x.bound() {
-			return &denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential,
-				reason: "a credential is bound to this host, and a binary message cannot be looked through for others"}
-		}
-		if _, err := io.Copy(io.Discard, secrets.Scan(bytes.NewReader(data))); err != nil {
-			return &denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: err.Error()}
-		}
+	if d := x.scanMessage(kind, data); d != nil {
+		return nil, d
 	}
 	d, judged := x.decideMessage(kind, data)
-	switch {
-	case d.Verdict != policy.Allow:
+	if d.Verdict != policy.Allow {
 		unasked(&d)
-		return &denial{status: http.StatusForbidden, code: codePolicy, layer: layerRequest, reason: d.Reason, rule: d.Rule}
-	case !judged:
-		return nil
+		return nil, &denial{status: http.StatusForbidden, code: codePolicy, layer: layerRequest, reason: d.Reason, rule: d.Rule}
+	}
+	data, refused := x.lookMessage(kind, data)
+	if refused != nil || !judged {
+		return data, refused
 	}
 	ev := x.event(audit.Request)
 	ev.Method = policy.MethodText
 	ev.Verdict, ev.Audited, ev.Reason = d.Verdict.String(), d.Audited, d.Reason
 	setRule(&ev, d.Rule)
 	if c.s.record(ev) != nil {
-		return auditDenial
+		return nil, auditDenial
+	}
+	return data, nil
+}
+
+// scanMessage looks for credentials that a message may not carry.
+func (x *exchange) scanMessage(kind websocket.Opcode, data []byte) *denial {
+	secrets := x.c.s.conf.Secrets
+	if secrets == nil {
+		return nil
+	}
+	if kind == websocket.Binary && x.bound() {
+		return &denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential,
+			reason: "a credential is bound to this host, and a binary message cannot be looked through for others"}
+	}
+	if _, err := io.Copy(io.Discard, secrets.Scan(bytes.NewReader(data))); err != nil {
+		return &denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: err.Error()}
 	}
 	return nil
 }

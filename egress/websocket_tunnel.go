@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/creel-run/creel/egress/websocket"
+	"github.com/creel-run/creel/middleware"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/secret"
 )
@@ -303,16 +304,16 @@ func (t *tunnel) message(kind websocket.Opcode, buf []byte) ([]byte, error) {
 			return buf, err
 		}
 	}
-	if d := x.judgeMessage(kind, buf); d != nil {
+	out, d := x.judgeMessage(kind, buf)
+	if d != nil {
 		code := uint16(websocket.CodePolicy)
 		if d == auditDenial {
 			code = websocket.CodeInternal
 		}
 		return buf, t.refuse(d, code)
 	}
-	out := buf
 	if compressed {
-		out = websocket.Compress(buf)
+		out = websocket.Compress(out)
 	}
 	return buf, t.server.write(kind, true, compressed, out)
 }
@@ -347,6 +348,17 @@ func (t *tunnel) answer(kind websocket.Opcode, r *websocket.Reader) error {
 	buf := pieces.Get().(*[]byte)
 	defer pieces.Put(buf)
 	stream, op := t.mask.Stream(), kind
+	if most := t.x.c.s.chain().For(t.x.c.facts.Host).MaxBody(middleware.ServerMessage); most > 0 {
+		seen, err := t.lookServer(kind, r, stream, most)
+		if err != nil || seen == nil {
+			return err
+		}
+		// It is too long to be looked at, and may pass all the same.
+		if err := t.agent.write(op, false, false, seen); err != nil {
+			return err
+		}
+		op = websocket.Continuation
+	}
 	for {
 		n, last, err := fillWhole(r, *buf)
 		if err != nil {
@@ -436,6 +448,9 @@ func (t *tunnel) serverControl(op websocket.Opcode, payload []byte) error {
 
 // shown is what the agent sees of a text in a control frame.
 func (t *tunnel) shown(text string) string {
+	if t.x.looks(middleware.ServerMessage) { // it is no message, so nobody looks at it
+		return ""
+	}
 	text = t.mask.String(text)
 	return text[:min(len(text), websocket.MaxControl)]
 }

@@ -19,10 +19,11 @@ const (
 	maxSelectors   = 32 // include and exclude of one together
 )
 
-// builtInPrefix marks the names of middlewares that need no registration.
-const builtInPrefix = "openshell/"
-
-var builtInMiddlewares = []string{builtInPrefix + "regex"}
+// builtInMiddlewares need no registration; their prefixes are kept for them.
+var builtInMiddlewares = map[string][]string{
+	"openshell/": {"openshell/regex"},
+	"creel/":     {"creel/pii", "creel/secrets"},
+}
 
 func (d *decoder) middlewares(v value, networks []Network) []Middleware {
 	var list []Middleware
@@ -64,7 +65,7 @@ func (d *decoder) middleware(key, v value) (m Middleware, order, selection value
 	if i, ok := s.given("middleware"); ok {
 		m.Implementation = d.implementation(i)
 	} else {
-		d.fault(value{key.n, pathKey(v.path, "middleware")}, Missing, "", "the name of an implementation", "write middleware: openshell/regex, or what is registered")
+		d.fault(value{key.n, pathKey(v.path, "middleware")}, Missing, "", "the name of an implementation", "write middleware: creel/secrets, or what is registered")
 	}
 	if o, ok := s.get("order"); ok {
 		order = o
@@ -98,12 +99,13 @@ func (d *decoder) middleware(key, v value) (m Middleware, order, selection value
 
 func (d *decoder) implementation(v value) string {
 	text, ok := d.text(v, "the name of an implementation")
-	switch {
-	case !ok:
-	case strings.TrimSpace(text) == "":
+	if ok && strings.TrimSpace(text) == "" {
 		d.fault(v, Missing, "", "the name of an implementation", "")
-	case strings.HasPrefix(text, builtInPrefix) && !slices.Contains(builtInMiddlewares, text):
-		d.fault(v, Reserved, show(text), strings.Join(builtInMiddlewares, ", ")+", or a name without "+builtInPrefix, didYouMean(text, builtInMiddlewares...))
+	}
+	for prefix, names := range builtInMiddlewares {
+		if strings.HasPrefix(text, prefix) && !slices.Contains(names, text) {
+			d.fault(v, Reserved, show(text), strings.Join(names, ", ")+", or a name without "+prefix, didYouMean(text, names...))
+		}
 	}
 	return text
 }

@@ -18,10 +18,6 @@ func Unenforced(doc *Document) Faults {
 			f = append(f, n.Endpoints[j].unenforced(pathIndex(at+".endpoints", j))...)
 		}
 	}
-	for i := range doc.Middlewares {
-		m := &doc.Middlewares[i]
-		f = append(f, notYet(m.At, pathKey("network_middlewares", m.Key), "a middleware", "remove it if the policy is enough without it"))
-	}
 	return sortFaults(f)
 }
 

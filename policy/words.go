@@ -356,7 +356,7 @@ var (
 		{"name", 1, true, Shape{Form: Text, Empty: true},
 			"A name for people; the key if absent."},
 		{"middleware", 1, true, Shape{Form: Text, Required: 1},
-			"The implementation: openshell/regex, or a registered name."},
+			"The implementation: creel/secrets, creel/pii, openshell/regex, or a name of creel run --middleware."},
 		{"order", 1, true, Shape{Form: Number, Low: -1 << 31, High: 1<<31 - 1},
 			"Its place among the others; no two have the same. Default: 0."},
 		{"config", 1, true, Shape{Form: Map, Of: []Shape{{Form: Anything}}},

@@ -15,6 +15,7 @@ import (
 	"github.com/creel-run/creel/egress/dns"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
+	"github.com/creel-run/creel/middleware"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/sandbox/caller"
@@ -69,6 +70,7 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 	}
 	config := egress.Config{
 		Engine: func() *policy.Engine { return s.rev.Load().engine },
+		Chain:  func() *middleware.Chain { return s.rev.Load().chain },
 		Audit:  s.log, Names: pool, Callers: callers{tracker}, CA: authority,
 		Inference: func() egress.Inference {
 			if r := s.route.load(); r != nil {

@@ -43,6 +43,9 @@ type Options struct {
 	Model        string
 	Secrets      []string // NAME=env:VAR|file:PATH@HOST[:HEADER]
 
+	// Middlewares are NAME=ENDPOINT: programs of the operator's that policies may name.
+	Middlewares []string
+
 	// Upstreams are HOST:PORT=ADDR:PORT: services that the operator runs himself
 	// and that names or address rules would not reach. TrustCA are files with
 	// certificates to trust besides the system's.

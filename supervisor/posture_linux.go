@@ -43,6 +43,9 @@ func (s *supervisor) Posture(context.Context) (api.Posture, error) {
 	if s.parents.ByName() {
 		p.Layers = append(p.Layers, addressLayer())
 	}
+	if len(s.rev.Load().doc.Middlewares) > 0 {
+		p.Layers = append(p.Layers, s.middlewareLayer())
+	}
 	if s.o.Agent != nil {
 		p.Layers = append(p.Layers, s.agentLayer(r.agent))
 	}

@@ -47,14 +47,8 @@ type endpoint struct {
 func (s *supervisor) prepare() (*prepared, error) {
 	p := &prepared{}
 	var err error
-	if len(s.o.Secrets) > 0 {
-		if p.secrets, err = credential.Parse(s.o.Secrets, s.o.Getenv); err != nil {
-			hints := secretHints(err, s.o.Secrets)
-			if hints == nil {
-				hints = []string{"creel run --secret NAME=env:VAR@HOST[:HEADER] -- …"}
-			}
-			return nil, fault.Wrap(err, "", fault.Usage, hints...) // its text names the flag
-		}
+	if p.secrets, err = s.credentials(); err != nil {
+		return nil, err
 	}
 	if p.upstreams, err = parseUpstreams(s.o.Upstreams); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
+	"github.com/creel-run/creel/middleware"
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
@@ -38,6 +39,8 @@ type source struct {
 
 	layers []layerFile // that it extends
 
+	known func(*policy.Document) (map[string]middleware.Factory, error) // middlewares; nil: none
+
 	workspace string
 }
 
@@ -46,7 +49,8 @@ type revision struct {
 	number uint64
 	doc    *policy.Document
 	engine *policy.Engine
-	models *inference.Hosts // that are not reached over a connection that is not inspected
+	chain  *middleware.Chain // nil: no middlewares
+	models *inference.Hosts  // that are not reached over a connection that is not inspected
 }
 
 // findPolicy reads the policy that a run starts with.
@@ -225,7 +229,11 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	if err != nil {
 		return nil, warnings, fault.Wrap(err, "read policy", fault.Usage)
 	}
-	return &revision{number: number, doc: doc, engine: engine, models: models}, append(warnings, doc.Ended(time.Now())...), nil
+	chain, err := s.chain(doc)
+	if err != nil {
+		return nil, warnings, err
+	}
+	return &revision{number: number, doc: doc, engine: engine, models: models, chain: chain}, append(warnings, doc.Ended(time.Now())...), nil
 }
 
 // followLinks follows the links of a binary's path, because the kernel names the

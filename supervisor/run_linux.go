@@ -22,9 +22,11 @@ import (
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/cow"
+	"github.com/creel-run/creel/credential"
 	"github.com/creel-run/creel/egress"
 	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/middleware/external"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/protected"
 	"github.com/creel-run/creel/sandbox"
@@ -60,7 +62,10 @@ type supervisor struct {
 	box      *sandbox.Sandbox
 	egress   *egress.Server
 	route    *route
-	parents  *parent.Proxies // nil: none
+
+	bound    *credential.Set     // of --secret; nil: not read yet, or none
+	services []*external.Service // of --middleware
+	parents  *parent.Proxies     // nil: none
 
 	callers atomic.Pointer[caller.Tracker] // for the posture
 
@@ -107,6 +112,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	// hold a secret; Creel's own lines do not go that way.
 	log.SetOutput(io.Discard)
 	defer deferCollection()()
+	if err := s.openMiddlewares(); err != nil {
+		return nil, err
+	}
+	defer s.closeMiddlewares()
 	early := startAhead()
 	defer early.Close()
 	if err := s.loadPolicy(); err != nil {
@@ -168,6 +177,7 @@ func (s *supervisor) loadPolicy() error {
 	if s.source, err = findPolicy(s.o, s.trust); err != nil {
 		return err
 	}
+	s.source.known = s.middlewares
 	rev, warnings, err := s.source.compile(1)
 	if err != nil {
 		return err
@@ -180,6 +190,9 @@ func (s *supervisor) loadPolicy() error {
 		return fault.UsageError("start sandbox", "a copy-on-write workspace needs include_workdir: true in the policy")
 	}
 	if err := s.source.expose(s.areas); err != nil {
+		return err
+	}
+	if err := s.guardSockets(); err != nil {
 		return err
 	}
 	if err := s.keepApart(); err != nil {
@@ -410,6 +423,9 @@ func (s *supervisor) recordStart() error {
 	}
 	if len(s.box.Degraded) > 0 {
 		detail["degraded"] = strings.Join(s.box.Degraded, "; ")
+	}
+	if len(s.o.Middlewares) > 0 {
+		detail["middlewares"] = strings.Join(s.o.Middlewares, " ")
 	}
 	if len(s.o.Upstreams) > 0 {
 		detail["upstreams"] = strings.Join(s.o.Upstreams, " ")

@@ -20,7 +20,6 @@ func TestUnenforcedIsRefused(t *testing.T) {
 		{head + "protocol: json-rpc, rules: [{allow: {method: a}}]}\n", ""},
 		{head + "protocol: sql, enforcement: audit, access: full}\n", "protocol: sql"},
 		{head + "protocol: rest, access: full, credential_binding: {provider: p}}\n", "credential_binding"},
-		{"version: 2\nnetwork_middlewares: {m: {middleware: x, endpoints: {include: [a.test]}}}\n", "middleware"},
 	} {
 		s := &source{name: "test.yaml", data: []byte(c.text)}
 		rev, _, err := s.compile(1)

@@ -26,7 +26,7 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 		Command: o.Command, Name: o.Name, Agent: o.Agent, KeepHome: o.KeepHome, Policy: o.Policy, PolicyFound: o.PolicyFound,
 		Workspace: o.Workspace, ReadOnly: o.ReadOnly, CopyOnWrite: o.CopyOnWrite, Env: o.Env, Getenv: o.IO.Getenv, Audit: o.Audit,
 		Inference: o.Inference, InferenceKey: o.InferenceKey, Model: o.Model, Secrets: o.Secrets,
-		Upstreams: o.Upstreams, TrustCA: o.TrustCA, ClientCerts: o.ClientCerts, ParentProxy: o.ParentProxy, ParentProxyNames: o.ParentProxyNames, Resolver: o.Resolver,
+		Upstreams: o.Upstreams, TrustCA: o.TrustCA, Middlewares: o.Middlewares, ClientCerts: o.ClientCerts, ParentProxy: o.ParentProxy, ParentProxyNames: o.ParentProxyNames, Resolver: o.Resolver,
 		Resources: o.Resources,
 		Stdin:     file(o.IO.In), Stdout: file(o.IO.Out), Stderr: file(o.IO.Err),
 		Notice: out.notice,
