@@ -183,7 +183,7 @@ func (k *kinds) describe(list []*message, smallest bool) []string {
 		}
 		all = append(all, p)
 	}
-	for i := range 2 { // no message has more parts
+	for i := range mostParts(list) {
 		byKey := map[string]*product{}
 		var next []*product
 		for _, p := range all {
@@ -231,6 +231,14 @@ func (k *kinds) describe(list []*message, smallest bool) []string {
 	return dedupeTexts(out)
 }
 
+func mostParts(list []*message) int {
+	n := 0
+	for _, m := range list {
+		n = max(n, len(m.parts))
+	}
+	return n
+}
+
 // head says in words what kind of message it is.
 func (m *message) head() string {
 	switch m.form {
@@ -247,6 +255,8 @@ func (m *message) head() string {
 		return "responses to the server"
 	case stream:
 		return "the server's stream"
+	case ending:
+		return "the end of a session"
 	case fetch:
 		if m.discovery {
 			return "question before a fetch"

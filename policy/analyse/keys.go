@@ -58,6 +58,13 @@ func entriesOf(doc *policy.Document) []entry {
 			for _, text := range credentialTexts(&e.Credentials) {
 				list = append(list, entry{"credentials of " + place + who, text, e.At})
 			}
+			for _, p := range e.ToolPins {
+				definition := p.SHA256
+				if definition == "" {
+					definition = "any"
+				}
+				list = append(list, entry{"mcp.pins of " + place + who, p.Tool + ": " + definition, p.At})
+			}
 			switch e.Protocol {
 			case policy.GraphQL, policy.WebSocket, policy.JSONRPC, policy.MCP:
 				if n := e.BodyLimit(); n != policy.DefaultMaxBody {

@@ -19,7 +19,8 @@ type kinds struct {
 	keys                       []string // of stored operations, and one that nobody has
 	operationsBy               map[string][]*message
 	methods, tools             *texts
-	mcp, plain                 bool // endpoints that know tools, and that do not
+	arguments                  map[string]*texts // of tools, by name
+	mcp, plain                 bool              // endpoints that know tools, and that do not
 	refs                       *texts
 	registries                 []registryKinds
 	ages                       int                   // kinds of ages of a package
@@ -144,6 +145,9 @@ func (a *analysis) kindsOf(c *cell, r *requests) (*kinds, error) {
 		if err != nil {
 			return nil, fmt.Errorf("names of tools: %w", err)
 		}
+		if err := a.argumentKinds(k); err != nil {
+			return nil, err
+		}
 	}
 	if gits {
 		if k.refs, err = a.textsOf(automaton.GitRefs(), refs, "every ref"); err != nil {
@@ -194,7 +198,14 @@ func (a *analysis) messagesAt(r *requests, path, method int) ([]*message, error)
 		list = append(list, more...)
 	}
 	if calls && verb == "POST" {
-		list = append(list, k.calls()...)
+		more, err := k.calls()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, more...)
+	}
+	if calls && verb == "DELETE" && k.mcp {
+		list = append(list, &message{form: ending})
 	}
 	if calls && verb == "GET" && k.mcp {
 		list = append(list, &message{form: stream})
@@ -246,7 +257,7 @@ func (k *kinds) withPackages(list []*message, path, method int, gits bool) []*me
 	return out
 }
 
-func (k *kinds) calls() []*message {
+func (k *kinds) calls() ([]*message, error) {
 	var list []*message
 	for i, class := range k.methods.List {
 		if class.Witness != toolsCall {
@@ -260,13 +271,17 @@ func (k *kinds) calls() []*message {
 			continue
 		}
 		for n, tool := range k.tools.List {
-			list = append(list, &message{form: call, method: toolsCall, tool: tool.Witness, parts: []part{{k.tools, "", n}}})
+			more, err := k.withArguments(message{form: call, method: toolsCall, tool: tool.Witness, parts: []part{{k.tools, "", n}}})
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, more...)
 		}
 	}
 	if k.mcp {
 		list = append(list, &message{form: answer})
 	}
-	return list
+	return list, nil
 }
 
 // gitAt are the messages that Git's paths stand for.

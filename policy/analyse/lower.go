@@ -218,7 +218,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	c := *spec
 	c.Host, c.Ports, c.Pattern, c.KeyAt = "", nil, netname.Pattern{}, nil
 	c.Expires, c.MaxUses, c.Withdrawn = time.Time{}, 0, ep.lapsed
-	c.Limits, c.MaxBody, c.Credentials = nil, 0, policy.Credentials{}
+	c.Limits, c.MaxBody, c.ToolPins, c.Credentials = nil, 0, nil, policy.Credentials{}
 	ep.content = destPrint(ep.dest) + "|" + fingerprint(c) + "|" + ep.counts
 	if len(ep.unknown) > 0 {
 		ep.content += fmt.Sprintf("|version %d", version)

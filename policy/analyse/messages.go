@@ -9,6 +9,7 @@ import (
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/automaton"
 	"github.com/creel-run/creel/policy/glob"
+	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
 )
@@ -23,6 +24,7 @@ const (
 	call                  // of JSON-RPC or MCP
 	answer                // to the server, of MCP
 	stream                // the opening of MCP's stream from the server
+	ending                // of a session of MCP
 	fetch                 // of Git; with discovery, the question for the refs before it
 	push                  // of one ref; with discovery, the question before it
 	packaged              // a question to a package registry, told from the path
@@ -39,6 +41,8 @@ type message struct {
 	key        string   // of a stored operation
 
 	method, tool string // of a call
+	arguments    *jsonrpc.Arguments
+	texts        map[string]string // the same of a kind, by name: those that are text
 
 	repository     string // of Git
 	discovery      bool
@@ -90,6 +94,14 @@ type callRule struct {
 	method *pattern // nil: every one
 	tooled bool
 	tools  []*pattern
+
+	arguments []argumentRule // all have to hold
+}
+
+// argumentRule wants an argument of a tool to be a text of a set.
+type argumentRule struct {
+	name  string
+	texts *pattern
 }
 
 type gitRules struct{ allow, deny []gitRule }
@@ -264,6 +276,13 @@ func (a *analysis) lowerCalls(spec *policy.Endpoint) (*callRules, error) {
 			}
 			if one.tools, err = a.patterns(r.Tools, '.'); err != nil {
 				return nil, err
+			}
+			for _, arg := range r.Arguments {
+				texts, err := a.argument(arg)
+				if err != nil {
+					return nil, err
+				}
+				one.arguments = append(one.arguments, argumentRule{arg.Name, texts})
 			}
 			*list.to = append(*list.to, one)
 		}

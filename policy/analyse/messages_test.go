@@ -1,6 +1,7 @@
 package analyse_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,6 +34,9 @@ var (
 	someRefs   = []string{"refs/heads/main", "refs/heads/a/x", "refs/tags/v1", "refs/heads/b"}
 	pkgGlobs   = []string{"@acme/*", "left-pad", "**", "*", "l*"}
 	somePkgs   = []string{"@acme/x", "left-pad", "lodash", "react"}
+	argGlobs   = []string{"/work/**", "/work/*", "**", "*.md", "a{b,c}", "../**", "**%2e**", "", "/work/../**", "[!a]*"}
+	someArgs   = []string{`"/work/a"`, `"/work/a/b"`, `"/work/../a"`, `"/work/%2E%2e/a"`, `"/work/%252e%252e/a"`, `"/work/%25252e"`, `"%2"`, `"a%2eb"`, `"x.md"`, `"ab"`, `""`, `"a\\..\\b"`, `"/work/a\u0000"`, `"a%00"`, `1`, `null`, `["/work/a"]`, `{"x":"/work/a"}`}
+	argNames   = []string{"path", "Path", "mode", "a\x01", "x=y"}
 	verGlobs   = []string{"1.*", "2.0.0", "*"}
 	someVers   = []string{"1.0", "2.0.0", "3"}
 	keysOf     = []string{"h1", "h2"}
@@ -84,6 +88,9 @@ func (d drawn) rule(e *policy.Endpoint, deny bool) policy.RequestRule {
 		if (r.Method == "tools/call" || r.Method == "") && d.once(2, "tools") {
 			if r.Tools = d.some("tools", toolGlobs, 2); r.Tools == nil {
 				r.Tools = []string{}
+			}
+			for _, name := range d.some("arguments", argNames, 2) {
+				r.Arguments = append(r.Arguments, policy.ArgumentRule{Name: name, Any: rapid.SliceOfN(rapid.SampledFrom(argGlobs), 1, 2).Draw(d.t, name)})
 			}
 		}
 	case policy.Git:
@@ -248,10 +255,14 @@ func (d drawn) request(e *policy.Engine, doc *policy.Document) policy.Request {
 			r.RPC.ReceiveStream, r.Method = true, "GET"
 			break
 		}
+		if d.once(8, "end") {
+			r.RPC.EndSession, r.Method = true, d.pick("method of an end", []string{"DELETE", "DELETE", "POST"})
+			break
+		}
 		for range rapid.IntRange(0, 2).Draw(d.t, "calls") {
 			c := jsonrpc.Call{Method: d.pick("call", []string{"initialize", "tools/call", "tools/call", "tools/list", "a.b", "x"})}
 			if c.Method == "tools/call" && g.Protocol == policy.MCP {
-				c.Tool = d.pick("tool", someTools)
+				c = d.call(d.pick("tool", someTools))
 			}
 			r.RPC.Calls = append(r.RPC.Calls, c)
 		}
@@ -270,6 +281,28 @@ func (d drawn) request(e *policy.Engine, doc *policy.Document) policy.Request {
 		}
 	}
 	return r
+}
+
+// call is one of a tool as its reader gives it.
+func (d drawn) call(tool string) jsonrpc.Call {
+	members := []string{}
+	for _, name := range d.some("arguments", []string{"path", "Path", "mode", "x=y", "other", "b\u0001"}, 3) {
+		key, err := json.Marshal(name)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		members = append(members, string(key)+":"+d.pick("value", someArgs))
+	}
+	name, err := json.Marshal(tool)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%s,"arguments":{%s}}}`, name, strings.Join(members, ","))
+	r, err := jsonrpc.ParseBody([]byte(body), jsonrpc.Options{MCP: true})
+	if err != nil {
+		return jsonrpc.Call{Method: "tools/call", Tool: tool} // a name that no reader gives
+	}
+	return r.Calls[0]
 }
 
 func grantOf(e *policy.Engine, r policy.Request) analyse.Grant {

@@ -153,8 +153,14 @@ func membersOf(r *policy.Request, by *endpoint) []*message {
 			}
 			return []*message{{form: stream}}
 		}
+		if r.RPC.EndSession {
+			if len(r.RPC.Calls) > 0 || r.RPC.Response || r.RPC.Batch {
+				return nil
+			}
+			return []*message{{form: ending}}
+		}
 		for _, c := range r.RPC.Calls {
-			list = append(list, &message{form: call, method: c.Method, tool: c.Tool})
+			list = append(list, &message{form: call, method: c.Method, tool: c.Tool, arguments: c.Arguments})
 		}
 		if r.RPC.Response {
 			list = append(list, &message{form: answer})

@@ -42,12 +42,12 @@ const (
 	networkFields    = "Key Name Endpoints AnyBinary Binaries Ancestors Unmatched Expires Limits MaxUses At"
 	binaryFields     = "Path At SHA256"
 	endpointFields   = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash InternalAddresses " +
-		"Expires Limits MaxUses Unmatched Withdrawn Registry RegistryPath MaxBody GraphQL MCP Credentials At KeyAt"
+		"Expires Limits MaxUses Unmatched Withdrawn Registry RegistryPath MaxBody GraphQL MCP ToolPins Credentials At KeyAt"
 	graphqlFields    = "AllowRegistered Registry"
 	mcpFields        = "LooseToolNames AllMethods"
 	credentialFields = "RewriteMessages RewriteBodies AllowUninspected Signing Provider"
 	signingFields    = "Mode Service Region"
-	ruleFields       = "Method Path Query OperationType OperationName Fields Tools Command Operation Repository Refs Force Delete Package Versions MinAge Publish At"
+	ruleFields       = "Method Path Query OperationType OperationName Fields Tools Arguments Command Operation Repository Refs Force Delete Package Versions MinAge Publish At"
 )
 
 // unknownFields names the fields of a struct that are set and not among known.

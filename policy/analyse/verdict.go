@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/registry"
 )
 
@@ -212,8 +213,12 @@ const toolsCall = "tools/call"
 func (v *view) calls(h *holding, j *verdict) {
 	g := v.at.governs
 	mcp := g.protocol == policy.MCP
-	if h.holdsOnly(stream) {
-		if !mcp || h.verb != "GET" {
+	if h.holdsOnly(stream) || h.holdsOnly(ending) {
+		verb := "GET"
+		if h.holdsOnly(ending) {
+			verb = "DELETE"
+		}
+		if !mcp || h.verb != verb {
 			j.hard = true
 			return
 		}
@@ -257,16 +262,16 @@ func (v *view) calls(h *holding, j *verdict) {
 		if m.form != call {
 			continue
 		}
-		tool := m.tool
+		tool, arguments := m.tool, m.arguments
 		if !mcp {
-			tool = "" // its reader does not look for one
+			tool, arguments = "", nil // its reader does not look for them
 		}
 		for _, ep := range v.taking {
 			if ep.messages == nil || ep.messages.calls == nil {
 				continue
 			}
 			c := ep.messages.calls
-			allow, deny := c.judge(m.method, tool)
+			allow, deny := c.judge(m.method, tool, arguments)
 			j.deny = j.deny || deny
 			if allow && ep.grants && ep.protocol == g.protocol {
 				j.offers(ep.endpoint)
@@ -285,16 +290,17 @@ func isToolName(name string) bool {
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == ""
 }
 
-func (c *callRules) judge(method, tool string) (allow, deny bool) {
+func (c *callRules) judge(method, tool string, arguments *jsonrpc.Arguments) (allow, deny bool) {
 	for i := range c.allow {
-		allow = allow || c.allow[i].takes(method, tool)
+		allow = allow || c.allow[i].takes(method, tool) && c.allow[i].holds(arguments)
 	}
 	for i := range c.deny {
-		deny = deny || c.deny[i].takes(method, tool)
+		deny = deny || c.deny[i].takes(method, tool) && c.deny[i].holds(arguments)
 	}
 	return allow || c.every && method != "" && (method != toolsCall || !c.narrowed), deny
 }
 
+// takes is about method and tool, holds about the arguments.
 func (r *callRule) takes(method, tool string) bool {
 	return method != "" && (r.method == nil || r.method.match(method)) && (!r.tooled || anyMatch(r.tools, tool))
 }

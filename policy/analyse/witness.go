@@ -2,9 +2,11 @@ package analyse
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,18 +33,21 @@ type Witness struct {
 	Address   string   `json:"address,omitempty"` // that the host resolves to, where that matters
 
 	// What the request holds, in the words of creel policy test.
-	GraphQL   []string  `json:"graphql,omitempty"` // TYPE:FIELD,FIELD, hash:KEY or id:KEY; several are a batch
-	Operation string    `json:"operation,omitempty"`
-	RPC       []string  `json:"rpc_method,omitempty"`
-	Tool      string    `json:"tool,omitempty"`
-	Response  bool      `json:"response,omitempty"` // to the server, of MCP
-	Stream    bool      `json:"stream,omitempty"`   // the request opens MCP's stream from the server
-	Refs      []string  `json:"ref,omitempty"`      // that a Git push changes
-	Force     bool      `json:"force,omitempty"`
-	Delete    bool      `json:"delete,omitempty"`
-	Text      bool      `json:"text,omitempty"`     // a text message of a WebSocket that was opened with the path
-	Published time.Time `json:"published,omitzero"` // the package's version; zero: not known
-	At        time.Time `json:"at,omitzero"`        // when it is judged, where that matters
+	GraphQL   []string `json:"graphql,omitempty"` // TYPE:FIELD,FIELD, hash:KEY or id:KEY; several are a batch
+	Operation string   `json:"operation,omitempty"`
+	RPC       []string `json:"rpc_method,omitempty"`
+	Tool      string   `json:"tool,omitempty"`
+	// Arguments of the tool, all of them text, by name.
+	Arguments map[string]string `json:"arguments,omitempty"`
+	Response  bool              `json:"response,omitempty"` // to the server, of MCP
+	Stream    bool              `json:"stream,omitempty"`   // the request opens MCP's stream from the server
+	Ends      bool              `json:"ends,omitempty"`     // the request ends a session of MCP
+	Refs      []string          `json:"ref,omitempty"`      // that a Git push changes
+	Force     bool              `json:"force,omitempty"`
+	Delete    bool              `json:"delete,omitempty"`
+	Text      bool              `json:"text,omitempty"`     // a text message of a WebSocket that was opened with the path
+	Published time.Time         `json:"published,omitzero"` // the package's version; zero: not known
+	At        time.Time         `json:"at,omitzero"`        // when it is judged, where that matters
 }
 
 // String is the witness on one line.
@@ -95,6 +100,9 @@ func (w Witness) request() string {
 		text += " calling " + strings.Join(w.RPC, " and ")
 		if w.Tool != "" {
 			text += " of tool " + w.Tool
+			for i, name := range slices.Sorted(maps.Keys(w.Arguments)) {
+				text += []string{" with ", " and "}[min(i, 1)] + name + "=" + strconv.Quote(w.Arguments[name])
+			}
 		}
 	}
 	switch {
@@ -102,6 +110,8 @@ func (w Witness) request() string {
 		text += " with a response to the server"
 	case w.Stream:
 		text += " for the server's stream"
+	case w.Ends:
+		text += " to end the session"
 	}
 	if len(w.Refs) > 0 {
 		how := "changing"
@@ -161,12 +171,12 @@ func (w Witness) asked(e *policy.Engine, c policy.Connection, t target.Target) p
 		r.GraphQL.Operations = append(r.GraphQL.Operations, o)
 	}
 	governs := e.Governing(c, t.Path)
-	if len(w.RPC) > 0 || w.Response || w.Stream {
-		r.RPC = &jsonrpc.Request{Response: w.Response, ReceiveStream: w.Stream, Batch: len(w.RPC) > 1}
+	if len(w.RPC) > 0 || w.Response || w.Stream || w.Ends {
+		r.RPC = &jsonrpc.Request{Response: w.Response, ReceiveStream: w.Stream, EndSession: w.Ends, Batch: len(w.RPC) > 1}
 		for _, m := range w.RPC {
 			one := jsonrpc.Call{Method: m}
 			if m == toolsCall && governs != nil && governs.Protocol == policy.MCP {
-				one.Tool = w.Tool // another reader does not look for it
+				one.Tool, one.Arguments = w.Tool, jsonrpc.TextArguments(w.Arguments) // another reader does not look for them
 			}
 			r.RPC.Calls = append(r.RPC.Calls, one)
 		}
@@ -294,11 +304,13 @@ func (w *Witness) hold(m *message) {
 	case stored:
 		w.GraphQL = []string{"hash:" + m.key}
 	case call:
-		w.RPC, w.Tool = []string{m.method}, m.tool
+		w.RPC, w.Tool, w.Arguments = []string{m.method}, m.tool, m.texts
 	case answer:
 		w.Response = true
 	case stream:
 		w.Stream = true
+	case ending:
+		w.Ends = true
 	case push:
 		if m.ref != "" {
 			w.Refs, w.Force, w.Delete = []string{m.ref}, m.forced, m.delete
