@@ -66,6 +66,9 @@ func fromRules(rules []policy.RequestRule) []Rule {
 		for _, q := range r.Query {
 			rule.Query = append(rule.Query, Query{Key: q.Key, Any: q.Any})
 		}
+		for _, a := range r.Arguments {
+			rule.Arguments = append(rule.Arguments, Query{Key: a.Name, Any: a.Any})
+		}
 		list = append(list, rule)
 	}
 	return list
@@ -109,9 +112,9 @@ func FromRequest(r policy.Request) Question {
 		}
 	}
 	if r.RPC != nil {
-		q.RPC = &RPC{Response: r.RPC.Response, ReceiveStream: r.RPC.ReceiveStream}
+		q.RPC = &RPC{Response: r.RPC.Response, ReceiveStream: r.RPC.ReceiveStream, EndSession: r.RPC.EndSession}
 		for _, c := range r.RPC.Calls {
-			q.RPC.Calls = append(q.RPC.Calls, Call{Method: c.Method, Tool: c.Tool})
+			q.RPC.Calls = append(q.RPC.Calls, Call{Method: c.Method, Tool: c.Tool, Argument: c.Arguments.Text})
 		}
 	}
 	if g := r.Git; g != nil {

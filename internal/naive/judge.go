@@ -287,7 +287,7 @@ func parts(q Question) []Question {
 		list = append(list, part)
 	}
 	switch {
-	case q.RPC != nil && !q.RPC.ReceiveStream:
+	case q.RPC != nil && !q.RPC.ReceiveStream && !q.RPC.EndSession:
 		for _, c := range q.RPC.Calls {
 			add(func(part *Question) { part.RPC = &RPC{Calls: []Call{c}} })
 		}
@@ -336,7 +336,7 @@ func hardFault(governing Endpoint, q Question) bool {
 	case "json-rpc":
 		return q.RPC == nil || q.RPC.Faulty || q.RPC.Response || len(q.RPC.Calls) == 0
 	case "mcp":
-		if q.RPC == nil || q.RPC.Faulty || len(q.RPC.Calls) == 0 && !q.RPC.Response && !q.RPC.ReceiveStream {
+		if q.RPC == nil || q.RPC.Faulty || len(q.RPC.Calls) == 0 && !q.RPC.Response && !q.RPC.ReceiveStream && !q.RPC.EndSession || q.RPC.EndSession && q.Method != "DELETE" {
 			return true
 		}
 		for _, c := range q.RPC.Calls {

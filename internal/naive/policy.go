@@ -69,7 +69,8 @@ type Rule struct {
 	OperationType, OperationName string
 	Fields                       []string
 
-	Tool []string // of tool, or of params.name
+	Tool      []string // of tool, or of params.name
+	Arguments []Query  // of the tool: Key is its name
 
 	Operation, Repository string   // fetch or push
 	Refs                  []string // with refs/ before them; none: every push, of a deny rule
@@ -123,11 +124,16 @@ type RPC struct {
 	Calls         []Call
 	Response      bool // an answer to the server is among the messages
 	ReceiveStream bool // the GET by which an MCP client listens
+	EndSession    bool // the DELETE by which it leaves
 	Faulty        bool
 }
 
-// Call is one method call; Tool is set for tools/call.
-type Call struct{ Method, Tool string }
+// Call is one method call; Tool is set for tools/call. Argument is the text of the
+// tool's argument of a name; nil: it has none.
+type Call struct {
+	Method, Tool string
+	Argument     func(name string) (text string, ok bool)
+}
 
 // Git is a request of a Git client.
 type Git struct {

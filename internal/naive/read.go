@@ -183,6 +183,7 @@ type writtenRule struct {
 	Fields                []string
 	Tool                  any
 	Params                map[string]any
+	Arguments             map[string]any
 
 	Operation, Repository string
 	Refs                  []string
@@ -296,6 +297,13 @@ func (w writtenRule) rule() (Rule, error) {
 			return r, err
 		}
 		r.Tool = globs
+	}
+	for name, v := range w.Arguments {
+		globs, err := ReadMatcher(v)
+		if err != nil {
+			return r, err
+		}
+		r.Arguments = append(r.Arguments, Query{Key: name, Any: globs})
 	}
 	return r, nil
 }

@@ -1,10 +1,15 @@
 package naive
 
-import "strings"
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // rpcAllows: a POST of which every call is taken by an allow rule. MCP also lets
-// through answers to the server, the stream by which the client listens, and
-// under the method profile every method; there, tool rules narrow tools/call.
+// through answers to the server, the stream by which the client listens, the end of
+// its session, and under the method profile every method; there, tool rules narrow tools/call.
 func rpcAllows(e Endpoint, q Question) bool {
 	if q.RPC == nil || q.RPC.Faulty {
 		return false
@@ -12,6 +17,9 @@ func rpcAllows(e Endpoint, q Question) bool {
 	mcp := e.Protocol == "mcp"
 	if q.RPC.ReceiveStream {
 		return mcp && strings.EqualFold(q.Method, "GET")
+	}
+	if q.RPC.EndSession {
+		return mcp && q.Method == "DELETE"
 	}
 	if !strings.EqualFold(q.Method, "POST") || q.RPC.Response && !mcp || len(q.RPC.Calls) == 0 && !q.RPC.Response {
 		return false
@@ -73,5 +81,49 @@ func callTaken(e Endpoint, r Rule, c Call) bool {
 	case method != c.Method:
 		return false
 	}
-	return len(r.Tool) == 0 || c.Tool != "" && anyGlob(r.Tool, c.Tool)
+	return (len(r.Tool) == 0 || c.Tool != "" && anyGlob(r.Tool, c.Tool)) && argumentsTaken(r, c)
+}
+
+// argumentsTaken: each argument that the rule names is a text that one of its globs
+// takes, and that leads where it reads.
+func argumentsTaken(r Rule, c Call) bool {
+	for _, want := range r.Arguments {
+		if c.Argument == nil {
+			return false
+		}
+		text, ok := c.Argument(want.Key)
+		if !ok || climbs(text) || !slices.ContainsFunc(want.Any, func(pattern string) bool {
+			matches, err := Glob(pattern, text, '/')
+			return err == nil && matches
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+var (
+	escape   = regexp.MustCompile(`%[0-9a-fA-F]{2}`)
+	climbing = regexp.MustCompile(`(^|[/\\])\.\.?($|[/\\])|\x00`)
+)
+
+// climbs: the text, also decoded once and twice, has a NUL or dots between slashes,
+// or is encoded even then.
+func climbs(text string) bool {
+	for range 3 {
+		if climbing.MatchString(text) {
+			return true
+		}
+		if !escape.MatchString(text) {
+			return false
+		}
+		text = escape.ReplaceAllStringFunc(text, func(e string) string {
+			b, err := strconv.ParseUint(e[1:], 16, 8)
+			if err != nil {
+				panic(err) // it is two digits
+			}
+			return string([]byte{byte(b)})
+		})
+	}
+	return true
 }

@@ -20,6 +20,9 @@ var (
 	hashes = []string{"h1", "h2"}
 	calls  = []string{"initialize", "tools/list", "tools/call", "a.b"}
 	tools  = []string{"a", "ab", "a*", "*", "a.b", "a.*", "**", "?"}
+
+	arguments     = []string{"path", "Path", "mode"}
+	argumentGlobs = []string{"/a/**", "/a/*", "**", "a*", "*b", "../**", "**%2e**"}
 )
 
 // operation draws a rule about GraphQL operations.
@@ -86,7 +89,7 @@ func (g *gen) mcp(about string) {
 	if loose { // wildcards need strict names
 		list = []string{"a", "ab", "a.b"}
 	}
-	ofTools := func() string {
+	byTool := func() string {
 		if g.chance("any", 3) {
 			return fmt.Sprintf("method: tools/call, tool: {any: [%s]}", quoted(rapid.SliceOfN(rapid.SampledFrom(list), 1, 2).Draw(g.t, "tools")))
 		}
@@ -96,18 +99,30 @@ func (g *gen) mcp(about string) {
 		return fmt.Sprintf("method: tools/call, tool: %q", g.pick("tool", list...))
 	}
 	ofMethods := func() string { return fmt.Sprintf("method: %q", g.pick("call", "initialize", "tools/list", "a.b")) }
-	rule := func() string {
+	denial := func() string {
 		if g.chance("by tool", 2) {
-			return ofTools()
+			return byTool()
 		}
 		return ofMethods()
+	}
+	rule := func() string {
+		text := denial()
+		if g.version == 2 && strings.Contains(text, "tool:") && g.chance("arguments", 3) {
+			var clauses []string
+			for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(arguments), 1, 2, rapid.ID).Draw(g.t, "arguments") {
+				clauses = append(clauses, fmt.Sprintf("%s: {any: [%s]}", name, quoted(rapid.SliceOfN(rapid.SampledFrom(argumentGlobs), 1, 2).Draw(g.t, "globs of an argument"))))
+			}
+			text += ", arguments: {" + strings.Join(clauses, ", ") + "}"
+		}
+		return text
 	}
 	if g.chance("by method alone", 4) {
 		rule = func() string {
 			return fmt.Sprintf("method: %q", g.pick("call", "initialize", "tools/*", "tools/call", "tools/l*"))
 		}
+		denial = rule
 	}
-	g.rules(rule, rule, false)
+	g.rules(rule, denial, false)
 }
 
 // message draws what was read from the body of a request to an endpoint, or
@@ -132,6 +147,12 @@ func message(t *rapid.T, e policy.Endpoint, r *policy.Request) {
 		}
 		if r.RPC = callsOf(t, e); r.RPC.ReceiveStream {
 			r.Method = "GET"
+		}
+		if e.Protocol == policy.MCP && once(t, 12, "end") {
+			r.Method, r.RPC = "DELETE", &jsonrpc.Request{EndSession: true}
+			if once(t, 6, "another method of an end") {
+				r.Method = "POST"
+			}
 		}
 	case policy.Git:
 		r.Method, r.Git = gitOf(t, e)
@@ -286,6 +307,9 @@ func callsOf(t *rapid.T, e policy.Endpoint) *jsonrpc.Request {
 		if c.Method != "tools/call" {
 			c.Tool = ""
 		}
+		if c.Tool != "" && e.Protocol == policy.MCP {
+			c.Arguments = argumentsOf(t, rules)
+		}
 		r.Calls = append(r.Calls, c)
 	}
 	r.Batch = len(r.Calls) > 1 || len(r.Calls) == 1 && (r.Response || once(t, 4, "batch of one"))
@@ -293,4 +317,23 @@ func callsOf(t *rapid.T, e policy.Endpoint) *jsonrpc.Request {
 		r.Calls, r.Batch, r.Response = nil, false, false
 	}
 	return r
+}
+
+// argumentsOf draws arguments near the rules about them.
+func argumentsOf(t *rapid.T, rules []policy.RequestRule) *jsonrpc.Arguments {
+	texts := map[string]string{}
+	for _, r := range rules {
+		for _, a := range r.Arguments {
+			if len(a.Any) > 0 && !once(t, 6, "argument is not there") {
+				texts[a.Name] = Instance(t, rapid.SampledFrom(a.Any).Draw(t, "glob of an argument"), '/')
+			}
+		}
+	}
+	if once(t, 4, "other argument") {
+		texts[rapid.SampledFrom(arguments).Draw(t, "argument")] = rapid.SampledFrom([]string{"/a/../b", "/a/%2e%2E/b", "/a/%252e", "/a/%25252e", `/a\..\b`, "/a/\x00", "/a/b", ""}).Draw(t, "text")
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return jsonrpc.TextArguments(texts)
 }
