@@ -43,7 +43,7 @@ var layers = []layer{
 		"tests of a policy: they ask the engine, and decide nothing"},
 	{[]string{"policy/automaton"}, []string{"netname", "policy/glob", "policy/target"},
 		"sets of texts, of the patterns that policies have"},
-	{[]string{"policy/analyse"}, []string{"netname", "policy", "policy/automaton", "policy/git", "policy/glob", "policy/graphql", "policy/jsonrpc", "policy/registry", "policy/target"},
+	{[]string{"policy/analyse"}, []string{"netname", "policy", "policy/automaton", "policy/git", "policy/glob", "policy/graphql", "policy/grpc", "policy/jsonrpc", "policy/registry", "policy/target"},
 		"exact answers about documents: it reads no file and judges no traffic"},
 	{[]string{"policy/learn"}, []string{"netname", "policy", "policy/glob"},
 		"makes rules out of calls that it is told, and knows no log"},

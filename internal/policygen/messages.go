@@ -12,6 +12,7 @@ import (
 	"github.com/creel-run/creel/policy/graphql"
 	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/registry"
+	"github.com/creel-run/creel/policy/target"
 )
 
 var (
@@ -160,6 +161,9 @@ func message(t *rapid.T, e policy.Endpoint, r *policy.Request) {
 		r.Package = packageOf(t, e, r.Now)
 	case policy.GRPC:
 		r.Method, r.GRPC = grpcOf(t, e)
+		if to, err := target.Parse("/"+r.GRPC.Service+"/"+r.GRPC.Method, false); err == nil && rapid.Bool().Draw(t, "by its path") {
+			r.Target = to
+		}
 	default:
 		return
 	}

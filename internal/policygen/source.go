@@ -214,10 +214,7 @@ func (g *gen) may(kind string) bool {
 func (g *gen) kinds(inspected bool) []string {
 	list := []string{"rest", "rest", "rest", "graphql", "websocket", "json-rpc", "mcp"}
 	if g.version == 2 {
-		list = append(list, "git", "package")
-		if slices.Contains(g.of.Protocols, policy.GRPC) { // the analyser does not know it yet
-			list = append(list, "grpc")
-		}
+		list = append(list, "git", "package", "grpc")
 	}
 	if !inspected {
 		list = append(list, "", "")

@@ -59,7 +59,7 @@ func (r *requests) coverPaths() {
 		if bare, ok := strings.CutSuffix(text, "/**"); ok && selector {
 			text = "{" + bare + "," + text + "}" // the same set as the path of a rule
 		}
-		text = strings.TrimPrefix(strings.TrimPrefix(text, grantName), gitName)
+		text = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(text, grantName), gitName), grpcName)
 		if strings.HasPrefix(text, registryName) {
 			text = strings.SplitN(text, " ", 4)[3]
 		}
@@ -272,6 +272,8 @@ func (m *message) head() string {
 			return "forced push of"
 		}
 		return "push of"
+	case called:
+		return "gRPC call"
 	case packaged:
 		return m.kind + packageOf(m)
 	case unread:

@@ -72,7 +72,7 @@ func entriesOf(doc *policy.Document) []entry {
 				}
 			case policy.Package:
 				list = append(list, entry{"registry of " + place + who, string(e.Registry) + " at " + e.RegistryPath + "/", e.At})
-			case policy.L4, policy.TCP, policy.SQL, policy.REST, policy.Git:
+			case policy.L4, policy.TCP, policy.SQL, policy.REST, policy.Git, policy.GRPC:
 			}
 		}
 		slices.Sort(places)

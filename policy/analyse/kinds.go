@@ -172,7 +172,7 @@ func (a *analysis) messagesAt(r *requests, path, method int) ([]*message, error)
 	k := r.kinds
 	verb := r.methods[method].example(r.methods)
 	text := verb == textMethod
-	var reads, operations, overHTTP, sockets, calls, gits, packages bool
+	var reads, operations, overHTTP, sockets, calls, gits, packages, services bool
 	k.c.speakers(func(ep *endpoint, m *messageRules) {
 		if !r.selects(ep, path) {
 			return
@@ -182,6 +182,7 @@ func (a *analysis) messagesAt(r *requests, path, method int) ([]*message, error)
 		overHTTP = overHTTP || m.operations != nil && m.operations.overHTTP
 		sockets = sockets || m.operations != nil && (!m.operations.overHTTP || m.operations.overSockets)
 		calls, gits, packages = calls || m.calls != nil, gits || m.git != nil, packages || m.packages != nil
+		services = services || m.services != nil
 	})
 	switch {
 	case text && !sockets:
@@ -218,6 +219,9 @@ func (a *analysis) messagesAt(r *requests, path, method int) ([]*message, error)
 		}
 		list = append(list, k.gitAt(verb, r.classes.List[path].Witness)...)
 	}
+	if m := calledAt(verb, r.classes.List[path].Witness); m != nil && services {
+		list = append(list, m)
+	}
 	if packages {
 		list = k.withPackages(list, path, method, gits)
 	}
@@ -241,7 +245,7 @@ func (k *kinds) withPackages(list []*message, path, method int, gits bool) []*me
 	var out []*message
 	for _, m := range list {
 		switch {
-		case m.form == fetch || m.form == push:
+		case m.form == fetch || m.form == push || m.form == called:
 			out = append(out, m.with(func(m *message) { m.path = k.r.classes.List[path].Witness }))
 		case none != "":
 			out = append(out, m.with(func(m *message) { m.path = none }))

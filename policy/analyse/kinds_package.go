@@ -13,11 +13,12 @@ import (
 	"github.com/creel-run/creel/policy/target"
 )
 
-// gitName and registryName keep sets of paths that messages are told from apart
+// gitName, grpcName and registryName keep sets of paths that messages are told from apart
 // from patterns of the same text. Git's are with and without .git behind the
 // repository.
 const (
 	gitName      = "git "
+	grpcName     = "grpc "
 	registryName = "registry "
 )
 
@@ -35,6 +36,11 @@ func (a *analysis) messagePaths(m *messageRules, add func(name string, set func(
 			if err := add(forms[i].name(p.kind, p.prefix, i), func() (*automaton.Automaton, error) { return forms[i].shape(p.prefix) }); err != nil {
 				return err
 			}
+		}
+	}
+	if m.services != nil {
+		if err := m.services.paths(add); err != nil {
+			return err
 		}
 	}
 	if m.git == nil {

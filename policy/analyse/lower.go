@@ -201,7 +201,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	}
 	switch spec.Protocol {
 	case policy.L4, policy.TCP, policy.SQL: // of sql no statement is read
-	case policy.REST, policy.WebSocket, policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git, policy.Package:
+	case policy.REST, policy.WebSocket, policy.GraphQL, policy.JSONRPC, policy.MCP, policy.Git, policy.Package, policy.GRPC:
 		ep.inspect = true
 		if err := a.lowerRules(ep, spec); err != nil {
 			return nil, err

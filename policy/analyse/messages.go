@@ -28,6 +28,7 @@ const (
 	fetch                 // of Git; with discovery, the question for the refs before it
 	push                  // of one ref; with discovery, the question before it
 	packaged              // a question to a package registry, told from the path
+	called                // a method of gRPC, told from the path
 )
 
 // message is one member of what a request holds. A batch of operations, calls
@@ -40,7 +41,8 @@ type message struct {
 	fields     []string // root fields; of a rule's registry they may be none
 	key        string   // of a stored operation
 
-	method, tool string // of a call
+	method, tool string // of a call; of gRPC the method
+	service      string // of gRPC
 	arguments    *jsonrpc.Arguments
 	texts        map[string]string // the same of a kind, by name: those that are text
 
@@ -68,6 +70,7 @@ type messageRules struct {
 	calls      *callRules
 	git        *gitRules
 	packages   *packageRules
+	services   *serviceRules
 }
 
 type operationRules struct {
@@ -185,6 +188,8 @@ func (a *analysis) lowerMessages(spec *policy.Endpoint) (*messageRules, error) {
 		m.git, err = a.lowerGit(spec)
 	case policy.Package:
 		m.packages, err = a.lowerPackages(spec)
+	case policy.GRPC:
+		m.services, err = a.lowerServices(spec)
 	}
 	return m, err
 }

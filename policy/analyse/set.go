@@ -182,6 +182,10 @@ func membersOf(r *policy.Request, by *endpoint) []*message {
 			one.ref, one.forced, one.delete = u.Ref, u.Forced, u.Delete
 			list = append(list, &one)
 		}
+	case policy.GRPC:
+		if g := r.GRPC; g != nil && g.Service != "" && g.Method != "" {
+			list = append(list, &message{form: called, service: g.Service, method: g.Method})
+		}
 	case policy.Package:
 		if p := r.Package; p != nil {
 			m := message{form: packaged, asks: p, ageKnown: !p.Published.IsZero() && !r.Now.IsZero()}

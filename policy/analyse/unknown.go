@@ -47,7 +47,7 @@ const (
 	mcpFields        = "LooseToolNames AllMethods"
 	credentialFields = "RewriteMessages RewriteBodies AllowUninspected Signing Provider"
 	signingFields    = "Mode Service Region"
-	ruleFields       = "Method Path Query OperationType OperationName Fields Tools Arguments Command Operation Repository Refs Force Delete Package Versions MinAge Publish At"
+	ruleFields       = "Method Path Query OperationType OperationName Fields Tools Arguments Command Operation Repository Refs Force Delete Package Versions MinAge Publish Service At"
 )
 
 // unknownFields names the fields of a struct that are set and not among known.

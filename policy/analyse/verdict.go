@@ -116,6 +116,8 @@ func (v *view) messages(h *holding) Grant {
 		v.git(h, j)
 	case g.protocol == policy.Package:
 		v.packages(h, j)
+	case g.protocol == policy.GRPC:
+		v.services(h, j)
 	default:
 		j.hard = true
 	}

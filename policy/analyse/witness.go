@@ -14,6 +14,7 @@ import (
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
+	"github.com/creel-run/creel/policy/grpc"
 	"github.com/creel-run/creel/policy/jsonrpc"
 	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
@@ -42,6 +43,7 @@ type Witness struct {
 	Response  bool              `json:"response,omitempty"` // to the server, of MCP
 	Stream    bool              `json:"stream,omitempty"`   // the request opens MCP's stream from the server
 	Ends      bool              `json:"ends,omitempty"`     // the request ends a session of MCP
+	GRPC      bool              `json:"grpc,omitempty"`     // the request is a gRPC call of the method that its path names
 	Refs      []string          `json:"ref,omitempty"`      // that a Git push changes
 	Force     bool              `json:"force,omitempty"`
 	Delete    bool              `json:"delete,omitempty"`
@@ -112,6 +114,8 @@ func (w Witness) request() string {
 		text += " for the server's stream"
 	case w.Ends:
 		text += " to end the session"
+	case w.GRPC:
+		text += " as a gRPC call"
 	}
 	if len(w.Refs) > 0 {
 		how := "changing"
@@ -194,6 +198,10 @@ func (w Witness) asked(e *policy.Engine, c policy.Connection, t target.Target) p
 			g.Updates = append(g.Updates, git.Update{Ref: ref, Forced: w.Force, Delete: w.Delete})
 		}
 		r.Git = g
+	case policy.GRPC:
+		if g, err := grpc.Parse(method, t.Path, t.HasQuery); err == nil && w.GRPC {
+			r.GRPC = &g
+		}
 	case policy.Package:
 		p, err := registry.Parse(governs.Registry, governs.RegistryPath, method, t.Path)
 		if err != nil {
@@ -311,6 +319,8 @@ func (w *Witness) hold(m *message) {
 		w.Stream = true
 	case ending:
 		w.Ends = true
+	case called:
+		w.GRPC = true
 	case push:
 		if m.ref != "" {
 			w.Refs, w.Force, w.Delete = []string{m.ref}, m.forced, m.delete

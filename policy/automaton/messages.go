@@ -1,6 +1,7 @@
 package automaton
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/creel-run/creel/policy/glob"
@@ -235,4 +236,37 @@ func PackageVersions(without string) *Automaton {
 		}
 		return state{dots: 3}
 	}, func(s state) bool { return !s.bad && s.dots > 2 })
+}
+
+// GRPCPaths are the paths of gRPC: /SERVICE/METHOD, both of identifiers, those of a
+// service parted by dots.
+var GRPCPaths = sync.OnceValue(func() *Automaton {
+	type state struct {
+		part  uint8 // 0 before the first slash, 1 in the service, 2 in the method, 3 no path
+		begun bool  // the identifier has text
+	}
+	return machine(state{}, func(s state, c byte) state {
+		switch {
+		case s.part == 0 && c == '/', s.part == 1 && s.begun && c == '/':
+			return state{part: s.part + 1}
+		case s.part == 1 && s.begun && c == '.':
+			return state{part: 1}
+		case (s.part == 1 || s.part == 2) && nameByte(c) && (s.begun || c < '0' || c > '9'):
+			return state{s.part, true}
+		}
+		return state{part: 3}
+	}, func(s state) bool { return s.part == 2 && s.begun })
+})
+
+// GRPCMethods are the paths of the methods of services that two globs match.
+func GRPCMethods(service, method glob.Glob) (*Automaton, error) {
+	p := newPositions()
+	if !service.IsZero() && !method.IsZero() {
+		p.add(slices.Concat(literal("/"), service.Nodes(), literal("/"), method.Nodes()))
+	}
+	all, err := p.determine("the globs " + clip(service.String()+"/"+method.String()))
+	if err != nil {
+		return nil, err
+	}
+	return And(all, GRPCPaths())
 }
