@@ -2,7 +2,6 @@ package inference
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -12,52 +11,10 @@ import (
 // the route is.
 const localHost = "inference.local"
 
-// builtinHosts are the hosts of well-known model services that agents call by
-// themselves. All of them are claimed when a route is configured: those whose
-// protocol the route does not speak are refused, which is the point (a model
-// that is reached past the route would be neither counted nor audited).
-var builtinHosts = []string{
-	// OpenAI. The second one serves Codex with a ChatGPT sign-in; none of its
-	// paths is served here.
-	"api.openai.com",
-	"chatgpt.com",
-	// Anthropic
-	"api.anthropic.com",
-	// Google: Gemini API, and the service behind a Gemini CLI sign-in
-	"generativelanguage.googleapis.com",
-	"cloudcode-pa.googleapis.com",
-	"aiplatform.googleapis.com",
-	// Routers and hosts of many models
-	"openrouter.ai",
-	"api.together.xyz",
-	"api.fireworks.ai",
-	"api.groq.com",
-	"api.cerebras.ai",
-	"router.huggingface.co",
-	"api-inference.huggingface.co",
-	"api.deepinfra.com",
-	"integrate.api.nvidia.com",
-	"inference-api.nvidia.com",
-	"opencode.ai",
-	"models.github.ai",
-	"models.inference.ai.azure.com",
-	"api.githubcopilot.com",
-	// Other makers of models
-	"api.mistral.ai",
-	"codestral.mistral.ai",
-	"api.cohere.com",
-	"api.cohere.ai",
-	"api.deepseek.com",
-	"api.x.ai",
-	"api.perplexity.ai",
-	"api.moonshot.ai",
-	"api.moonshot.cn",
-	"api.z.ai",
-	"open.bigmodel.cn",
-	"api.minimax.io",
-	"dashscope.aliyuncs.com",
-	"dashscope-intl.aliyuncs.com",
-}
+// builtinHosts are claimed when a route is configured: those whose protocol the
+// route does not speak are refused, which is the point (a model that is reached past
+// the route would be neither counted nor audited).
+var builtinHosts = policy.ModelServices()
 
 // ModelHosts is the list of hosts to claim that a policy asks for; nil stands
 // for the built-in one.
@@ -65,21 +22,7 @@ func ModelHosts(d *policy.Inference) []string {
 	if d == nil || d.Hosts == nil && len(d.AddHosts)+len(d.RemoveHosts) == 0 {
 		return nil
 	}
-	base := d.Hosts
-	if base == nil {
-		base = builtinHosts
-	}
-	out := []string{}
-	removed := map[string]bool{}
-	for _, h := range d.RemoveHosts {
-		removed[strings.ToLower(h)] = true
-	}
-	for _, h := range append(append([]string{}, base...), d.AddHosts...) {
-		if !removed[strings.ToLower(h)] {
-			out = append(out, h)
-		}
-	}
-	return out
+	return d.ModelHosts()
 }
 
 // Hosts are those of models. Nil are none.
@@ -136,7 +79,7 @@ func Guarded(doc *policy.Document) (*Hosts, error) {
 	if doc == nil || doc.Version < 2 {
 		return nil, nil
 	}
-	return NewHosts(ModelHosts(doc.Inference))
+	return NewHosts(doc.GuardedHosts())
 }
 
 // DefaultHosts is the built-in list of model hosts.

@@ -144,6 +144,24 @@ func (e *Engine) acceptsModels(r *Request) bool {
 	return accepted
 }
 
+// AcceptsModels reports whether an endpoint lets model calls go to its host
+// outside of the inference route: all of them, or in version 1 perhaps those of some
+// paths alone.
+func (d *Document) AcceptsModels(e *Endpoint) (all bool, paths []string) {
+	if d.Version >= 2 {
+		return e.Models, nil
+	}
+	if slices.Contains(modelHosts, strings.ToLower(e.Host)) {
+		return true, nil
+	}
+	for _, r := range e.Allow {
+		if r.namesModelCall() {
+			paths = append(paths, r.Path)
+		}
+	}
+	return false, paths
+}
+
 // namesPath: an allow rule takes the request by a path that is written out.
 func (ep *endpoint) namesPath(r *Request) bool {
 	return slices.ContainsFunc(ep.allow, func(rule requestRule) bool {

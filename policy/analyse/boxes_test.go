@@ -119,6 +119,10 @@ func coversPlace(t fataler, c analyse.Class, w analyse.Witness, named []string) 
 		return pattern.Match(h)
 	}
 	host := slices.ContainsFunc(c.Hosts, func(text string) bool {
+		text, others := strings.CutSuffix(text, ", and is not of a model service")
+		if others && slices.Contains(policy.ModelServices(), w.Host) {
+			return false
+		}
 		switch text {
 		case "every name that is not named":
 			return !h.IsAddr() && !slices.ContainsFunc(named, isHost)

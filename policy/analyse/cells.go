@@ -43,6 +43,7 @@ type cell struct {
 	places   []place
 	who      *callers
 	requests *requests
+	guarded  []bool    // by side: what nobody looks into is refused here
 	groups   [][]int   // of the endpoints in sides: the group of their condition
 	at       time.Time // zero: no rule ends
 }
@@ -59,6 +60,9 @@ const anyPort = 0
 // endpoint: ports that nothing names, too, if a side has one for every port.
 func (a *analysis) partition() error {
 	for i, s := range a.sides {
+		for _, ep := range s.guards {
+			ep.side = i
+		}
 		for _, ep := range s.endpoints {
 			ep.side = i
 			key := ep.print
@@ -100,7 +104,7 @@ func (a *analysis) partition() error {
 		}
 		slices.Sort(list)
 		for _, p := range list {
-			c := a.cellOf(ports[p])
+			c := a.cellOf(class, ports[p])
 			if n := len(c.places); n > 0 && c.places[n-1].host == class {
 				c.places[n-1].ports = append(c.places[n-1].ports, p)
 			} else {
@@ -111,13 +115,14 @@ func (a *analysis) partition() error {
 	return nil
 }
 
-// cellOf is the cell of some endpoints, made if there is none.
-func (a *analysis) cellOf(eps []*endpoint) *cell {
+// cellOf is the cell of some endpoints of a host, made if there is none.
+func (a *analysis) cellOf(class *hostClass, eps []*endpoint) *cell {
 	sides := a.sorted(eps)
-	key := cellKey(sides)
+	guarded := class.guarded(sides)
+	key := cellKey(sides, guarded)
 	c := a.byKey[key]
 	if c == nil {
-		c = &cell{sides: sides}
+		c = &cell{sides: sides, guarded: guarded}
 		if a.timed {
 			c.at = a.at
 		}
@@ -127,9 +132,12 @@ func (a *analysis) cellOf(eps []*endpoint) *cell {
 	return c
 }
 
-func cellKey(sides [][]*endpoint) string {
+func cellKey(sides [][]*endpoint, guarded []bool) string {
 	var b strings.Builder
-	for _, list := range sides {
+	for i, list := range sides {
+		if guarded[i] {
+			b.WriteByte('g')
+		}
 		for _, ep := range list {
 			fmt.Fprintf(&b, "%d ", ep.id)
 		}
@@ -171,7 +179,7 @@ func (c *cell) same(x, y int) bool {
 		slices.Sort(list)
 		return slices.Compact(list)
 	}
-	return slices.Equal(ids(x), ids(y))
+	return c.guarded[x] == c.guarded[y] && slices.Equal(ids(x), ids(y))
 }
 
 // unknown is what of some sides cannot be told exactly here.

@@ -435,7 +435,11 @@ func (a *analysis) describeHosts(set []*hostClass) []string {
 		case c.witness.IsAddr():
 			out = append(out, "every address that is not named")
 		default:
-			out = append(out, "every name that is not named")
+			text := "every name that is not named"
+			if slices.ContainsFunc(a.sides, func(s *side) bool { return len(s.guards) > 0 }) {
+				text += ", and is not of a model service"
+			}
+			out = append(out, text)
 		}
 	}
 	return out

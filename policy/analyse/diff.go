@@ -193,18 +193,17 @@ func diffAt(a, b *policy.Document, at time.Time) (*Difference, error) {
 }
 
 func (d *Difference) confirm(a, b *policy.Document) error {
-	var engines [2]*policy.Engine
+	var runs [2]*run
 	for _, list := range [][]Class{d.Allowed, d.Denied, d.Recorded} {
 		for _, c := range list {
 			for i, doc := range []*policy.Document{a, b} {
-				if engines[i] == nil {
-					e, err := policy.Compile(doc)
-					if err != nil {
+				if runs[i] == nil {
+					var err error
+					if runs[i], err = newRun(doc); err != nil {
 						return err
 					}
-					engines[i] = e
 				}
-				if err := confirm(engines[i], c.Witness, []Grant{c.Was, c.Is}[i]); err != nil {
+				if err := confirm(runs[i], c.Witness, []Grant{c.Was, c.Is}[i]); err != nil {
 					return err
 				}
 			}
@@ -213,8 +212,8 @@ func (d *Difference) confirm(a, b *policy.Document) error {
 	return nil
 }
 
-func confirm(e *policy.Engine, w Witness, want Grant) error {
-	have, err := Judge(e, w)
+func confirm(r *run, w Witness, want Grant) error {
+	have, err := r.judge(w)
 	if err != nil {
 		return fmt.Errorf("analyse policy: internal error: witness %s: %w", w, err)
 	}

@@ -18,9 +18,9 @@
 //
 // The requests in question are those that can come: canonical hosts, targets in
 // the form that package target gives, programs by clean absolute paths, messages
-// as their readers give them (graphql, jsonrpc, git, registry), "none that can be
-// read" among them. Git's repositories and the packages of a registry are told from
-// paths. The addresses that are dialled are compared where the same connection is
+// as their readers give them (graphql, jsonrpc, git, grpc, registry), "none that can be
+// read" among them. Git's repositories, the packages of a registry and gRPC's
+// methods are told from paths. The addresses that are dialled are compared where the same connection is
 // allowed. Symbolic links are not followed: programs are what the document says.
 //
 // # Messages
@@ -44,6 +44,10 @@
 // bodies longer than a limit) is part of "none that can be read". Limits of bodies
 // are compared as keys.
 //
+// A call of a tool has one kind for each product of the kinds of those arguments that
+// rules about the tool name. A text that climbs (automaton.Climbing) is in no clause's
+// set, and what is in none is like an argument that is not there.
+//
 // # Time, uses and what only takes away
 //
 // Rules that end cut time into parts in which nothing ends. Reach is told for one
@@ -52,8 +56,12 @@
 // its audit is refused. Rules with max_uses count as if none were used.
 //
 // Limits and middlewares let nothing through and are no part of classes, nor are
-// credentials; Diff compares them, numbers of uses and limits of bodies by
-// themselves (keys.go), so that a policy that differs in one of them is not equal.
+// credentials, pins of tools, and what is accepted of model calls; Diff compares them,
+// numbers of uses and limits of bodies by themselves (keys.go), so that a policy that
+// differs in one of them is not equal.
+//
+// Connections to model hosts that nobody looks into are refused by a run and not by
+// the engine. That is part of all answers (guards.go).
 //
 // # What is not told
 //

@@ -61,7 +61,7 @@ func (a *analysis) hosts(sides []*side) (*hostMap, error) {
 	byLiteral := map[netname.Host][]*endpoint{}
 	var every []*endpoint
 	for _, s := range sides {
-		for _, ep := range s.endpoints {
+		for _, ep := range slices.Concat(s.endpoints, s.guards) {
 			switch {
 			case ep.host.every:
 				every = append(every, ep)

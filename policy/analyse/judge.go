@@ -68,6 +68,9 @@ func (c *cell) view(side int, who *caller) view {
 			}
 		}
 	}
+	if c.guarded[side] && !v.base.inspect {
+		v.base.hit = false
+	}
 	return v
 }
 

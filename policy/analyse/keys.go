@@ -47,6 +47,9 @@ func entriesOf(doc *policy.Document) []entry {
 	var list []entry
 	for i := range doc.Networks {
 		n := &doc.Networks[i]
+		if !n.AnyBinary && len(n.Binaries) == 0 {
+			continue // for nobody
+		}
 		who := " for " + whoText(n, doc.Version)
 		var places []string
 		for k := range n.Endpoints {
@@ -54,9 +57,19 @@ func entriesOf(doc *policy.Document) []entry {
 			place := placeOf(e) + e.Path
 			places = append(places, place)
 			list = append(list, limitEntries(e.Limits, place+who, e.At)...)
+			if q, ok := doc.OpaqueBytesOut(n, e); ok { // the default of tls: skip
+				list = append(list, limitEntries(&policy.Limits{BytesOut: q}, place+who, e.At)...)
+			}
 			list = append(list, useEntries(e.MaxUses, place+who, e.At)...)
 			for _, text := range credentialTexts(&e.Credentials) {
 				list = append(list, entry{"credentials of " + place + who, text, e.At})
+			}
+			switch all, paths := doc.AcceptsModels(e); {
+			case all:
+				list = append(list, entry{"models of " + place + who, "allow", e.At})
+			case len(paths) > 0:
+				slices.Sort(paths)
+				list = append(list, entry{"models of " + place + who, "allow at " + strings.Join(slices.Compact(paths), ", "), e.At})
 			}
 			for _, p := range e.ToolPins {
 				definition := p.SHA256

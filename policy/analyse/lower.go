@@ -17,6 +17,7 @@ import (
 // engine makes of a document, written a second time.
 type side struct {
 	endpoints []*endpoint // of all networks, in the engine's order
+	guards    []*endpoint // stand-ins for hosts that nobody reaches uninspected
 	unknown   []Unknown   // of the document as a whole
 }
 
@@ -65,12 +66,14 @@ type endpoint struct {
 	content  string // all but who may use it and where
 	print    string // equal prints are treated alike by the engine
 	side, id int    // set by partition: equal prints have equal ids
+	guard    bool   // of no rule: its host is guarded (guards.go)
 }
 
 // hostPattern is a name or address, a pattern over names, or everything.
 type hostPattern struct {
 	literal netname.Host
-	text    string // with wildcards
+	text    string          // with wildcards
+	pattern netname.Pattern // of text
 	every   bool
 }
 
@@ -127,6 +130,11 @@ func (a *analysis) lower(doc *policy.Document) (*side, error) {
 			s.endpoints = append(s.endpoints, ep)
 		}
 	}
+	guards, err := guardsOf(doc)
+	if err != nil {
+		return nil, fmt.Errorf("analyse policy: inference hosts: %w", err)
+	}
+	s.guard(guards)
 	return s, nil
 }
 
@@ -218,7 +226,7 @@ func (a *analysis) lowerEndpoint(spec *policy.Endpoint, n *network, version int)
 	c := *spec
 	c.Host, c.Ports, c.Pattern, c.KeyAt = "", nil, netname.Pattern{}, nil
 	c.Expires, c.MaxUses, c.Withdrawn = time.Time{}, 0, ep.lapsed
-	c.Limits, c.MaxBody, c.ToolPins, c.Credentials = nil, 0, nil, policy.Credentials{}
+	c.Limits, c.MaxBody, c.ToolPins, c.Models, c.Credentials = nil, 0, nil, false, policy.Credentials{}
 	ep.content = destPrint(ep.dest) + "|" + fingerprint(c) + "|" + ep.counts
 	if len(ep.unknown) > 0 {
 		ep.content += fmt.Sprintf("|version %d", version)
@@ -349,7 +357,7 @@ func lowerHost(spec *policy.Endpoint) (hostPattern, error) {
 	if p.Literal() {
 		return hostPattern{literal: p.Host()}, nil
 	}
-	return hostPattern{text: p.String()}, nil
+	return hostPattern{text: p.String(), pattern: p}, nil
 }
 
 func sortedPorts(list []uint16) []uint16 {

@@ -26,7 +26,7 @@ type Proof struct {
 // time on (zero: at all times), or has a counterexample that the engine confirms,
 // or cannot be told.
 func Prove(doc *policy.Document, list []Assertion, from time.Time) ([]Proof, error) {
-	engine, err := policy.Compile(doc)
+	runs, err := newRun(doc)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func Prove(doc *policy.Document, list []Assertion, from time.Time) ([]Proof, err
 		}
 		p.Holds = p.Counterexample == nil && len(p.Unknown) == 0
 		if p.Counterexample != nil {
-			if err := confirm(engine, *p.Counterexample, p.Grant); err != nil {
+			if err := confirm(runs, *p.Counterexample, p.Grant); err != nil {
 				return nil, err
 			}
 		}

@@ -225,7 +225,8 @@ func (s *Set) place(c policy.Connection) (*cell, *caller) {
 			eps = append(eps, ep)
 		}
 	}
-	cell := s.a.byKey[cellKey(s.a.sorted(eps))]
+	sides := s.a.sorted(eps)
+	cell := s.a.byKey[cellKey(sides, class.guarded(sides))]
 	if cell == nil {
 		return nil, nil
 	}

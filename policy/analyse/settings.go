@@ -45,7 +45,7 @@ func settings(a, b *policy.Document) []Setting {
 
 // onlyTakesAway: the setting bounds what rules let through, or looks at it.
 func onlyTakesAway(key string) bool {
-	for _, word := range []string{"resources.", "limits", "network_middlewares", "max_uses", "body limit"} {
+	for _, word := range []string{"resources.", "limits", "network_middlewares", "max_uses", "body limit", "mcp.pins"} {
 		if strings.HasPrefix(key, word) {
 			return true
 		}

@@ -41,7 +41,7 @@ const (
 	middlewareFields = "Key Name Implementation Order Config FailOpen Include Exclude At"
 	networkFields    = "Key Name Endpoints AnyBinary Binaries Ancestors Unmatched Expires Limits MaxUses At"
 	binaryFields     = "Path At SHA256"
-	endpointFields   = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash InternalAddresses " +
+	endpointFields   = "Host Pattern Ports Protocol Path TLS TLSWritten Enforcement Access Allow Deny AllowedIPs AllowEncodedSlash InternalAddresses Models " +
 		"Expires Limits MaxUses Unmatched Withdrawn Registry RegistryPath MaxBody GraphQL MCP ToolPins Credentials At KeyAt"
 	graphqlFields    = "AllowRegistered Registry"
 	mcpFields        = "LooseToolNames AllMethods"

@@ -1,0 +1,84 @@
+package analyse
+
+import (
+	"slices"
+
+	"github.com/creel-run/creel/netname"
+	"github.com/creel-run/creel/policy"
+)
+
+// A run refuses connections to model hosts that nobody would look into, though a
+// rule allows them (policy.Document.GuardedHosts). The engine says nothing of it, so
+// it is done here, for the analysis and for its witnesses.
+
+func guardsOf(doc *policy.Document) ([]hostPattern, error) {
+	var list []hostPattern
+	for _, text := range doc.GuardedHosts() {
+		if h, err := netname.ParseHost(text); err == nil {
+			list = append(list, hostPattern{literal: h})
+			continue
+		}
+		p, err := netname.ParsePattern(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, hostPattern{text: p.String(), pattern: p})
+	}
+	return list, nil
+}
+
+// matches reports whether a guard is about a host.
+func (p hostPattern) matches(h netname.Host) bool {
+	return p.literal == h || p.text != "" && p.pattern.Match(h)
+}
+
+// guard gives the side stand-ins for the guarded hosts, so that they are classes
+// of their own; literal ones only where rules about uninspected connections are.
+func (s *side) guard(list []hostPattern) {
+	for _, g := range list {
+		if slices.ContainsFunc(s.endpoints, func(ep *endpoint) bool {
+			return !ep.inspect && (g.text != "" || ep.host.every || ep.host.literal == g.literal || ep.host.text != "" && ep.host.pattern.Match(g.literal))
+		}) {
+			s.guards = append(s.guards, &endpoint{host: g, ports: []uint16{}, guard: true})
+		}
+	}
+}
+
+// guarded says for which sides of a cell the hosts of the class are guarded, and
+// somebody could reach them uninspected.
+func (h *hostClass) guarded(sides [][]*endpoint) []bool {
+	list := make([]bool, len(sides))
+	for _, ep := range h.endpoints {
+		if ep.guard && slices.ContainsFunc(sides[ep.side], func(ep *endpoint) bool { return !ep.inspect }) {
+			list[ep.side] = true
+		}
+	}
+	return list
+}
+
+// run is a policy as a run enforces it.
+type run struct {
+	engine *policy.Engine
+	guards []hostPattern
+}
+
+func newRun(doc *policy.Document) (*run, error) {
+	e, err := policy.Compile(doc)
+	if err != nil {
+		return nil, err
+	}
+	guards, err := guardsOf(doc)
+	return &run{e, guards}, err
+}
+
+// judge is Judge, with what the run refuses beside the engine.
+func (r *run) judge(w Witness) (Grant, error) {
+	c, err := w.connection()
+	if err != nil {
+		return Denied, err
+	}
+	if !r.engine.Connect(c).Inspect && slices.ContainsFunc(r.guards, func(g hostPattern) bool { return g.matches(c.Host) }) {
+		return Denied, nil
+	}
+	return Judge(r.engine, w)
+}
