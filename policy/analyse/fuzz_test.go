@@ -17,6 +17,8 @@ func FuzzAnalyse(f *testing.F) {
 	other := parse(f, provedPolicy)
 	f.Add([]byte(provedPolicy))
 	f.Add([]byte(provedMessages))
+	f.Add([]byte(rest("access: full, models: allow}\n      - {host: mcp.test, port: 443, protocol: mcp, mcp: {pins: {a: any}}, rules: [{allow: {method: tools/call, tool: a*, arguments: {path: /w/**, x: {any: [a, '**']}}}}]")))
+	f.Add([]byte(rest("access: full}\n      - {host: grpc.test, port: 443, protocol: grpc, rules: [{allow: {service: 'a.**', method: S*}}], deny_rules: [{service: a.B}]}\n      - {host: api.openai.com, port: 443, tls: skip")))
 	f.Add([]byte(rest("access: read-only, enforcement: audit, path: /v1/**")))
 	f.Add([]byte(rest("allow_encoded_slash: true, rules: [{allow: {method: GET, path: '/[!a]{b,*}/**', query: {k: {any: ['a*', '?']}}}}]")))
 	files, err := filepath.Glob("../testdata/corpus/openshell/*.yaml")
