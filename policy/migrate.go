@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/creel-run/creel/netname"
 )
 
 // Migrate writes a version 1 policy as version 2 with the same meaning: what
@@ -237,6 +239,12 @@ func (m *migration) endpoint(n *yaml.Node) {
 		set(n, "internal_addresses", "true", "host")
 		m.note(n, Weak, "internal_addresses: true is kept: "+show(host.Value)+" may resolve to internal addresses", "remove it for a public host, or write allowed_ips")
 	}
+	if protocol == "" || protocol == string(TCP) || protocol == string(SQL) {
+		if host := find(n, "host"); host != nil && takesModelServices(host.Value) {
+			m.note(host, NeverFires, show(host.Value)+" takes hosts of model services, which version 2 lets nobody reach where no rule looks at requests",
+				"write an endpoint with such a host and models: allow for each that is meant")
+		}
+	}
 	rules := find(n, "rules")
 	if modelsNamed(find(n, "host"), rules) {
 		set(n, "models", "allow", "host")
@@ -255,6 +263,15 @@ func (m *migration) endpoint(n *yaml.Node) {
 		}
 		m.note(r, NeverFires, "a rule is left out that allowed nothing", "")
 		return true
+	})
+}
+
+// takesModelServices: a host with wildcards takes a known host of models.
+func takesModelServices(host string) bool {
+	p, err := netname.ParsePattern(host)
+	return err == nil && !p.Literal() && slices.ContainsFunc(modelServices, func(name string) bool {
+		h, err := netname.ParseHost(name)
+		return err == nil && p.Match(h)
 	})
 }
 

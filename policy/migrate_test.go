@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -261,4 +262,35 @@ func FuzzMigrate(f *testing.F) {
 			t.Fatalf("%v\n%s", err, text)
 		}
 	})
+}
+
+// TestMigratedModelHosts: what version 1 reached is accepted where it was written
+// out, and told where a pattern takes it.
+func TestMigratedModelHosts(t *testing.T) {
+	const v1 = `version: 1
+network_policies:
+  m:
+    name: m
+    endpoints:
+      - {host: api.openai.com, port: 443}
+      - {host: "*.anthropic.com", port: 443}
+    binaries: [{path: /usr/bin/curl}]
+`
+	out, notes, err := policy.Migrate("old.yaml", []byte(v1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, _, err := policy.Parse("new.yaml", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guarded := doc.GuardedHosts()
+	if slices.Contains(guarded, "api.openai.com") || !slices.Contains(guarded, "api.anthropic.com") {
+		t.Errorf("guarded: %v", guarded)
+	}
+	if !slices.ContainsFunc(notes, func(w policy.Warning) bool {
+		return strings.Contains(w.Text, `"*.anthropic.com" takes hosts of model services`)
+	}) {
+		t.Errorf("no note of the pattern: %v", notes)
+	}
 }

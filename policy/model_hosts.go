@@ -77,11 +77,18 @@ func (i *Inference) ModelHosts() []string {
 }
 
 // GuardedHosts are the hosts, patterns allowed, that a run lets nobody reach over
-// a connection that nobody looks into, whatever the rules say: those of models. In
-// version 1 there are none.
+// a connection that nobody looks into, whatever the rules say: those of models, but
+// for the ones that an endpoint writes out and accepts (models: allow). In version 1
+// there are none.
 func (d *Document) GuardedHosts() []string {
 	if d.Version < 2 {
 		return []string{}
 	}
-	return d.Inference.ModelHosts()
+	return slices.DeleteFunc(d.Inference.ModelHosts(), func(host string) bool {
+		return slices.ContainsFunc(d.Networks, func(n Network) bool {
+			return slices.ContainsFunc(n.Endpoints, func(e Endpoint) bool {
+				return e.Models && !e.Withdrawn && strings.EqualFold(e.Host, host)
+			})
+		})
+	})
 }

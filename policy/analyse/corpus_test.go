@@ -89,6 +89,8 @@ func ofVersion2(s analyse.Setting) bool {
 }
 
 // guarded: version 2 refuses connections to model hosts that nobody looks into.
+// One that the old file writes out is accepted by what migrate writes; one that a
+// pattern takes is told in a note.
 func guarded(c analyse.Class) bool {
 	return c.Traffic != analyse.HTTP && len(c.Hosts) > 0 && !slices.ContainsFunc(c.Hosts, func(h string) bool { return !slices.Contains(policy.ModelServices(), h) })
 }
