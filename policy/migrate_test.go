@@ -294,3 +294,36 @@ network_policies:
 		t.Errorf("no note of the pattern: %v", notes)
 	}
 }
+
+// TestAcceptedModelsOpenNothingElse: what one rule accepts holds for no other.
+func TestAcceptedModelsOpenNothingElse(t *testing.T) {
+	const accepts = "{host: api.openai.com, port: 443, protocol: tcp, models: allow}"
+	for name, x := range map[string]struct {
+		other   string
+		guarded bool
+	}{
+		"alone":             {accepts, false},
+		"beside a pattern":  {`{host: "*.openai.com", port: 8443, protocol: tcp}`, true},
+		"beside the host":   {"{host: api.openai.com, port: 8443, protocol: tcp}", true},
+		"beside another":    {"{host: other.test, port: 443, protocol: tcp}", false},
+		"beside every host": {"{allowed_ips: [203.0.114.0/24], port: 8443}", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc, _, err := policy.Parse("p.yaml", []byte("version: 2\nnetwork_policies:\n  a:\n    endpoints: ["+accepts+"]\n    binaries: any\n  b:\n    endpoints: ["+x.other+"]\n    binaries: any\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := slices.Contains(doc.GuardedHosts(), "api.openai.com"); got != x.guarded {
+				t.Errorf("guarded %v", got)
+			}
+		})
+	}
+	inspected := "version: 2\nnetwork_policies:\n  a:\n    endpoints: [{host: api.openai.com, port: 443, protocol: rest, access: full, models: allow}]\n    binaries: any\n"
+	doc, _, err := policy.Parse("p.yaml", []byte(inspected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(doc.GuardedHosts(), "api.openai.com") {
+		t.Error("a rule that looks into requests lets uninspected connections through")
+	}
+}

@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"github.com/creel-run/creel/netname"
 )
 
 // modelServices are the hosts of well-known model services that agents call by
@@ -78,17 +80,35 @@ func (i *Inference) ModelHosts() []string {
 
 // GuardedHosts are the hosts, patterns allowed, that a run lets nobody reach over
 // a connection that nobody looks into, whatever the rules say: those of models, but
-// for the ones that an endpoint writes out and accepts (models: allow). In version 1
-// there are none.
+// for the ones that every such rule writes out and accepts (models: allow). In
+// version 1 there are none.
 func (d *Document) GuardedHosts() []string {
 	if d.Version < 2 {
 		return []string{}
 	}
-	return slices.DeleteFunc(d.Inference.ModelHosts(), func(host string) bool {
-		return slices.ContainsFunc(d.Networks, func(n Network) bool {
-			return slices.ContainsFunc(n.Endpoints, func(e Endpoint) bool {
-				return e.Models && !e.Withdrawn && strings.EqualFold(e.Host, host)
-			})
-		})
-	})
+	return slices.DeleteFunc(d.Inference.ModelHosts(), d.acceptsOpaque)
+}
+
+// acceptsOpaque reports whether a host is written out and accepted by an endpoint
+// that looks into nothing, and no other one takes it: what one accepts opens nothing
+// for another.
+func (d *Document) acceptsOpaque(name string) bool {
+	host, err := netname.ParseHost(name)
+	if err != nil {
+		return false // a pattern
+	}
+	accepted := false
+	for i := range d.Networks {
+		for j := range d.Networks[i].Endpoints {
+			e := &d.Networks[i].Endpoints[j]
+			if e.Protocol.Inspected() || e.Host != "" && e.Pattern.String() != "" && !e.Pattern.Match(host) {
+				continue
+			}
+			if !e.Models || !strings.EqualFold(e.Host, name) {
+				return false
+			}
+			accepted = true
+		}
+	}
+	return accepted
 }
