@@ -81,8 +81,8 @@ type Event struct {
 	Hash string `json:"hash,omitempty"`
 }
 
-// Recorder takes events. An error means that the fact could not be kept: the
-// caller must not let the action go on.
+// Recorder takes events: all that it is given at once, or none. An error means
+// that the facts could not be kept: the caller must not let the action go on.
 type Recorder interface {
-	Record(Event) error
+	Record(...Event) error
 }

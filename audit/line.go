@@ -27,24 +27,23 @@ const (
 	hashLen  = 2 * sha256.Size
 )
 
-// encode returns the line of e, without line feed, and its hash: SHA-256 of
-// the same JSON without the hash, which is always the last member.
-func encode(e Event) (line []byte, hash string, err error) {
-	e.Hash = ""
-	body, err := json.Marshal(e)
+// encode appends the line of e, without line feed, to to, and gives its hash:
+// SHA-256 of the same JSON without the hash, which is always the last member.
+func encode(to []byte, e *Event) (line []byte, hash string, err error) {
+	from := len(to)
+	to, err = appendEvent(to, e)
 	if err != nil {
 		return nil, "", fmt.Errorf("encode event: %w", err)
 	}
-	body = PrintableJSON(body) // a log is read with cat as well
-	sum := sha256.Sum256(body)
-	hash = hex.EncodeToString(sum[:])
-	line = append(body[:len(body)-1], hashHead...)
-	line = append(line, hash...)
-	line = append(line, hashTail...)
-	if len(line) >= maxLine {
-		return nil, "", fmt.Errorf("encode event: %d bytes, more than %d", len(line), maxLine)
+	sum := sha256.Sum256(to[from:])
+	to = append(to[:len(to)-1], hashHead...)
+	to = hex.AppendEncode(to, sum[:])
+	hash = string(to[len(to)-hashLen:])
+	to = append(to, hashTail...)
+	if n := len(to) - from; n >= maxLine {
+		return nil, "", fmt.Errorf("encode event: %d bytes, more than %d", n, maxLine)
 	}
-	return line, hash, nil
+	return to, hash, nil
 }
 
 // split takes the hash off a line and returns the bytes that were hashed.
@@ -78,7 +77,7 @@ func decode(line []byte) (e Event, sound bool, err error) {
 
 // bound makes an event fit: no query in Path whatever the caller did, and no
 // string that hostile input could make grow without end.
-func bound(e Event) Event {
+func bound(e *Event) {
 	if i := strings.IndexAny(e.Path, "?#"); i >= 0 {
 		e.Path = e.Path[:i]
 	}
@@ -89,7 +88,7 @@ func bound(e Event) Event {
 		*s = clip(*s)
 	}
 	if len(e.Detail) == 0 {
-		return e
+		return
 	}
 	detail := make(map[string]string, min(len(e.Detail), maxDetails))
 	for i, k := range slices.Sorted(maps.Keys(e.Detail)) {
@@ -99,7 +98,6 @@ func bound(e Event) Event {
 		detail[clip(k)] = clip(e.Detail[k])
 	}
 	e.Detail = detail
-	return e
 }
 
 func clip(s string) string {

@@ -32,11 +32,13 @@ type Log struct {
 	size int64  // of the file, if nobody else has written
 	seq  uint64 // of the last line
 	prev string // hash of the last line
-	err  error  // the first failure; sticky
-	tees []func(Event)
-	torn *Torn
-	made bool // the file was not there before
-	now  func() time.Time
+	// lines is memory for what is written next.
+	lines []byte
+	err   error // the first failure; sticky
+	tees  []func(Event)
+	torn  *Torn
+	made  bool // the file was not there before
+	now   func() time.Time
 }
 
 // Torn is a last line without its end, as a full disk or a power loss leaves it.
@@ -180,27 +182,44 @@ func lastLine(r io.ReaderAt, size int64) (line []byte, torn *Torn, err error) {
 	}
 }
 
-// Record writes one event: it fills Seq, Time (when zero), Sandbox, Prev and
-// Hash, and hands the line to the kernel in one write. It returns nil only when
-// the whole line was taken. After an error every later call fails with it.
-func (l *Log) Record(e Event) error {
+// keptBuffer is how much memory for lines a Log keeps, in bytes: enough for what
+// usual events take.
+const keptBuffer = 16 << 10
+
+// Record writes events one behind the other: it fills in Seq, Time (when zero),
+// Sandbox, Prev and Hash, and hands the lines to the kernel in one write. It
+// returns nil only when all of them were taken. After an error every later call
+// fails with it.
+func (l *Log) Record(events ...Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
 		return l.err
 	}
-	e = bound(e)
-	if e.Time.IsZero() {
-		e.Time = l.now()
+	if len(events) == 0 {
+		return nil
 	}
-	// UTC and without the monotonic part: the line is all that is kept.
-	e.Time = e.Time.UTC().Round(0)
-	e.Seq, e.Prev, e.Sandbox = l.seq+1, l.prev, l.sandbox
-	line, hash, err := encode(e)
-	if err != nil {
-		return l.fail(err)
+	lines, seq, prev := l.lines[:0], l.seq, l.prev
+	for i := range events {
+		e := &events[i]
+		bound(e)
+		if e.Time.IsZero() {
+			e.Time = l.now()
+		}
+		// UTC and without the monotonic part: the line is all that is kept.
+		e.Time = e.Time.UTC().Round(0)
+		e.Seq, e.Prev, e.Sandbox = seq+1, prev, l.sandbox
+		var err error
+		if lines, e.Hash, err = encode(lines, e); err != nil {
+			return l.fail(err)
+		}
+		lines = append(lines, '\n')
+		seq, prev = e.Seq, e.Hash
 	}
-	n, err := l.file.Write(append(line, '\n'))
+	if l.lines = lines; cap(lines) > keptBuffer {
+		l.lines = nil
+	}
+	n, err := l.file.Write(lines)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return l.fail(fault.Wrap(fmt.Errorf("write audit log: %w", err), "", 0,
 			"df -h "+filepath.Dir(l.path), "creel run --audit FILE …  (a file where there is space)"))
@@ -212,9 +231,11 @@ func (l *Log) Record(e Event) error {
 		return l.fail(fmt.Errorf("write audit log: %w", err))
 	}
 	l.size += int64(n)
-	l.seq, l.prev, e.Hash = e.Seq, hash, hash
-	for _, tee := range l.tees {
-		tee(e)
+	l.seq, l.prev = seq, prev
+	for _, e := range events {
+		for _, tee := range l.tees {
+			tee(e)
+		}
 	}
 	return nil
 }

@@ -62,8 +62,8 @@ func (x *exchange) outgoing() (out *http.Request, ok bool) {
 }
 
 // forward sends the request that was allowed and passes the answer back.
-func (x *exchange) forward(d policy.ConnectDecision) {
-	c := x.c
+func (x *exchange) forward(j judged) {
+	c, d := x.c, j.conn
 	fail := func(status int, code, layer, reason string) {
 		x.deny(&denial{status: status, code: code, layer: layer, reason: reason,
 			method: x.request.Method, path: x.request.Target.Path})
@@ -85,21 +85,17 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 		x.writeOffer(out.Header)
 		x.w.Header().Set("Connection", "close") // if no WebSocket comes of it
 	}
+	var used []string // names of credentials
 	if c.s.conf.Secrets != nil {
-		used, err := c.s.conf.Secrets.Apply(c.facts.Host, out)
-		if err != nil {
+		var err error
+		if used, err = c.s.conf.Secrets.Apply(c.facts.Host, out); err != nil {
 			fail(http.StatusForbidden, codeCredential, layerCredential, err.Error())
 			return
 		}
-		if len(used) > 0 {
-			ev := x.event(audit.Credential)
-			ev.Verdict = policy.Allow.String()
-			ev.Detail = map[string]string{"names": strings.Join(used, ",")}
-			if c.s.record(ev) != nil {
-				c.answer(x.w, auditDenial)
-				return
-			}
-		}
+	}
+	if x.recordAllowed(j.decision, used) != nil {
+		c.answer(x.w, auditDenial)
+		return
 	}
 	var mask *secret.Mask
 	if x.bound() {
@@ -179,6 +175,20 @@ func (x *exchange) forward(d policy.ConnectDecision) {
 	if err != nil {
 		panic(http.ErrAbortHandler) // what was cut short must not look complete
 	}
+}
+
+// recordAllowed keeps what is to be sent, before a byte of it is.
+func (x *exchange) recordAllowed(d policy.Decision, credentials []string) error {
+	ev := x.event(audit.Request)
+	ev.Verdict, ev.Audited, ev.Reason = d.Verdict.String(), d.Audited, d.Reason
+	setRule(&ev, d.Rule)
+	if len(credentials) == 0 {
+		return x.c.s.record(ev)
+	}
+	use := x.event(audit.Credential)
+	use.Verdict = policy.Allow.String()
+	use.Detail = map[string]string{"names": strings.Join(credentials, ",")}
+	return x.c.s.record(ev, use)
 }
 
 // bodyUnexpected: RFC 9110 §9.3 gives content no meaning in these methods.

@@ -140,14 +140,7 @@ func (x *exchange) serve() {
 	case !x.look():
 		x.refuse(x.refusal)
 	default:
-		ev := x.event(audit.Request)
-		ev.Verdict, ev.Audited, ev.Reason = decision.Verdict.String(), decision.Audited, decision.Reason
-		setRule(&ev, decision.Rule)
-		if c.s.record(ev) != nil {
-			c.answer(x.w, auditDenial)
-			return
-		}
-		x.forward(j.conn)
+		x.forward(j)
 	}
 }
 

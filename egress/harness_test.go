@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,13 +82,13 @@ type book struct {
 	wake   chan struct{}
 }
 
-func (b *book) Record(ev audit.Event) error {
+func (b *book) Record(events ...audit.Event) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.refuse != nil && b.refuse(ev) {
+	if b.refuse != nil && slices.ContainsFunc(events, b.refuse) {
 		return errors.New("disk full")
 	}
-	b.events = append(b.events, ev)
+	b.events = append(b.events, events...)
 	close(b.wake)
 	b.wake = make(chan struct{})
 	return nil

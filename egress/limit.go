@@ -2,6 +2,7 @@ package egress
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -92,21 +93,26 @@ func (l *denialLimit) give(n uint64) {
 	l.held += n
 }
 
-// record keeps an event, or says that the action must not go on. Denials beyond
-// a rate are counted only, and the next event of any kind says how many.
-func (s *Server) record(ev audit.Event) error {
-	if ev.Verdict == policy.Deny.String() && !s.denials.pass(&ev) {
+// record keeps events, all or none, or says that the action must not go on.
+// Denials beyond a rate are counted only, and the next event of any kind says how
+// many.
+func (s *Server) record(events ...audit.Event) error {
+	events = slices.DeleteFunc(events, func(ev audit.Event) bool {
+		return ev.Verdict == policy.Deny.String() && !s.denials.pass(&ev)
+	})
+	if len(events) == 0 {
 		return nil
 	}
 	held := s.denials.take()
 	if held > 0 {
+		ev := &events[0]
 		ev.Detail = maps.Clone(ev.Detail) // it may be the caller's
 		if ev.Detail == nil {
 			ev.Detail = make(map[string]string, 1)
 		}
 		ev.Detail[audit.NotRecorded] = strconv.FormatUint(held, 10)
 	}
-	err := s.conf.Audit.Record(ev)
+	err := s.conf.Audit.Record(events...)
 	if err != nil {
 		s.denials.give(held)
 		s.log.Error("record audit event", "error", err)

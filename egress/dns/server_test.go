@@ -25,10 +25,10 @@ type recorder struct {
 	err    error
 }
 
-func (r *recorder) Record(e audit.Event) error {
+func (r *recorder) Record(events ...audit.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, e)
+	r.events = append(r.events, events...)
 	return r.err
 }
 
