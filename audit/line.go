@@ -87,7 +87,11 @@ func bound(e *Event) {
 	} {
 		*s = clip(*s)
 	}
-	if len(e.Detail) == 0 {
+	fits := len(e.Detail) <= maxDetails
+	for k, v := range e.Detail {
+		fits = fits && len(k) <= maxField && len(v) <= maxField
+	}
+	if fits {
 		return
 	}
 	detail := make(map[string]string, min(len(e.Detail), maxDetails))

@@ -166,7 +166,7 @@ func (w *answer) begin(status int) {
 
 // writeFields writes header fields in the order of their names. A name or value
 // that cannot be one is left out: nothing but fields comes of it.
-func writeFields(out *bufio.Writer, header http.Header) {
+func writeFields(out io.StringWriter, header http.Header) {
 	var few [24]string
 	names := few[:0]
 	for name := range header {

@@ -70,7 +70,7 @@ func passOn(stream []byte, want authority) (judged []message, wire [][]byte) {
 		if out.prepare() != nil {
 			return judged, wire
 		}
-		sent := bytes.NewBuffer(out.text)
+		sent := bytes.NewBuffer(out.text.Bytes())
 		if out.body != nil && out.send(sent) != nil {
 			return judged, wire // cut short: the upstream sees that it is not whole
 		}

@@ -19,7 +19,7 @@ import (
 
 // h2agent is an agent that speaks HTTP/2 frame by frame.
 type h2agent struct {
-	t   *testing.T
+	t   testing.TB
 	c   net.Conn
 	fr  *http2.Framer
 	hb  bytes.Buffer

@@ -108,7 +108,7 @@ func (b *book) find(match func(audit.Event) bool) (audit.Event, chan struct{}, b
 // rig is a Server with real sockets around it: an agent's connections come in,
 // and upstreams with certificates of their own stand behind.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	s      *Server
 	book   *book
 	engine atomic.Pointer[policy.Engine]
@@ -134,7 +134,7 @@ var targets = []string{
 	"named.test:443", "bound.test:443", "model.test:443", "93.184.216.99:443", "93.184.216.98:443", "dead.test:443",
 }
 
-func newRig(t *testing.T, text string, opts ...rigOption) *rig {
+func newRig(t testing.TB, text string, opts ...rigOption) *rig {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	r := &rig{
@@ -265,7 +265,7 @@ func newRig(t *testing.T, text string, opts ...rigOption) *rig {
 }
 
 // leakCheck waits until no more goroutines run than before.
-func leakCheck(t *testing.T, before int) {
+func leakCheck(t testing.TB, before int) {
 	for end := time.Now().Add(patience); runtime.NumGoroutine() > before; {
 		if time.Now().After(end) {
 			buf := make([]byte, 1<<20)
@@ -415,7 +415,7 @@ func (r *rig) startTLS(c net.Conn, name string) (*tls.Conn, error) {
 }
 
 // talk sends raw bytes and reads one response.
-func talk(t *testing.T, c net.Conn, method, raw string) (*http.Response, string) {
+func talk(t testing.TB, c net.Conn, method, raw string) (*http.Response, string) {
 	t.Helper()
 	if _, err := io.WriteString(c, raw); err != nil {
 		t.Fatalf("write: %v", err)

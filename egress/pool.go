@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,17 +213,17 @@ func (u *upstreams) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec
 type outgoing struct {
 	x    *exchange
 	req  *http.Request
-	text []byte    // the head, and a small body
-	body io.Reader // what is not in text; nil: nothing
-	part bool      // some of body was sent
+	text bytes.Buffer // the head, and a small body
+	body io.Reader    // what is not in text; nil: nothing
+	part bool         // some of body was sent
 
 	whole atomic.Bool // all of body was read, and its end is being sent
 }
 
 // prepare writes the head, and reads a small body that needs not be waited for.
 func (o *outgoing) prepare() error {
-	var b strings.Builder
-	w := bufio.NewWriterSize(&b, 2<<10)
+	w := &o.text
+	w.Grow(1 << 10)
 	req := o.req
 	for _, values := range req.Header {
 		for _, v := range values {
@@ -269,8 +269,6 @@ func (o *outgoing) prepare() error {
 		_, _ = w.Write(piece)
 		hasBody = false
 	}
-	_ = w.Flush()
-	o.text = []byte(b.String())
 	if hasBody {
 		o.body = req.Body
 	}
@@ -364,7 +362,7 @@ func (c *upstreamConn) exchange(o *outgoing) (*http.Response, error) {
 		_ = c.Close()
 		return nil, err
 	}
-	if _, err := c.Conn.Write(o.text); err != nil {
+	if _, err := c.Conn.Write(o.text.Bytes()); err != nil {
 		return fail(err)
 	}
 	var sent chan error // nil: nothing is being sent

@@ -102,7 +102,7 @@ func openSocket(x *exchange, req *http.Request, spec *upstreamSpec) (*http.Respo
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.below.Close() })
 	defer stop()
-	if _, err := c.Write(out.text); err != nil {
+	if _, err := c.Write(out.text.Bytes()); err != nil {
 		return nil, err
 	}
 	for range maxInterim {

@@ -119,7 +119,7 @@ func echoCompressed(nc net.Conn, in *bufio.Reader, deflate, context bool) {
 
 // peer is an agent's end of a WebSocket, with the frames in its own hands.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	c    net.Conn
 	in   *bufio.Reader
 	resp *http.Response
