@@ -38,6 +38,10 @@ const (
 	// with post-quantum key shares have about 2 KB, with early data tickets 6.
 	maxHello = 20 << 10
 
+	// maxSessions is how many servers' sessions of TLS are kept to be resumed, of
+	// about 1 KB each.
+	maxSessions = 256
+
 	// maxPassedOver is how much of the rest of a body is passed over, in bytes,
 	// after an answer that did not wait for it.
 	maxPassedOver = 64 << 10

@@ -198,15 +198,16 @@ func (c *conn) handshake(ahead []byte, name string) (*tls.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	tc := tls.Server(&prefixed{Conn: c.client, ahead: ahead}, &tls.Config{
-		Certificates:           []tls.Certificate{*leaf},
-		NextProtos:             []string{"h2", "http/1.1"},
-		MinVersion:             tls.VersionTLS12,
-		SessionTicketsDisabled: true, // a ticket would outlive what was judged
+	conf := &tls.Config{
+		Certificates: []tls.Certificate{*leaf},
+		NextProtos:   []string{"h2", "http/1.1"},
+		MinVersion:   tls.VersionTLS12,
 		// Nobody records what passes between two processes of one machine to open it
 		// in years: a key exchange against that would be half of a handshake's cost.
 		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
-	})
+	}
+	c.s.tickets.use(conf, time.Now())
+	tc := tls.Server(&prefixed{Conn: c.client, ahead: ahead}, conf)
 	_ = c.client.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := tc.HandshakeContext(c.ctx); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,8 @@ type upstreams struct {
 	open     map[*upstreamConn]struct{}
 
 	h2 *h2pool
+
+	sessions tls.ClientSessionCache // of servers, by their names
 }
 
 // upstreamSpec is all that decides where a pooled connection goes.
@@ -62,7 +65,10 @@ func (p *upstreamSpec) key() poolKey {
 }
 
 func newUpstreams(s *Server) *upstreams {
-	u := &upstreams{s: s, open: make(map[*upstreamConn]struct{}), idle: make(map[poolKey][]*upstreamConn)}
+	u := &upstreams{
+		s: s, open: make(map[*upstreamConn]struct{}), idle: make(map[poolKey][]*upstreamConn),
+		sessions: tls.NewLRUClientSessionCache(maxSessions),
+	}
 	u.ctx, u.end = context.WithCancel(context.Background())
 	u.h2 = newH2Pool(u)
 	return u

@@ -33,6 +33,7 @@ type Server struct {
 	tools     tools
 	published published
 	web2      *web2
+	tickets   tickets
 
 	nextID atomic.Uint64
 	wg     sync.WaitGroup // connections

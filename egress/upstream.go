@@ -52,14 +52,20 @@ func (u *upstreams) connect(ctx context.Context, spec *upstreamSpec) (*upstreamC
 
 // handshake begins TLS and checks the certificate.
 func (u *upstreams) handshake(ctx context.Context, nc net.Conn, spec *upstreamSpec, protocols ...string) (*tls.Conn, error) {
-	tc := tls.Client(nc, &tls.Config{
+	conf := &tls.Config{
 		ServerName: spec.host.String(),
 		RootCAs:    u.s.conf.RootCAs,
 		NextProtos: protocols,
 		MinVersion: tls.VersionTLS12,
 
 		Certificates: u.s.clientCerts(spec.host, spec.port),
-	})
+	}
+	// The cache knows names alone. A session that proved who the operator is would
+	// prove it on every port of the host.
+	if len(conf.Certificates) == 0 {
+		conf.ClientSessionCache = u.sessions
+	}
+	tc := tls.Client(nc, conf)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {

@@ -182,6 +182,10 @@ func (a *Authority) sign(host string) (*tls.Certificate, error) {
 		return nil, err
 	}
 	now := a.now()
+	if !now.Before(a.cert.NotAfter) {
+		return nil, fmt.Errorf("the certificates of this sandbox ended on %s, %d days after its start; start it anew",
+			a.cert.NotAfter.UTC().Format(time.DateTime), validity/(24*time.Hour))
+	}
 	until := now.Add(leafValidity)
 	if until.After(a.cert.NotAfter) {
 		until = a.cert.NotAfter

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -173,6 +174,10 @@ func TestLeavesAreRenewed(t *testing.T) {
 			t.Error("a leaf that is good was made anew")
 		}
 		last = c
+	}
+	now = began.Add(validity)
+	if _, err := a.Leaf("ok.test"); err == nil || !strings.Contains(err.Error(), "start it anew") {
+		t.Errorf("after its end: %v", err)
 	}
 }
 

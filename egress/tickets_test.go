@@ -1,0 +1,88 @@
+package egress
+
+import (
+	"crypto/tls"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestSessionsAreResumed: on both sides, and judged all the same.
+func TestSessionsAreResumed(t *testing.T) {
+	r := newRig(t, basePolicy)
+	var resumed, asked atomic.Int64
+	r.web("ok.test", 443, func(w http.ResponseWriter, q *http.Request) {
+		asked.Add(1)
+		if q.TLS.DidResume {
+			resumed.Add(1)
+		}
+		w.Header().Set("Connection", "close") // the next request has a connection of its own
+	})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		conf := &tls.Config{
+			RootCAs: r.agent, ServerName: "ok.test", NextProtos: []string{"http/1.1"}, MaxVersion: version,
+			ClientSessionCache: tls.NewLRUClientSessionCache(4),
+		}
+		ask := func(status int) *tls.Conn {
+			t.Helper()
+			c, refused := r.open(viaRedirect, "ok.test:443")
+			if refused != nil {
+				t.Fatal(refused.Status)
+			}
+			tc := tls.Client(c, conf)
+			resp, _ := talk(t, tc, "GET", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n")
+			if resp.StatusCode != status {
+				t.Fatal(resp.Status)
+			}
+			return tc
+		}
+		before, sent := resumed.Load(), asked.Load()
+		if ask(http.StatusOK).ConnectionState().DidResume {
+			t.Error("there was no session to resume")
+		}
+		if !ask(http.StatusOK).ConnectionState().DidResume {
+			t.Error("the agent's session was not resumed")
+		}
+		if n := resumed.Load() - before; n == 0 {
+			t.Error("the server's session was not resumed")
+		}
+		r.engine.Store(compile(t, "version: 2\n"))
+		c, refused := r.open(viaRedirect, "ok.test:443")
+		if refused == nil {
+			tc := tls.Client(c, conf)
+			if resp, _ := talk(t, tc, "GET", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\n\r\n"); resp.StatusCode != http.StatusForbidden {
+				t.Errorf("a resumed session that is not allowed any more: %s", resp.Status)
+			}
+		}
+		if n := asked.Load() - sent; n != 2 {
+			t.Errorf("the server was asked %d times", n)
+		}
+		r.engine.Store(compile(t, basePolicy))
+	}
+}
+
+// TestTicketKeysEnd: a key makes tickets for a day, takes them for another, and
+// is forgotten then, however long nobody came.
+func TestTicketKeysEnd(t *testing.T) {
+	var keys tickets
+	now := time.Unix(1e9, 0)
+	use := func(later time.Duration) [][32]byte {
+		now = now.Add(later)
+		keys.use(new(tls.Config), now)
+		return keys.keys
+	}
+	first := use(0)[0]
+	if k := use(ticketsLife - 1); len(k) != 1 || k[0] != first {
+		t.Error("the key changed before its time")
+	}
+	if k := use(1); len(k) != 2 || k[0] == first || k[1] != first {
+		t.Error("the key does not change, or the old one is not taken")
+	}
+	if k := use(ticketsLife); len(k) != 2 || k[1] == first {
+		t.Error("the key is taken for longer than two days")
+	}
+	if k := use(2 * ticketsLife); len(k) != 1 {
+		t.Error("a key is taken after two days without anybody")
+	}
+}
