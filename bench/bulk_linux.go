@@ -116,14 +116,9 @@ func (b *bench) bulk() (*comparison, func()) {
 	}
 	add := func(w who, name string, args ...string) {
 		c.list = append(c.list, &contender{name: name, measure: func() (float64, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			cmd := w.command(ctx, args...)
-			var errs strings.Builder
-			cmd.Stderr = &errs
-			out, err := cmd.Output()
+			out, err := w.output(args...)
 			if err != nil {
-				return 0, fmt.Errorf("%w: %s", err, lastLine([]byte(errs.String())))
+				return 0, err
 			}
 			seconds, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
 			if err != nil || seconds <= 0 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -135,14 +134,9 @@ network_policies: {}
 func (b *bench) quantiles(c *comparison, w who, name string, args ...string) {
 	for i, q := range []string{"median", "p99"} {
 		c.list = append(c.list, &contender{name: name + ", " + q, measure: func() (float64, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			cmd := w.command(ctx, args...)
-			var errs strings.Builder
-			cmd.Stderr = &errs
-			out, err := cmd.Output()
+			out, err := w.output(args...)
 			if err != nil {
-				return 0, fmt.Errorf("%w: %s", err, lastLine([]byte(errs.String())))
+				return 0, err
 			}
 			f := strings.Fields(string(out))
 			if len(f) != 2 {

@@ -310,14 +310,9 @@ func (b *bench) rates(c *comparison, w who, name string, args ...string) {
 	x := &contender{name: name}
 	x.note = func() string { return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms", p50.median(), p99.median()) }
 	x.measure = func() (float64, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		cmd := w.command(ctx, args...)
-		var errs strings.Builder
-		cmd.Stderr = &errs
-		out, err := cmd.Output()
+		out, err := w.output(args...)
 		if err != nil {
-			return 0, fmt.Errorf("%w: %s", err, lastLine([]byte(errs.String())))
+			return 0, err
 		}
 		f := strings.Fields(string(out))
 		if len(f) != 3 {

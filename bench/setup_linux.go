@@ -133,6 +133,20 @@ func (w who) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// output runs a program to its end and gives what it printed.
+func (w who) output(args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := w.command(ctx, args...)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, lastLine([]byte(errs.String())))
+	}
+	return out, nil
+}
+
 // milliseconds times a command from start to exit. Its output is kept from the
 // terminal: both ends of the pipe would be timed as well.
 func (w who) milliseconds(args ...string) func() (float64, error) {

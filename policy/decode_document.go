@@ -112,19 +112,9 @@ func (d *decoder) parts(v value, optional bool) []Path {
 	var paths []Path
 	d.list(v, "paths", func(_ int, item value) {
 		p := Path{At: d.at(item.n)}
-		at := item
-		if item.n.Kind == yaml.MappingNode && optional {
-			s, ok := d.section(item, "a path", pathWords)
-			if !ok {
-				return
-			}
-			if o, ok := s.get("optional"); ok {
-				p.Optional = d.boolean(o)
-			}
-			if at, ok = s.get("path"); !ok {
-				d.fault(value{item.n, item.path + ".path"}, Missing, "", "the path", "")
-				return
-			}
+		at, ok := d.pathOf(item, &p, optional)
+		if !ok {
+			return
 		}
 		text, ok := d.text(at, want)
 		if !ok {
@@ -217,19 +207,9 @@ func (d *decoder) paths(v value, landlock Compatibility) []Path {
 	var paths []Path
 	d.list(v, "paths", func(_ int, item value) {
 		p := Path{Optional: landlock == BestEffort, At: d.at(item.n)}
-		at := item
-		if item.n.Kind == yaml.MappingNode && d.version >= 2 {
-			s, ok := d.section(item, "a path", pathWords)
-			if !ok {
-				return
-			}
-			if o, ok := s.get("optional"); ok {
-				p.Optional = d.boolean(o)
-			}
-			if at, ok = s.get("path"); !ok {
-				d.fault(value{item.n, item.path + ".path"}, Missing, "", "the path", "")
-				return
-			}
+		at, ok := d.pathOf(item, &p, d.version >= 2)
+		if !ok {
+			return
 		}
 		text, ok := d.text(at, "an absolute path")
 		if !ok {
@@ -240,6 +220,25 @@ func (d *decoder) paths(v value, landlock Compatibility) []Path {
 		}
 	})
 	return paths
+}
+
+// pathOf gives the text of one path of a list: of a scalar, or of a mapping that
+// says beside it whether the path may be absent.
+func (d *decoder) pathOf(item value, p *Path, mapping bool) (at value, ok bool) {
+	if item.n.Kind != yaml.MappingNode || !mapping {
+		return item, true
+	}
+	s, ok := d.section(item, "a path", pathWords)
+	if !ok {
+		return value{}, false
+	}
+	if o, ok := s.get("optional"); ok {
+		p.Optional = d.boolean(o)
+	}
+	if at, ok = s.get("path"); !ok {
+		d.fault(value{item.n, item.path + ".path"}, Missing, "", "the path", "")
+	}
+	return at, ok
 }
 
 // cleanPath normalises as OpenShell does: "//" and "." go, ".." is a fault,
