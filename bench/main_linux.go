@@ -21,6 +21,10 @@ func main() {
 			os.Exit(askNames())
 		case roleFlip:
 			os.Exit(flip())
+		case roleRelay:
+			os.Exit(relay(os.Args[2:]))
+		case roleReverse:
+			os.Exit(reverse(os.Args[2:]))
 		case roleLoad:
 			os.Exit(load(os.Args[2:]))
 		}
