@@ -5,19 +5,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// saves tells of files that are saved in some folders. It tells a file that took
+// saves tells of some files when they are saved. It tells a file that took
 // the place of another, and is whole, from one that was written, and is told
 // nothing while a file is being written, be it the audit log beside the policy:
 // package fsnotify does neither.
 type saves struct {
 	in      *os.File
-	folders map[int32]string // by watch descriptor
+	paths   []string
+	folders map[int32]string // of them, by watch descriptor
 	events  chan saved
 }
 
@@ -28,14 +30,15 @@ type saved struct {
 	lost  bool // changes were not told: any file may be another one
 }
 
-// watchFolders watches until ctx ends or close.
-func watchFolders(ctx context.Context, folders []string) (*saves, error) {
+// watchFiles watches the folders of the files until ctx ends or close.
+func watchFiles(ctx context.Context, paths []string) (*saves, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	w := &saves{in: os.NewFile(uintptr(fd), "inotify"), folders: make(map[int32]string), events: make(chan saved)}
-	for _, dir := range folders {
+	w := &saves{in: os.NewFile(uintptr(fd), "inotify"), paths: paths, folders: make(map[int32]string), events: make(chan saved)}
+	for _, path := range paths {
+		dir := filepath.Dir(path) // a folder that is watched twice is watched once
 		wd, err := unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE|unix.IN_CREATE)
 		if err != nil {
 			_ = w.in.Close()
@@ -67,6 +70,9 @@ func (w *saves) read(ctx context.Context) {
 			name := strings.TrimRight(string(buf[at+unix.SizeofInotifyEvent:end]), "\x00")
 			at = end
 			one := saved{path: filepath.Join(w.folders[e.Wd], name), whole: e.Mask&unix.IN_MOVED_TO != 0, lost: e.Mask&unix.IN_Q_OVERFLOW != 0}
+			if !one.lost && !slices.Contains(w.paths, one.path) {
+				continue
+			}
 			select {
 			case w.events <- one:
 			case <-ctx.Done():

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -56,15 +55,9 @@ func (s *supervisor) watchOne(ctx context.Context) error {
 		}
 		return nil
 	}
-	var folders []string
-	for _, path := range paths {
-		if dir := filepath.Dir(path); !slices.Contains(folders, dir) {
-			folders = append(folders, dir)
-		}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := watchFolders(ctx, folders)
+	w, err := watchFiles(ctx, paths)
 	if err != nil {
 		// Watches are counted per user, and an agent of the same user can use them up.
 		s.o.Notice("the policy file is read every second, because watching it failed: " + err.Error())
@@ -84,9 +77,9 @@ func (s *supervisor) watchOne(ctx context.Context) error {
 			case !ok:
 				s.o.Notice("the policy file is read every second, because watching it ended")
 				return s.poll(ctx, paths)
-			case e.lost || e.whole && slices.Contains(paths, e.path):
+			case e.lost || e.whole:
 				timer.Reset(0)
-			case slices.Contains(paths, e.path):
+			default:
 				timer.Reset(settle)
 			}
 		case <-timer.C:
