@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -87,11 +88,13 @@ func ownNamespace() (int, error) {
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // its end would be the signal
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
-	if cmd.ProcessState != nil {
-		return max(cmd.ProcessState.ExitCode(), 0), nil
+	if cmd.ProcessState != nil && cmd.ProcessState.Exited() {
+		return cmd.ProcessState.ExitCode(), nil
 	}
-	return 1, err
+	return 1, fmt.Errorf("the tests in a mount namespace of their own: %w", err)
 }
 
 // fill puts the programs where every user can run them.
@@ -197,6 +200,8 @@ func asOrdinaryUser(t *testing.T) {
 // rerun runs tests in another process, and takes their results for this test's.
 func rerun(t *testing.T, how string, cmd *exec.Cmd) {
 	t.Helper()
+	runtime.LockOSThread() // its end would be the signal, where the end of this process is to be one
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", how, err, out)
