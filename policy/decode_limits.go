@@ -122,18 +122,8 @@ func (d *decoder) duration(v value) time.Duration {
 	if !ok {
 		return 0
 	}
-	for _, u := range durationUnits {
-		digits, found := strings.CutSuffix(text, string(u.letter))
-		if !found || !decimal(digits) || len(digits) > 8 {
-			continue
-		}
-		var n time.Duration
-		for _, c := range digits {
-			n = n*10 + time.Duration(c-'0')
-		}
-		if n > 0 && n <= maxPer/u.d {
-			return n * u.d
-		}
+	if d, ok := ParseDuration(text); ok {
+		return d
 	}
 	hint := ""
 	if weeks, ok := strings.CutSuffix(text, "w"); ok && decimal(weeks) {

@@ -52,6 +52,25 @@ func DurationText(d time.Duration) string {
 	return d.String()
 }
 
+// ParseDuration reads what DurationText writes: a whole number of one unit, at least
+// one and at most 366 days.
+func ParseDuration(text string) (time.Duration, bool) {
+	for _, u := range durationUnits {
+		digits, found := strings.CutSuffix(text, string(u.letter))
+		if !found || !decimal(digits) || len(digits) > 8 {
+			continue
+		}
+		var n time.Duration
+		for _, c := range digits {
+			n = n*10 + time.Duration(c-'0')
+		}
+		if n > 0 && n <= maxPer/u.d {
+			return n * u.d, true
+		}
+	}
+	return 0, false
+}
+
 // SizeText writes a number of bytes as policies do, in the greatest unit that it
 // is a multiple of.
 func SizeText(n int64) string {

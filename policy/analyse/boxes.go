@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/creel-run/creel/policy"
 )
 
 // box is a product: these callers may do these methods on these paths.
@@ -61,7 +63,7 @@ func (a *analysis) boxes(c *cell, items []item) []Class {
 	}
 	for _, b := range list {
 		ofPackages := !slices.ContainsFunc(b.held, func(m *message) bool { return m.form != packaged })
-		if b.traffic == HTTP && !ofPackages && len(b.held) == len(c.requests.byPlace[[2]int{b.paths[0], b.methods[0]}].messages) {
+		if b.traffic == HTTP && !(ofPackages && c.readsPackages(b)) && len(b.held) == len(c.requests.byPlace[[2]int{b.paths[0], b.methods[0]}].messages) {
 			b.held = nil
 		}
 	}
@@ -138,6 +140,18 @@ func (c *cell) mergePackages(list []*box) []*box {
 		out = append(out, &joined)
 	}
 	return out
+}
+
+// readsPackages reports whether on some side packages are what is judged at the one path
+// of a box, and not the path.
+func (c *cell) readsPackages(b *box) bool {
+	for side := range c.sides {
+		v := c.view(side, &c.who.list[b.callers[0]])
+		if v.enter(b.paths[0]); v.at.governs != nil && v.at.governs.protocol == policy.Package {
+			return true
+		}
+	}
+	return false
 }
 
 // tellsPaths reports whether boxes about packages hold all that is asked for in

@@ -59,9 +59,8 @@ func (r *requests) coverPaths() {
 		if bare, ok := strings.CutSuffix(text, "/**"); ok && selector {
 			text = "{" + bare + "," + text + "}" // the same set as the path of a rule
 		}
-		text = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(text, grantName), gitName), grpcName)
-		if strings.HasPrefix(text, registryName) {
-			text = strings.SplitN(text, " ", 4)[3]
+		for _, prefix := range []string{grantName, gitName, grpcName, registryName} {
+			text = strings.TrimPrefix(text, prefix)
 		}
 		names = append(names, text)
 	}

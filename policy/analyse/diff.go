@@ -255,9 +255,6 @@ func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
 			unknown = append(unknown, inexact...)
 		}
 	}
-	if k := c.requests.kinds; k != nil {
-		unknown = append(unknown, k.unknown...)
-	}
 	return append(a.boxes(c, c.minimal(items)), classes...), unknown
 }
 

@@ -1,9 +1,13 @@
 package analyse
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/glob"
 	"github.com/creel-run/creel/policy/registry"
 )
@@ -15,21 +19,35 @@ type Holds struct {
 	// GraphQL is a type, or TYPE:FIELD,FIELD with globs over root fields, or
 	// hash:KEY or id:KEY. Never looks for one of the fields in an operation, only and
 	// always want all of its fields to be among them: as deny and allow rules do.
-	GraphQL    string `json:"graphql,omitempty"`
-	Operation  string `json:"operation,omitempty"`  // name of a GraphQL operation
-	RPC        string `json:"rpc_method,omitempty"` // of a call
-	Tool       string `json:"tool,omitempty"`
+	GraphQL   string `json:"graphql,omitempty"`
+	Operation string `json:"operation,omitempty"`  // name of a GraphQL operation
+	RPC       string `json:"rpc_method,omitempty"` // of a call
+	Tool      string `json:"tool,omitempty"`
+	// Argument is NAME=GLOB: the tool's argument is a text of the kind that leads where
+	// it reads, as rules want it.
+	Argument   string `json:"argument,omitempty"`
+	Response   bool   `json:"response,omitempty"`    // an answer to the server of MCP
+	Stream     bool   `json:"stream,omitempty"`      // the opening of MCP's stream from the server
+	Ends       bool   `json:"ends,omitempty"`        // the end of a session of MCP
+	Service    string `json:"service,omitempty"`     // of gRPC
+	GRPCMethod string `json:"grpc_method,omitempty"` // of gRPC
 	Repository string `json:"repository,omitempty"`
-	Ref        string `json:"ref,omitempty"` // that a push changes; a branch, if it does not begin with refs/
+	Fetch      bool   `json:"fetch,omitempty"` // fetches alone, with the questions before them
+	Ref        string `json:"ref,omitempty"`   // that a push changes; a branch, if it does not begin with refs/
 	Force      bool   `json:"force,omitempty"`
 	Delete     bool   `json:"delete,omitempty"`
-	Package    string `json:"package,omitempty"`
-	Version    string `json:"version,omitempty"`
-	Publish    bool   `json:"publish,omitempty"`
-	Text       bool   `json:"text,omitempty"` // text messages alone
+	// Registry is the kind of the registry. Without it, where no endpoint says which one a
+	// host is, it is looked at as each of the kinds that the policy speaks of.
+	Registry string `json:"registry,omitempty"`
+	Package  string `json:"package,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Publish  bool   `json:"publish,omitempty"`
+	Younger  string `json:"younger,omitempty"` // like 72h: downloads alone, of what is not known to be as old
+	Text     bool   `json:"text,omitempty"`    // text messages alone
 }
 
-var holdsKeys = []string{"graphql", "operation", "rpc_method", "tool", "repository", "ref", "force", "delete", "package", "version", "publish", "text"}
+var holdsKeys = []string{"graphql", "operation", "rpc_method", "tool", "argument", "response", "stream", "ends", "service", "grpc_method",
+	"repository", "fetch", "ref", "force", "delete", "registry", "package", "version", "publish", "younger", "text"}
 
 func (h *Holds) text(key string) *string {
 	switch key {
@@ -41,20 +59,38 @@ func (h *Holds) text(key string) *string {
 		return &h.RPC
 	case "tool":
 		return &h.Tool
+	case "argument":
+		return &h.Argument
+	case "service":
+		return &h.Service
+	case "grpc_method":
+		return &h.GRPCMethod
 	case "repository":
 		return &h.Repository
 	case "ref":
 		return &h.Ref
+	case "registry":
+		return &h.Registry
 	case "package":
 		return &h.Package
 	case "version":
 		return &h.Version
+	case "younger":
+		return &h.Younger
 	}
 	return nil
 }
 
 func (h *Holds) flag(key string) *bool {
 	switch key {
+	case "response":
+		return &h.Response
+	case "stream":
+		return &h.Stream
+	case "ends":
+		return &h.Ends
+	case "fetch":
+		return &h.Fetch
 	case "force":
 		return &h.Force
 	case "delete":
@@ -103,7 +139,23 @@ func (h *Holds) check(key string) *badText {
 			}
 		}
 		return nil
-	case "repository", "ref", "package", "version":
+	case "registry":
+		if !slices.Contains(registry.Kinds(), registry.Kind(text)) {
+			return &badText{"a kind of registry: " + kindTexts(), ""}
+		}
+		return nil
+	case "younger":
+		if _, ok := policy.ParseDuration(text); !ok {
+			return &badText{"a time like 12h or 7d, of at most 366d", ""}
+		}
+		return nil
+	case "argument":
+		name, value, ok := strings.Cut(text, "=")
+		if text = value; !ok || name == "" {
+			return &badText{"an argument like path=/work/**", ""}
+		}
+		sep = '/'
+	case "repository", "ref", "package", "version", "grpc_method":
 		sep = '/'
 	}
 	if _, err := glob.Compile(text, sep); err != nil {
@@ -116,14 +168,30 @@ func (h *Holds) check(key string) *badText {
 }
 
 func (h *Holds) ofOperations() bool { return h.GraphQL != "" || h.Operation != "" }
-func (h *Holds) ofCalls() bool      { return h.RPC != "" || h.Tool != "" }
-func (h *Holds) ofGit() bool        { return h.Repository != "" || h.Ref != "" || h.Force || h.Delete }
-func (h *Holds) ofPackages() bool   { return h.Package != "" || h.Version != "" || h.Publish }
+func (h *Holds) ofCalls() bool      { return h.RPC != "" || h.Tool != "" || h.Argument != "" }
+func (h *Holds) ofServices() bool   { return h.Service != "" || h.GRPCMethod != "" }
+func (h *Holds) ofGit() bool {
+	return h.Repository != "" || h.Fetch || h.Ref != "" || h.Force || h.Delete
+}
+func (h *Holds) ofPackages() bool {
+	return h.Registry != "" || h.Package != "" || h.Version != "" || h.Publish || h.Younger != ""
+}
+
+// ofSessions: what of MCP is no call.
+func (h *Holds) ofSessions() bool { return h.Response || h.Stream || h.Ends }
+
+func kindTexts() string {
+	var list []string
+	for _, k := range registry.Kinds() {
+		list = append(list, string(k))
+	}
+	return strings.Join(list, ", ")
+}
 
 // conflict says why no request is all that is described; "": one may be.
 func (h *Holds) conflict(method string) string {
 	n := 0
-	for _, about := range []bool{h.ofOperations(), h.ofCalls(), h.ofGit(), h.ofPackages()} {
+	for _, about := range []bool{h.ofOperations(), h.ofCalls(), h.Response, h.Stream, h.Ends, h.ofServices(), h.ofGit(), h.ofPackages()} {
 		if about {
 			n++
 		}
@@ -132,6 +200,10 @@ func (h *Holds) conflict(method string) string {
 	switch {
 	case n > 1:
 		return "keys of several protocols in one description"
+	case h.Fetch && (h.Ref != "" || h.Force || h.Delete):
+		return "fetch with keys that are about pushes"
+	case h.Younger != "" && h.Publish:
+		return "younger, which is about downloads, with publish"
 	case h.Text && (n > 0 && !h.ofOperations()):
 		return "text with keys that are about requests"
 	case h.Text && method != "":
@@ -145,7 +217,8 @@ func (h *Holds) conflict(method string) string {
 // wants is what an assertion describes of messages; nil: nothing, so all of them.
 type wants struct {
 	Holds
-	any        bool // one of the fields is enough
+	never      bool // one of the fields of an operation is enough
+	all        bool // every registry that reads a request has to say so
 	operation  *operationRule
 	key        string // of a stored operation
 	method     *pattern
@@ -154,11 +227,15 @@ type wants struct {
 	ref        *pattern
 	name       *pattern
 	version    *pattern
+	argument   *argumentRule
+	service    *serviceRule
+	younger    time.Duration
 }
 
 // lowerHolds also gives rules that make the analysis tell apart what is described.
-func (a *analysis) lowerHolds(h Holds, word Word) (*messageRules, *wants, error) {
-	w := &wants{Holds: h, any: word == Never}
+// kinds are those of registries that a host is looked at as where no endpoint says it.
+func (a *analysis) lowerHolds(h Holds, word Word, kinds []registry.Kind) (*messageRules, *wants, error) {
+	w := &wants{Holds: h, never: word == Never, all: word == Only}
 	m := &messageRules{}
 	for _, one := range []struct {
 		text string
@@ -200,12 +277,38 @@ func (a *analysis) lowerHolds(h Holds, word Word) (*messageRules, *wants, error)
 			m.operations.allow = []operationRule{*w.operation}
 		}
 	}
+	if h.ofSessions() {
+		m.calls = &callRules{mcp: true, loose: true}
+	}
 	if h.ofCalls() {
 		one := callRule{method: w.method}
 		if w.tool != nil {
 			one.tooled, one.tools = true, []*pattern{w.tool}
 		}
+		if h.Argument != "" {
+			name, text, _ := strings.Cut(h.Argument, "=")
+			texts, err := a.argument(policy.ArgumentRule{Name: name, Any: []string{text}})
+			if err != nil {
+				return nil, nil, err
+			}
+			w.argument = &argumentRule{name, texts}
+			one.arguments = []argumentRule{*w.argument}
+		}
 		m.calls = &callRules{mcp: true, loose: true, allow: []callRule{one}}
+	}
+	if h.ofServices() {
+		w.service = &serviceRule{}
+		for _, one := range []struct {
+			text string
+			sep  byte
+			to   **pattern
+		}{{h.Service, '.', &w.service.service}, {h.GRPCMethod, '/', &w.service.method}} {
+			var err error
+			if *one.to, err = a.pattern(cmp.Or(one.text, "**"), one.sep); err != nil {
+				return nil, nil, err
+			}
+		}
+		m.services = &serviceRules{allow: []serviceRule{*w.service}}
 	}
 	if h.ofGit() {
 		one := gitRule{repository: w.repository}
@@ -222,7 +325,11 @@ func (a *analysis) lowerHolds(h Holds, word Word) (*messageRules, *wants, error)
 		m.git = &gitRules{allow: []gitRule{one}}
 	}
 	if h.ofPackages() {
-		one := packageRule{name: w.name}
+		var ok bool
+		if w.younger, ok = policy.ParseDuration(h.Younger); h.Younger != "" && !ok {
+			return nil, nil, fmt.Errorf("younger %q is no time", h.Younger)
+		}
+		one := packageRule{name: w.name, minAge: w.younger}
 		if one.name == nil {
 			every, err := a.pattern("**", '/')
 			if err != nil {
@@ -233,7 +340,7 @@ func (a *analysis) lowerHolds(h Holds, word Word) (*messageRules, *wants, error)
 		if w.version != nil {
 			one.versions = []*pattern{w.version}
 		}
-		m.packages = &packageRules{allow: []packageRule{one}}
+		m.packages = &packageRules{allow: []packageRule{one}, instead: kinds}
 	}
 	return m, w, nil
 }
@@ -257,7 +364,7 @@ func (w *wants) takes(c *cell, q *request) bool {
 	}
 	switch {
 	case w.ofOperations() && m.form == operation:
-		return w.operation != nil && w.operation.takes(m, w.any)
+		return w.operation != nil && w.operation.takes(m, w.never)
 	case w.ofOperations() && m.form == stored:
 		if w.operation == nil {
 			return m.key == w.key
@@ -269,9 +376,9 @@ func (w *wants) takes(c *cell, q *request) bool {
 				continue
 			}
 			if o := ep.messages.operations.registry[m.key]; o != nil {
-				in := w.operation.takes(o, w.any)
+				in := w.operation.takes(o, w.never)
 				if known && in != described {
-					return w.any
+					return w.never
 				}
 				described, known = in, true
 			}
@@ -279,22 +386,54 @@ func (w *wants) takes(c *cell, q *request) bool {
 		return described
 	case w.ofOperations():
 		return false
+	case w.Response:
+		return m.form == answer
+	case w.Stream:
+		return m.form == stream
+	case w.Ends:
+		return m.form == ending
+	case w.ofServices():
+		return m.form == called && w.service.takes(m)
 	case w.ofCalls():
-		return m.form == call && (w.method == nil || w.method.match(m.method)) && (w.tool == nil || m.method == toolsCall && m.tool != "" && w.tool.match(m.tool))
+		if m.form != call || w.method != nil && !w.method.match(m.method) {
+			return false
+		}
+		ofTool := m.method == toolsCall && m.tool != ""
+		return (w.tool == nil || ofTool && w.tool.match(m.tool)) &&
+			(w.argument == nil || ofTool && (&callRule{arguments: []argumentRule{*w.argument}}).holds(m.arguments))
 	case w.ofGit():
 		if m.form != fetch && m.form != push || w.repository != nil && !w.repository.match(m.repository) {
 			return false
+		}
+		if w.Fetch {
+			return m.form == fetch
 		}
 		if w.ref != nil || w.Force || w.Delete {
 			return m.ref != "" && (w.ref == nil || w.ref.match(m.ref)) && (!w.Force || m.forced) && (!w.Delete || m.delete)
 		}
 		return true
 	case w.ofPackages():
-		return m.form == packaged && slices.ContainsFunc(c.requests.kinds.registries, func(r registryKinds) bool {
-			p, err := registry.Parse(r.kind, r.prefix, c.requests.methods[q.method].example(c.requests.methods), m.path)
-			return err == nil && p.Action != registry.Index && (w.name == nil || w.name.match(p.Name)) &&
-				(!w.Publish || p.Action == registry.Publish) && (w.version == nil || p.Version != "" && w.version.match(p.Version))
-		})
+		return m.form == packaged && w.takesPackage(c, q)
 	}
 	return true // text: by its method
+}
+
+// takesPackage asks the registries of a place what a request asks for.
+func (w *wants) takesPackage(c *cell, q *request) bool {
+	found := false
+	for i := range c.requests.packages.registries {
+		r := &c.requests.packages.registries[i]
+		p, err := registry.Parse(r.kind, r.prefix, c.requests.methods[q.method].example(c.requests.methods), q.message.path)
+		if err != nil {
+			continue
+		}
+		in := (w.Registry == "" || string(r.kind) == w.Registry) && p.Action != registry.Index && (w.name == nil || w.name.match(p.Name)) &&
+			(!w.Publish || p.Action == registry.Publish) && (w.version == nil || p.Version != "" && w.version.match(p.Version)) &&
+			(w.younger == 0 || p.Action == registry.Download && (!q.message.ageKnown || q.message.age < w.younger))
+		if in != w.all {
+			return in
+		}
+		found = true
+	}
+	return found && w.all
 }

@@ -22,10 +22,8 @@ type kinds struct {
 	arguments                  map[string]*texts // of tools, by name
 	mcp, plain                 bool              // endpoints that know tools, and that do not
 	refs                       *texts
-	registries                 []registryKinds
 	ages                       int                   // kinds of ages of a package
 	packages                   map[[2]int][]*message // by path and method class
-	unknown                    []Unknown
 }
 
 // texts are classes of texts, with their names for reports.
@@ -223,7 +221,10 @@ func (a *analysis) messagesAt(r *requests, path, method int) ([]*message, error)
 		list = append(list, m)
 	}
 	if packages {
-		list = k.withPackages(list, path, method, gits)
+		var err error
+		if list, err = k.withPackages(list, path, method, gits); err != nil {
+			return nil, err
+		}
 	}
 	if len(list) > maxRequests {
 		return nil, &TooManyError{"kinds of messages", maxRequests}
@@ -239,9 +240,12 @@ func (m *message) with(change func(m *message)) *message {
 }
 
 // withPackages adds what a registry can be asked for at a path.
-func (k *kinds) withPackages(list []*message, path, method int, gits bool) []*message {
+func (k *kinds) withPackages(list []*message, path, method int, gits bool) ([]*message, error) {
 	packages := k.packages[[2]int{path, method}]
-	none := k.noPackage(path, k.r.methods[method].example(k.r.methods))
+	none, err := k.noPackage(path, k.r.methods[method].example(k.r.methods))
+	if err != nil {
+		return nil, err
+	}
 	var out []*message
 	for _, m := range list {
 		switch {
@@ -258,7 +262,7 @@ func (k *kinds) withPackages(list []*message, path, method int, gits bool) []*me
 	for _, p := range packages {
 		out = append(out, p.with(func(m *message) { m.other = gits }))
 	}
-	return out
+	return out, nil
 }
 
 func (k *kinds) calls() ([]*message, error) {

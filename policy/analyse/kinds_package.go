@@ -27,17 +27,6 @@ var gitServices = [...]string{"/info/refs", "/git-upload-pack", "/git-receive-pa
 
 // messagePaths adds the sets of paths that messages are told from.
 func (a *analysis) messagePaths(m *messageRules, add func(name string, set func() (*automaton.Automaton, error)) error) error {
-	if p := m.packages; p != nil {
-		forms, err := registryForms(p.kind)
-		if err != nil {
-			return err
-		}
-		for i := range forms {
-			if err := add(forms[i].name(p.kind, p.prefix, i), func() (*automaton.Automaton, error) { return forms[i].shape(p.prefix) }); err != nil {
-				return err
-			}
-		}
-	}
 	if m.services != nil {
 		if err := m.services.paths(add); err != nil {
 			return err
@@ -114,156 +103,199 @@ func repositoryPaths(g glob.Glob, service string, valid *automaton.Automaton) (*
 	return automaton.And(all, valid)
 }
 
-// registryKinds is a registry, as endpoints say where it is.
-type registryKinds struct {
+// registryAt is a registry, as endpoints say where it is.
+type registryAt struct {
 	kind   registry.Kind
 	prefix string
-	ages   []time.Duration // that rules name, rising
+	*registryPaths
 }
 
-// name is that of the set of a form's paths.
-func (f *registryForm) name(kind registry.Kind, prefix string, i int) string {
-	text := strings.Join(dedupeTexts(append(slices.Clone(f.plain), f.slashed...)), ",")
-	if strings.Contains(text, ",") {
-		text = "{" + text + "}"
+// packageRulesOf are the registries of a cell, and all that rules about packages name.
+type packageRulesOf struct {
+	registries      []registryAt
+	names, versions []*pattern
+	ages            []time.Duration // from none on, rising
+}
+
+// packageRules: names, versions and ages count for all registries, because endpoints of
+// one kind that begin elsewhere speak of the same packages.
+func (c *cell) packageRules() (*packageRulesOf, error) {
+	all := &packageRulesOf{}
+	var err error
+	add := func(kind registry.Kind, prefix string) {
+		if err != nil || slices.ContainsFunc(all.registries, func(r registryAt) bool { return r.kind == kind && r.prefix == prefix }) {
+			return
+		}
+		one := registryAt{kind: kind, prefix: prefix}
+		one.registryPaths, err = pathsOf(kind)
+		all.registries = append(all.registries, one)
 	}
-	return fmt.Sprint(registryName, kind, " ", i, " ", prefix, text)
-}
-
-// packageKinds lists what the registries of a cell can be asked for, each by a
-// path of its own.
-func (a *analysis) packageKinds(k *kinds) error {
-	var names, versions []*pattern
-	k.c.speakers(func(_ *endpoint, m *messageRules) {
+	var instead []registry.Kind
+	c.speakers(func(_ *endpoint, m *messageRules) {
 		p := m.packages
 		if p == nil {
 			return
 		}
-		i := slices.IndexFunc(k.registries, func(r registryKinds) bool { return r.kind == p.kind && r.prefix == p.prefix })
-		if i < 0 && p.kind != "" {
-			i = len(k.registries)
-			k.registries = append(k.registries, registryKinds{kind: p.kind, prefix: p.prefix})
+		if p.kind != "" {
+			add(p.kind, p.prefix)
 		}
+		instead = append(instead, p.instead...)
 		for _, list := range [][]packageRule{p.allow, p.deny} {
-			for _, one := range list {
-				names, versions = append(names, one.name), append(versions, one.versions...)
-				if i >= 0 && one.minAge > 0 && !slices.Contains(k.registries[i].ages, one.minAge) {
-					k.registries[i].ages = append(k.registries[i].ages, one.minAge)
+			for _, r := range list {
+				all.names, all.versions = append(all.names, r.name), append(all.versions, r.versions...)
+				if r.minAge > 0 {
+					all.ages = append(all.ages, r.minAge)
 				}
 			}
 		}
 	})
-	// Ages count for all: endpoints of one kind that begin elsewhere speak of the same packages.
-	var ages []time.Duration
-	for _, r := range k.registries {
-		ages = append(ages, r.ages...)
+	if len(all.registries) == 0 {
+		for _, kind := range instead {
+			add(kind, "")
+		}
 	}
-	slices.Sort(ages)
-	ages = append([]time.Duration{0}, slices.Compact(ages)...)
-	k.ages = len(ages) + 1 // and those that are not known
-	for i := range k.registries {
-		k.registries[i].ages = ages
-		if err := a.registryKinds(k, &k.registries[i], names, versions); err != nil {
-			return err
+	slices.Sort(all.ages)
+	all.ages = append([]time.Duration{0}, slices.Compact(all.ages)...)
+	return all, err
+}
+
+// formName is that of a form's set of paths.
+func (r *registryAt) formName(form int) string {
+	below := ""
+	if r.prefix != "" {
+		below = " below " + r.prefix
+	}
+	return registryName + "paths" + below + " of " + string(r.kind) + " for " + r.forms[form].title
+}
+
+// paths adds the sets of paths of every form. All paths of a class are then of one
+// form, unless a part of them has to stand twice.
+func (all *packageRulesOf) paths(add func(name string, set func() (*automaton.Automaton, error)) error) error {
+	for i := range all.registries {
+		r := &all.registries[i]
+		for k := range r.forms {
+			if err := add(r.formName(k), func() (*automaton.Automaton, error) {
+				var s shaper
+				a := s.below(r.prefix, r.forms[k].paths)
+				return a, s.err
+			}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// registryKinds lists what one registry can be asked for.
-func (a *analysis) registryKinds(k *kinds, one *registryKinds, names, versions []*pattern) error {
-	forms, err := registryForms(one.kind)
-	if err != nil {
-		return err
+// packageKinds lists what the registries of a cell can be asked for, each with a path.
+func (a *analysis) packageKinds(k *kinds) error {
+	all := k.r.packages
+	k.ages = len(all.ages) + 1 // and those that are not known
+	for i := range all.registries {
+		r := &all.registries[i]
+		for n := range r.forms {
+			if err := a.formKinds(k, r, n); err != nil {
+				return err
+			}
+		}
 	}
-	open := false
-	for i := range forms {
-		f := &forms[i]
-		of, in := noTexts, noTexts
-		if f.names != nil {
-			if of, err = a.textsOf(f.names, names, "every package"); err != nil {
-				return fmt.Errorf("names of packages: %w", err)
-			}
-		}
-		if f.versions != nil {
-			if in, err = a.textsOf(f.versions, versions, "every version"); err != nil {
-				return fmt.Errorf("versions of packages: %w", err)
-			}
-		}
-		index := k.r.indexOf[f.name(one.kind, one.prefix, i)]
+	return nil
+}
+
+// formKinds lists what can be asked for in one form: every combination of a class of
+// paths, a class of names and a class of versions that some path has.
+func (a *analysis) formKinds(k *kinds, r *registryAt, form int) error {
+	f := &r.forms[form]
+	if f.ways == nil {
 		for p, class := range k.r.classes.List {
-			if !class.In(index) || len(class.Witness) > target.MaxPath {
-				continue
-			}
-			for n, name := range of.List {
-				for v, version := range in.List {
-					m := message{form: packaged, kind: f.action.String()}
-					if f.names != nil {
-						m.parts = append(m.parts, part{of, "", n})
-					}
-					if f.versions != nil {
-						m.parts = append(m.parts, part{in, "version", v})
-					}
-					open = !k.addPackage(one, f, p, m, name.Witness, version.Witness) || open
-					if err := a.spend(1); err != nil {
-						return err
-					}
+			if class.In(k.r.indexOf[r.formName(form)]) {
+				if err := a.addPackage(k, r, f, p, message{path: class.Witness}); err != nil {
+					return err
 				}
 			}
 		}
+		return nil
 	}
-	if open {
-		k.c.speakers(func(ep *endpoint, m *messageRules) {
-			if m.packages != nil && m.packages.kind == one.kind && m.packages.prefix == one.prefix && ep.spec != nil {
-				k.unknown = append(k.unknown, Unknown{At: ep.at, What: "which packages lie below the paths that rules tell apart inside of the registry", Place: placeOf(ep.spec), requests: true})
+	var names, versions *texts
+	var err error
+	if names, err = a.textsOf(f.names, k.r.packages.names, "every package"); err != nil {
+		return fmt.Errorf("names of packages: %w", err)
+	}
+	if f.versions != nil {
+		if versions, err = a.textsOf(f.versions, k.r.packages.versions, "every version"); err != nil {
+			return fmt.Errorf("versions of packages: %w", err)
+		}
+	}
+	for i := range f.ways {
+		var of *automaton.Classes
+		if versions != nil {
+			of = versions.Classes
+		}
+		chain, name, version, err := r.chain(&f.ways[i], r.prefix, names.Classes, of)
+		if err != nil {
+			return err
+		}
+		list, err := k.r.classes.Chained(chain)
+		if err != nil {
+			return err
+		}
+		for _, one := range list {
+			m := message{path: one.Text, parts: []part{{names, "", one.Parts[name]}}}
+			if version >= 0 {
+				m.parts = append(m.parts, part{versions, "version", one.Parts[version]})
 			}
-		})
+			if err := a.addPackage(k, r, f, one.Class, m); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// noTexts stands for what is not named: one class, of nothing.
-var noTexts = &texts{Classes: &automaton.Classes{List: make([]automaton.Class, 1)}}
+// longestName is the bound of names and versions (package registry).
+const longestName = 255
 
-// addPackage puts a question to a class of paths, and reports whether a path of
-// the class was found that asks so. Where nobody reads packages none is needed.
-func (k *kinds) addPackage(one *registryKinds, f *registryForm, class int, m message, name, version string) bool {
+// addPackage adds a question that a path of a class asks, if somebody reads packages
+// there. Its reader has to agree.
+func (a *analysis) addPackage(k *kinds, r *registryAt, f *registryForm, class int, m message) error {
 	read := false
 	k.c.speakers(func(ep *endpoint, m *messageRules) {
 		read = read || m.packages != nil && k.r.selects(ep, class)
 	})
-	if !read {
-		return true
+	if !read || len(m.path) > target.MaxPath {
+		return nil
 	}
-	base := strings.TrimPrefix(k.r.classes.List[class].Witness, one.prefix)
-	for _, path := range f.paths(name, version, base) {
-		m.path = one.prefix + path
-		if at, ok := k.r.classes.Of(m.path); !ok || at != class || len(m.path) > target.MaxPath {
-			continue
+	asks, err := registry.Parse(r.kind, r.prefix, f.methods[0], m.path)
+	agree := err == nil && asks.Action == f.action
+	for i, part := range m.parts {
+		if agree {
+			of, ok := part.of.Of([]string{asks.Name, asks.Version}[i])
+			agree = ok && of == part.class
 		}
-		asks, err := registry.Parse(one.kind, one.prefix, f.methods[0], m.path)
-		if err != nil || asks.Action != f.action || asks.Name != name || asks.Version != version {
-			continue
-		}
-		for _, method := range f.methods {
-			k.addAges(one, f, [2]int{class, k.r.method(method)}, m)
-		}
-		return true
 	}
-	// A name that is too long for the protocol is none.
-	const longest = 255
-	return len(name) > longest || len(version) > longest
+	switch {
+	case agree:
+	case slices.ContainsFunc(strings.Split(m.path, "/"), func(s string) bool { return len(s) > longestName }):
+		return nil // a name that is too long for the protocol is none
+	default:
+		return fmt.Errorf("analyse policy: internal error: %s is no path of %s of a registry of kind %s", m.path, f.title, r.kind)
+	}
+	m.form, m.kind = packaged, f.action.String()
+	for _, method := range f.methods {
+		k.addAges(f, [2]int{class, k.r.method(method)}, m)
+	}
+	return a.spend(len(f.methods))
 }
 
 // addAges adds a question; of a download, once for each age that rules tell apart.
-func (k *kinds) addAges(one *registryKinds, f *registryForm, at [2]int, m message) {
-	if f.action != registry.Download || len(one.ages) == 1 {
+func (k *kinds) addAges(f *registryForm, at [2]int, m message) {
+	ages := k.r.packages.ages
+	if f.action != registry.Download || len(ages) == 1 {
 		k.packages[at] = append(k.packages[at], &m)
 		return
 	}
-	for i, age := range one.ages {
+	for i, age := range ages {
 		older := m
-		older.age, older.ageKnown, older.name = age, true, ageText(one.ages, i)
+		older.age, older.ageKnown, older.name = age, true, ageText(ages, i)
 		k.packages[at] = append(k.packages[at], &older)
 	}
 	m.name = "of unknown age"
@@ -280,19 +312,55 @@ func ageText(ages []time.Duration, i int) string {
 	return "from " + policy.DurationText(ages[i]) + " to " + policy.DurationText(ages[i+1]) + " old"
 }
 
-// noPackage is a path of a class that no registry there has; "" if none is found.
-func (k *kinds) noPackage(class int, method string) string {
-	base := k.r.classes.List[class].Witness
-	for _, path := range []string{base, base + "~", base + "~/~/~/~/~/~", base + "/~/~/~/~/~/~", base + "-/-", base + "/-/-"} {
-		if at, ok := k.r.classes.Of(path); !ok || at != class {
-			continue
+// noPackage is a path of a class that no registry there has; "" if all of its paths
+// ask for something. Paths of which a part stands twice are looked at one package
+// after the other: of infinitely many, some do not repeat it.
+func (k *kinds) noPackage(class int, method string) (string, error) {
+	c := k.r.classes.List[class]
+	asks := func(path string) (r *registryAt, one *registry.Request) {
+		for i := range k.r.packages.registries {
+			r := &k.r.packages.registries[i]
+			if one, err := registry.Parse(r.kind, r.prefix, method, path); err == nil {
+				return r, one
+			}
 		}
-		if !slices.ContainsFunc(k.registries, func(r registryKinds) bool {
-			_, err := registry.Parse(r.kind, r.prefix, method, path)
-			return err == nil
-		}) {
-			return path
+		return nil, nil
+	}
+	path := c.Witness
+	if r, _ := asks(path); r == nil {
+		return path, nil
+	}
+	for i := range k.r.packages.registries {
+		r := &k.r.packages.registries[i]
+		for n := range r.forms {
+			if f := &r.forms[n]; f.after == nil && slices.Contains(f.methods, method) && c.In(k.r.indexOf[r.formName(n)]) {
+				return "", nil
+			}
 		}
 	}
-	return ""
+	const most = 32 // packages of which all files are in one class
+	left := k.r.classes.Set(class)
+	for range most {
+		r, one := asks(path)
+		folder, file := path[:strings.LastIndexByte(path, '/')+1], path[strings.LastIndexByte(path, '/')+1:]
+		var s shaper
+		like := s.text(file)
+		for n := range r.forms {
+			if f := &r.forms[n]; f.after != nil && f.action == one.Action {
+				like = s.path(file[:f.length(one.Name)], f.after) // of the same package in the same folder
+			}
+		}
+		left = s.of(automaton.Minus(left, s.path(folder, like)))
+		if s.err != nil {
+			return "", s.err
+		}
+		var some bool
+		if path, some = left.Witness(); !some || len(path) > target.MaxPath {
+			return "", nil
+		}
+		if r, _ := asks(path); r == nil {
+			return path, nil
+		}
+	}
+	return "", &TooManyError{"packages whose files alone are in one set of paths", most}
 }

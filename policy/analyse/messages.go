@@ -120,6 +120,7 @@ type packageRules struct {
 	kind        registry.Kind
 	prefix      string
 	allow, deny []packageRule
+	instead     []registry.Kind // of an assertion: what a host is looked at as where no endpoint says it
 }
 
 type packageRule struct {

@@ -3,11 +3,13 @@ package analyse
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
+	"github.com/creel-run/creel/policy/registry"
 )
 
 // Proof is the answer to one assertion.
@@ -33,8 +35,13 @@ func Prove(doc *policy.Document, list []Assertion, from time.Time) ([]Proof, err
 	out := make([]Proof, 0, len(list))
 	for _, one := range list {
 		p := Proof{Assertion: one}
+		kinds := registriesOf(doc, one)
+		if one.ofPackages() && len(kinds) == 0 {
+			return nil, policy.Faults{{At: one.At, Path: string(one.Word), Kind: policy.Missing, Want: "registry, because no endpoint of the policy has protocol: package",
+				Hint: "say which registry the hosts are looked at as: registry: " + kindTexts()}}
+		}
 		for _, at := range startsFrom(from, doc) {
-			now, err := prove(doc, one, at)
+			now, err := prove(doc, one, kinds, at)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", one, err)
 			}
@@ -62,14 +69,31 @@ const (
 	theScope    // of only: where nothing else may be
 )
 
-func prove(doc *policy.Document, one Assertion, at time.Time) (Proof, error) {
+// registriesOf are the kinds of registries that an assertion is about where no endpoint
+// says which one a host is: that which it names, or all of the policy.
+func registriesOf(doc *policy.Document, one Assertion) []registry.Kind {
+	if one.Registry != "" {
+		return []registry.Kind{registry.Kind(one.Registry)}
+	}
+	var list []registry.Kind
+	for i := range doc.Networks {
+		for _, e := range doc.Networks[i].Endpoints {
+			if e.Registry != "" && !slices.Contains(list, e.Registry) {
+				list = append(list, e.Registry)
+			}
+		}
+	}
+	return list
+}
+
+func prove(doc *policy.Document, one Assertion, kinds []registry.Kind, at time.Time) (Proof, error) {
 	p := Proof{Assertion: one}
 	a := newAnalysis(at)
 	s, err := a.lower(doc)
 	if err != nil {
 		return p, err
 	}
-	inside, err := a.assertion(one, doc.Version)
+	inside, err := a.assertion(one, kinds, doc.Version)
 	if err != nil {
 		return p, err
 	}
@@ -79,7 +103,7 @@ func prove(doc *policy.Document, one Assertion, at time.Time) (Proof, error) {
 		if one.Binary != "" || one.requests() {
 			scope.Host, scope.Port = one.Host, one.Port
 		}
-		outside, err := a.assertion(scope, doc.Version)
+		outside, err := a.assertion(scope, nil, doc.Version)
 		if err != nil {
 			return p, err
 		}
@@ -104,16 +128,6 @@ func prove(doc *policy.Document, one Assertion, at time.Time) (Proof, error) {
 			p.Counterexample, p.Grant = &w, g
 			return p, nil
 		}
-		if k := c.requests.kinds; k != nil {
-			p.Unknown = append(p.Unknown, k.unknown...)
-			if one.ofPackages() && len(k.registries) == 0 {
-				u := Unknown{At: one.At, What: "which requests are about packages, where no endpoint has protocol: package"}
-				if list := c.sides[theDocument]; len(list) > 0 {
-					u.At, u.Place = list[0].at, placeOf(list[0].spec)
-				}
-				p.Unknown = append(p.Unknown, u)
-			}
-		}
 	}
 	return p, nil
 }
@@ -124,7 +138,7 @@ func (one Assertion) requests() bool {
 }
 
 // assertion is an assertion in the form of a policy with one endpoint.
-func (a *analysis) assertion(one Assertion, version int) (*side, error) {
+func (a *analysis) assertion(one Assertion, kinds []registry.Kind, version int) (*side, error) {
 	who := &condition{any: one.Binary == "", ancestors: version == 1 && one.Binary != ""}
 	if one.Binary != "" {
 		who.programs = []program{{text: one.Binary, glob: strings.Contains(one.Binary, "*")}}
@@ -159,7 +173,7 @@ func (a *analysis) assertion(one Assertion, version int) (*side, error) {
 		ep.inspect, ep.allow = true, []rule{r}
 		if one.Holds != (Holds{}) {
 			var err error
-			if ep.messages, ep.wants, err = a.lowerHolds(one.Holds, one.Word); err != nil {
+			if ep.messages, ep.wants, err = a.lowerHolds(one.Holds, one.Word, kinds); err != nil {
 				return nil, err
 			}
 		}

@@ -1,12 +1,10 @@
 package analyse_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/analyse"
 )
 
@@ -45,6 +43,13 @@ network_policies:
   brief:
     binaries: [/usr/bin/ssh]
     endpoints: [{host: brief.test, port: 22, expires_at: 2030-01-01T00:00:00Z}]
+  echo:
+    binaries: [/usr/bin/curl]
+    endpoints: [{host: grpc.test, port: 443, protocol: grpc, rules: [{allow: {service: "acme.**", method: "Get*"}}], deny_rules: [{service: acme.v1.Admin, method: "*"}]}]
+  files:
+    binaries: [/usr/bin/curl]
+    endpoints:
+      - {host: files.test, port: 443, protocol: mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: read, arguments: {path: "/work/**"}}}, {allow: {method: tools/list}}]}
   plain:
     binaries: [/usr/bin/wget]
     endpoints: [{host: rest.test, port: 443, protocol: rest, access: full}]
@@ -81,7 +86,30 @@ func TestProveMessages(t *testing.T) {
 		`always: {host: brief.test, port: 22, binary: /usr/bin/ssh}`:                                                                     "/usr/bin/ssh → brief.test:22 at 2030-01-01T00:00:00Z",
 		`never: {host: rest.test, ref: main}`:                                                                                            "/usr/bin/wget → rest.test:443 POST /a/git-receive-pack changing refs/heads/main",
 		`never: {host: rest.test, tool: "delete_*"}`:                                                                                     "/usr/bin/wget → rest.test:443 POST / calling tools/call of tool delete_",
-		`never: {host: rest.test, package: lodash}`:                                                                                      "not told",
+		`never: {host: rest.test, package: lodash}`:                                                                                      "/usr/bin/wget → rest.test:443 GET /lodash",
+		`never: {host: rest.test, package: requests, registry: pypi}`:                                                                    "/usr/bin/wget → rest.test:443 GET /requests-a.tgz",
+		`never: {host: git.test, package: lodash}`:                                                                                       "holds",
+		`never: {host: npm.test, package: "@acme/*", registry: pypi}`:                                                                    "holds",
+		`always: {host: rest.test, port: 443, binary: /usr/bin/wget, registry: cargo}`:                                                   "holds",
+		`only: {host: npm.test, port: 443, package: "{@acme/*,left-pad}"}`:                                                               "/usr/bin/npm → npm.test:443 GET /",
+		`never: {host: npm.test, package: "@acme/x", younger: 3d}`:                                                                       "holds",
+		`never: {host: npm.test, package: "@acme/x", younger: 4d}`:                                                                       "/usr/bin/npm → npm.test:443 GET /@acme/x/-/x-a.tgz published 2029-12-28T23:59:59Z",
+		`never: {host: npm.test, package: left-pad, younger: 1h}`:                                                                        "/usr/bin/npm → npm.test:443 GET /left-pad/-/left-pad-1..tgz published 2029-12-31T23:59:59Z",
+		`never: {host: grpc.test, service: acme.v1.Admin}`:                                                                               "holds",
+		`never: {host: grpc.test, grpc_method: "Put*"}`:                                                                                  "holds",
+		`never: {host: grpc.test, service: "acme.v2.*"}`:                                                                                 "/usr/bin/curl → grpc.test:443 POST /acme.v2.a/Get as a gRPC call",
+		`always: {host: grpc.test, port: 443, binary: /usr/bin/curl, service: acme.v1.Echo, grpc_method: GetAll}`:                        "holds",
+		`only: {host: grpc.test, service: "acme.**", grpc_method: "Get*"}`:                                                               "holds",
+		`only: {host: grpc.test, service: "acme.**", grpc_method: "Gets"}`:                                                               "/usr/bin/curl → grpc.test:443 POST /acme.a/Get as a gRPC call",
+		`never: {host: files.test, tool: read, argument: "path=/etc/**"}`:                                                                "holds",
+		`never: {host: files.test, argument: "path=/work/secret"}`:                                                                       "/usr/bin/curl → files.test:443 POST /mcp calling tools/call of tool read with path=\"/work/secret\"",
+		`always: {host: files.test, port: 443, binary: /usr/bin/curl, path: /mcp, method: POST, tool: read, argument: "path=/work/*"}`:   "holds",
+		`never: {host: files.test, ends: true}`:                                                                                          "/usr/bin/curl → files.test:443 DELETE /mcp to end the session",
+		`never: {host: files.test, stream: true}`:                                                                                        "/usr/bin/curl → files.test:443 GET /mcp for the server's stream",
+		`never: {host: files.test, response: true}`:                                                                                      "/usr/bin/curl → files.test:443 POST /mcp with a response to the server",
+		`never: {host: grpc.test, ends: true}`:                                                                                           "holds",
+		`never: {host: git.test, fetch: true, repository: team/app}`:                                                                     "/usr/bin/git → git.test:443 GET /team/app/info/refs?service=git-upload-pack",
+		`never: {host: git.test, fetch: true, repository: "other/*"}`:                                                                    "holds",
 		`never: {host: git.test, text: true}`:                                                                                            "holds",
 	} {
 		list, err := analyse.ParseAssertions("a.yaml", []byte("- "+text))
@@ -117,6 +145,14 @@ func TestProveMessages(t *testing.T) {
 		"- never: {text: true, tool: a}":              "text with keys that are about requests",
 		"- never: {text: true, method: GET}":          "text with a method",
 		"- never: {graphql: 'id:x', operation: name}": "beside the key of a stored one",
+		"- never: {registry: maven}":                  "cargo, debian, go, npm, pypi",
+		"- never: {younger: 1w}":                      "a time like 12h or 7d",
+		"- never: {younger: 1h, publish: true}":       "younger, which is about downloads",
+		"- never: {argument: path}":                   "an argument like path=/work/**",
+		"- never: {argument: 'path=[a'}":              "a well-formed glob",
+		"- never: {ends: true, stream: true}":         "keys of several protocols",
+		"- never: {service: a, tool: b}":              "keys of several protocols",
+		"- never: {fetch: true, ref: main}":           "fetch with keys that are about pushes",
 	} {
 		if _, err := analyse.ParseAssertions("a.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
@@ -178,23 +214,19 @@ func TestDiffInTime(t *testing.T) {
 	}
 }
 
-// Rules about paths that cut a registry up make an answer inexact, and it says so.
-func TestRegistryThatIsCutUp(t *testing.T) {
-	doc := parse(t, `version: 2
-network_policies:
-  packages:
-    binaries: any
-    endpoints:
-      - {host: npm.test, port: 443, protocol: package, registry: npm, rules: [{allow: {package: "@acme/*"}}]}
-      - {host: npm.test, port: 443, protocol: rest, path: "/@acme/secret/**", access: read-only}
-`)
-	r, err := analyse.ReachOf(doc, time.Time{})
-	var many *analyse.TooManyError
-	if err != nil && !errors.As(err, &many) {
+// An assertion about packages wants to know which registry it speaks of.
+func TestProvePackagesWithoutARegistry(t *testing.T) {
+	doc := parse(t, "version: 2\nnetwork_policies:\n  api:\n    binaries: any\n    endpoints: [{host: api.test, port: 443, protocol: rest, access: read-only}]\n")
+	list, err := analyse.ParseAssertions("a.yaml", []byte("- never: {package: lodash}\n- never: {package: lodash, registry: npm}\n"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err == nil && len(r.Unknown) != 1 {
-		t.Errorf("%v", r.Unknown)
+	const want = "a.yaml:1:3: never: missing, want registry, because no endpoint of the policy has protocol: package\n  hint: say which registry the hosts are looked at as: registry: cargo, debian, go, npm, pypi"
+	if _, err := analyse.Prove(doc, list, time.Time{}); err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
 	}
-	var _ *policy.Document = doc
+	got, err := analyse.Prove(doc, list[1:], time.Time{})
+	if err != nil || got[0].Counterexample == nil || !strings.HasSuffix(got[0].Counterexample.String(), "api.test:443 GET /lodash") {
+		t.Errorf("%v, %v", got, err)
+	}
 }

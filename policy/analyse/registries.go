@@ -1,24 +1,131 @@
 package analyse
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/creel-run/creel/policy/automaton"
 	"github.com/creel-run/creel/policy/registry"
 )
 
-// registryForm is one way in which clients of a registry ask for something.
+// registryForm is one way in which clients of a registry ask for something. Its
+// paths, as all here, are those below the registry's beginning.
 type registryForm struct {
+	title   string // in reports; no two of a kind are alike
 	action  registry.Action
 	methods []string
-	// Names and versions are those that can be asked for so; nil: it names none.
+	// Names and versions are those that can be asked for so, as the registry compares
+	// them; nil: it names none.
 	names, versions *automaton.Automaton
-	// All of its paths match plain and hold no encoded slash, or match slashed and
-	// hold one; but none matches without. They stand below the registry's beginning.
-	plain, slashed, without []string
-	// paths are some that ask for a name and a version. base is a path that they
-	// may be near.
-	paths func(name, version, base string) []string
+	// paths are all that ask so and, where some way has a part that stands twice, more.
+	paths *automaton.Automaton
+	ways  []registryWay // how names and versions stand in the paths
+	// length is that of the part that stands twice, in the name of the file, and
+	// after are the texts behind it. nil: none stands twice.
+	length func(name string) int
+	after  *automaton.Automaton
+}
+
+// registryWay is a chain whose parts are automata, and marks for name and version.
+type registryWay struct {
+	parts   []any
+	twice   bool
+	between string
+	cut     int
+}
+
+// nameHere stands for the name in a way, as it may be written within a set. versionHere
+// stands for the version.
+type (
+	nameHere    struct{ within *automaton.Automaton }
+	versionHere struct{}
+)
+
+// registryPaths are all that package registry knows of a kind.
+type registryPaths struct {
+	forms         []registryForm
+	name, version spelling
+}
+
+// spelling are the ways of writing the texts of classes, within some set.
+type spelling func(c *automaton.Classes, within *automaton.Automaton) (*automaton.Classes, error)
+
+var registryKindPaths = map[registry.Kind]func() (*registryPaths, error){
+	registry.NPM:    sync.OnceValues(func() (*registryPaths, error) { return shaped((*shaper).npm) }),
+	registry.PyPI:   sync.OnceValues(func() (*registryPaths, error) { return shaped((*shaper).pypi) }),
+	registry.Go:     sync.OnceValues(func() (*registryPaths, error) { return shaped((*shaper).goProxy) }),
+	registry.Cargo:  sync.OnceValues(func() (*registryPaths, error) { return shaped((*shaper).cargo) }),
+	registry.Debian: sync.OnceValues(func() (*registryPaths, error) { return shaped((*shaper).debian) }),
+}
+
+// pathsOf is an error for a registry that this package does not know.
+func pathsOf(kind registry.Kind) (*registryPaths, error) {
+	of := registryKindPaths[kind]
+	if of == nil {
+		return nil, fmt.Errorf("registry %q is not known", kind)
+	}
+	return of()
+}
+
+// shaper makes sets of paths. The first error stays, and makes all that follows
+// worthless.
+type shaper struct{ err error }
+
+func shaped(f func(*shaper) *registryPaths) (*registryPaths, error) {
+	var s shaper
+	p := f(&s)
+	return p, s.err
+}
+
+func (s *shaper) of(a *automaton.Automaton, err error) *automaton.Automaton {
+	if s.err == nil {
+		s.err = err
+	}
+	return a
+}
+
+func (s *shaper) text(list ...string) *automaton.Automaton { return s.of(automaton.Texts(list...)) }
+func (s *shaper) glob(list ...string) *automaton.Automaton { return s.of(globs(list...)) }
+func (s *shaper) and(a, b *automaton.Automaton) *automaton.Automaton {
+	return s.of(automaton.And(a, b))
+}
+
+// path is one of each, one after the other; a string stands for itself.
+func (s *shaper) path(parts ...any) *automaton.Automaton {
+	list := make([]*automaton.Automaton, len(parts))
+	for i, p := range parts {
+		switch p := p.(type) {
+		case string:
+			list[i] = s.text(p)
+		case *automaton.Automaton:
+			list[i] = p
+		}
+	}
+	return s.of(automaton.Concat(list...))
+}
+
+func (s *shaper) any(list ...*automaton.Automaton) *automaton.Automaton {
+	all := automaton.Nothing()
+	for _, one := range list {
+		all = s.of(automaton.Or(all, one))
+	}
+	return all
+}
+
+// written are all ways of writing some texts.
+func (s *shaper) written(how spelling, texts *automaton.Automaton) *automaton.Automaton {
+	c, err := automaton.Classify(texts, nil)
+	if s.err == nil && err == nil {
+		c, err = how(c, automaton.Without("\x00"))
+	}
+	if s.err == nil {
+		s.err = err
+	}
+	if s.err != nil {
+		return automaton.Nothing()
+	}
+	return c.Texts()
 }
 
 var (
@@ -28,225 +135,171 @@ var (
 	cargoMethods = []string{"PUT", "DELETE"}
 )
 
-// fixed are paths that depend on no name.
-func fixed(paths ...string) func(string, string, string) []string {
-	return func(_, _, base string) []string { return append([]string{base}, paths...) }
-}
-
-// near are a file's paths: in folders of its own, and beside and below a path.
-func near(base, file string, folders ...string) []string {
-	list := []string{base[:strings.LastIndexByte(base, '/')+1] + file, strings.TrimSuffix(base, "/") + "/" + file, strings.TrimSuffix(base, "/") + "/x/y/" + file}
-	for _, f := range folders {
-		list = append(list, f+"/"+file)
-	}
-	return list
-}
-
-// registryForms are all that package registry knows.
-func registryForms(kind registry.Kind) ([]registryForm, error) {
-	all := automaton.PackageVersions("")
-	switch kind {
-	case registry.NPM:
-		return npmForms(all)
-	case registry.PyPI:
-		return pypiForms(all), nil
-	case registry.Go:
-		return goForms(), nil
-	case registry.Cargo:
-		return cargoForms(all), nil
-	case registry.Debian:
-		file := func(n, v string) string { return n + "_" + v + "_all.deb" }
-		return []registryForm{
-			{registry.Index, readMethods, nil, nil, []string{"/**/dists/**"}, []string{"/**/dists/**"}, nil,
-				fixed("/dists/stable/Release", "/dists/pool/x_1_all.deb", "/dists/x%2Fy", "/dists/pool/x%2Fy/x_1_all.deb")},
-			{registry.Download, readMethods, automaton.DebianNames(), automaton.PackageVersions("_"), []string{"/**/pool/**/?*_?*_?*.deb"}, []string{"/**/pool/**/?*_?*_?*.deb"}, nil,
-				func(n, v, base string) []string {
-					return near(base, file(n, v), "/pool", "/pool/dists", "/pool/x%2Fy", "/pool/dists/x%2Fy")
-				}},
-		}, nil
-	}
-	return nil, nil
-}
-
-func npmForms(all *automaton.Automaton) ([]registryForm, error) {
-	scoped, err := globs("@*/*")
-	if err != nil {
-		return nil, err
-	}
-	plainNames, err := automaton.Minus(automaton.NPMNames(), scoped)
-	if err != nil {
-		return nil, err
-	}
-	if scoped, err = automaton.And(automaton.NPMNames(), scoped); err != nil {
-		return nil, err
-	}
-	list := []registryForm{{registry.Index, readMethods, nil, nil, []string{"/"}, nil, nil, fixed("/")}}
+// npm: the slash of a scoped name may be encoded, and that behind a name without a
+// scope. The name of a file begins with the package's.
+func (s *shaper) npm() *registryPaths {
+	names, versions, anything := automaton.NPMNames(), automaton.PackageVersions(""), automaton.Everything()
+	p := &registryPaths{name: automaton.NPMSpelled, version: automaton.Written}
+	p.forms = []registryForm{{title: "its list", action: registry.Index, methods: readMethods, paths: s.text("/")}}
+	either, plain := s.text("/", "%2F"), automaton.Without("\x00")
+	bare := s.of(automaton.Minus(names, s.glob("@*/*")))
 	for _, way := range []struct {
-		names   *automaton.Automaton
-		text    string // a glob over the name in a path
-		encoded bool
-	}{{plainNames, "/[a-z0-9_]*", false}, {scoped, "/@*/?*", false}, {scoped, "/@*%2F?*", true}} {
-		at := func(n string) string {
-			if way.encoded {
-				n = strings.Replace(n, "/", "%2F", 1)
-			}
-			return "/" + n
-		}
-		file := func(n, v string) string { return "/-/" + n[strings.IndexByte(n, '/')+1:] + "-" + v + ".tgz" }
-		add := func(f registryForm, shape ...string) {
-			if f.names = way.names; way.encoded {
-				f.slashed = shape
-			} else {
-				f.plain = shape
-			}
-			list = append(list, f)
-		}
-		add(registryForm{action: registry.Metadata, methods: readMethods, paths: func(n, _, _ string) []string { return []string{at(n)} }}, way.text)
-		add(registryForm{action: registry.Metadata, methods: readMethods, versions: all, paths: func(n, v, _ string) []string { return []string{at(n) + "/" + v} }}, way.text+"/?*")
-		add(registryForm{action: registry.Download, methods: readMethods, versions: all, paths: func(n, v, _ string) []string { return []string{at(n) + file(n, v)} }}, way.text+"/-/?*-?*.tgz")
-		add(registryForm{action: registry.Publish, methods: npmMethods, paths: func(n, _, _ string) []string {
-			return []string{at(n), at(n) + "/1", at(n) + file(n, "1"), at(n) + "/x/y/z"}
-		}}, way.text, way.text+"/**")
-		if !way.encoded { // with an encoded slash behind the name
-			list = append(list, registryForm{registry.Publish, npmMethods, way.names, nil, nil, []string{way.text + "/**"}, nil,
-				func(n, _, _ string) []string {
-					return []string{at(n) + "/x%2Fy", at(n) + "/-/x%2Fy-1.tgz", at(n) + "/x/y%2Fz"}
-				}})
-		}
+		of            string
+		names, behind *automaton.Automaton
+		files         []registryWay
+	}{
+		{" of packages without a scope", bare, either, []registryWay{
+			{parts: []any{"/\x00", nameHere{plain}, "\x00-", versionHere{}, ".tgz"}, twice: true, between: "/-/"},
+			{parts: []any{"/\x00", nameHere{plain}, "\x00-", versionHere{}, ".tgz"}, twice: true, between: "%2F-/"},
+		}},
+		{" of packages with a scope", s.and(names, s.glob("@*/*")), s.text("/"), []registryWay{
+			{parts: []any{"/", nameHere{s.path(plain, either, "\x00", automaton.Without("/%\x00"))}, "\x00-", versionHere{}, ".tgz"}, twice: true, between: "/-/"},
+		}},
+	} {
+		written := s.written(p.name, way.names)
+		p.forms = append(p.forms,
+			registryForm{title: "metadata" + way.of, action: registry.Metadata, methods: readMethods, names: way.names,
+				paths: s.path("/", written), ways: []registryWay{{parts: []any{"/", nameHere{plain}}}}},
+			registryForm{title: "metadata of versions" + way.of, action: registry.Metadata, methods: readMethods, names: way.names, versions: versions,
+				paths: s.path("/", written, way.behind, versions), ways: []registryWay{{parts: []any{"/", nameHere{plain}, way.behind, versionHere{}}}}},
+			registryForm{title: "downloads" + way.of, action: registry.Download, methods: readMethods, names: way.names, versions: versions,
+				paths: s.path("/", written, way.behind, "-/", automaton.Without("/")), ways: way.files,
+				length: func(name string) int { return len(name) - strings.IndexByte(name, '/') - 1 }, after: s.path("-", versions, ".tgz")},
+			registryForm{title: "publishing" + way.of, action: registry.Publish, methods: npmMethods, names: way.names,
+				paths: s.any(s.path("/", written), s.path("/", written, way.behind, anything)),
+				ways:  []registryWay{{parts: []any{"/", nameHere{plain}}}, {parts: []any{"/", nameHere{plain}, way.behind, anything}}}})
 	}
-	return list, nil
+	return p
 }
 
-func pypiForms(all *automaton.Automaton) []registryForm {
-	names, file := automaton.PyPINames(), automaton.PackageVersions("-")
-	raw := func(n string) string {
-		if n == "" {
-			return "_" // what is left of it is nothing
-		}
-		return n
+// pypi: what is not below /simple/ or /pypi/ is told from the name of a file.
+func (s *shaper) pypi() *registryPaths {
+	names, versions, anything := automaton.PyPINames(), automaton.PackageVersions(""), automaton.Everything()
+	ofFile := automaton.PackageVersions("-")
+	p := &registryPaths{name: automaton.PyPISpelled, version: automaton.Written}
+	every, plain, short := s.written(p.name, names), nameHere{anything}, nameHere{automaton.Without("-")}
+	slash, folder := s.text("", "/"), s.of(automaton.Minus(s.any(s.text("/"), s.path("/", anything, "/")), s.text("/simple/")))
+	archive, word := s.text(".tar.gz", ".zip", ".tar.bz2", ".tgz"), automaton.Without("-/")
+	wheel := s.path("-", word, "-", word, "-", word, s.any(s.text(""), s.path("-", word)), ".whl")
+	files := s.any(s.path(folder, every, "-", ofFile, archive), s.path(folder, s.and(every, automaton.Without("-")), "-", ofFile, wheel))
+	ofFiles := func(end string) []registryWay {
+		return []registryWay{{parts: []any{folder, plain, "-", versionHere{}, archive, end}}, {parts: []any{folder, short, "-", versionHere{}, wheel, end}}}
 	}
-	simple := []string{"/simple/?*", "/simple/?*/"}
-	pages := append([]string{"/pypi/?*/json", "/pypi/?*/?*/json"}, simple...)
-	files := []string{"/**/?*-?*.whl", "/**/?*-?*.tar.gz", "/**/?*-?*.zip", "/**/?*-?*.tar.bz2", "/**/?*-?*.tgz"}
-	about := []string{"/**/?*-?*.metadata"}
-	return []registryForm{
-		{registry.Index, readMethods, nil, nil, []string{"/simple", "/simple/"}, nil, nil, fixed("/simple/", "/simple")},
-		{registry.Metadata, readMethods, names, nil, simple, nil, nil, func(n, _, _ string) []string { return []string{"/simple/" + raw(n) + "/", "/simple/" + raw(n)} }},
-		{registry.Metadata, readMethods, names, nil, []string{"/pypi/?*/json"}, nil, nil, func(n, _, _ string) []string { return []string{"/pypi/" + raw(n) + "/json"} }},
-		{registry.Metadata, readMethods, names, all, []string{"/pypi/?*/?*/json"}, nil, nil, func(n, v, _ string) []string { return []string{"/pypi/" + raw(n) + "/" + v + "/json"} }},
-		{registry.Metadata, readMethods, names, file, about, about, pages, func(n, v, base string) []string {
-			return near(base, raw(n)+"-"+v+".tar.gz.metadata", "/packages", "/packages/x%2Fy")
-		}},
-		{registry.Download, readMethods, names, file, files, files, pages, func(n, v, base string) []string {
-			return near(base, raw(n)+"-"+v+".tar.gz", "/packages", "/packages/x%2Fy")
-		}},
-		{registry.Publish, pypiMethods, nil, nil, []string{"/**"}, []string{"/**"}, nil, fixed("/legacy/", "/x%2Fy")},
+	p.forms = []registryForm{
+		{title: "its list", action: registry.Index, methods: readMethods, paths: s.text("/simple", "/simple/")},
+		{title: "metadata", action: registry.Metadata, methods: readMethods, names: names, paths: s.any(s.path("/simple/", every, slash), s.path("/pypi/", every, "/json")),
+			ways: []registryWay{{parts: []any{"/simple/", plain, slash}}, {parts: []any{"/pypi/", plain, "/json"}}}},
+		{title: "metadata of versions", action: registry.Metadata, methods: readMethods, names: names, versions: versions, paths: s.path("/pypi/", every, "/", versions, "/json"),
+			ways: []registryWay{{parts: []any{"/pypi/", plain, "/", versionHere{}, "/json"}}}},
+		{title: "metadata of files", action: registry.Metadata, methods: readMethods, names: names, versions: ofFile, paths: s.path(files, ".metadata"), ways: ofFiles(".metadata")},
+		{title: "downloads", action: registry.Download, methods: readMethods, names: names, versions: ofFile, paths: files, ways: ofFiles("")},
+		{title: "publishing", action: registry.Publish, methods: pypiMethods, paths: s.path("/", anything)},
 	}
+	return p
 }
 
-func goForms() []registryForm {
+func (s *shaper) goProxy() *registryPaths {
 	names, versions := automaton.GoModules(), automaton.PackageVersions("!")
-	escape := func(s string) string {
-		var b strings.Builder
-		for _, c := range []byte(s) {
-			if c >= 'A' && c <= 'Z' {
-				b.WriteByte('!')
-				c += 'a' - 'A'
-			}
-			b.WriteByte(c)
-		}
-		return b.String()
+	p := &registryPaths{name: automaton.GoSpelled, version: automaton.GoSpelled}
+	every, some := s.written(p.name, names), s.written(p.version, versions)
+	plain, list, about := nameHere{automaton.Everything()}, s.text("/@v/list", "/@latest"), s.text(".info", ".mod")
+	p.forms = []registryForm{
+		{title: "metadata", action: registry.Metadata, methods: readMethods, names: names, paths: s.path("/", every, list), ways: []registryWay{{parts: []any{"/", plain, list}}}},
+		{title: "metadata of versions", action: registry.Metadata, methods: readMethods, names: names, versions: versions, paths: s.path("/", every, "/@v/", some, about),
+			ways: []registryWay{{parts: []any{"/", plain, "/@v/", versionHere{}, about}}}},
+		{title: "downloads", action: registry.Download, methods: readMethods, names: names, versions: versions, paths: s.path("/", every, "/@v/", some, ".zip"),
+			ways: []registryWay{{parts: []any{"/", plain, "/@v/", versionHere{}, ".zip"}}}},
 	}
-	list := []registryForm{
-		{registry.Metadata, readMethods, names, nil, []string{"/**/@v/list"}, nil, nil, func(n, _, _ string) []string { return []string{"/" + escape(n) + "/@v/list"} }},
-		{registry.Metadata, readMethods, names, nil, []string{"/**/@latest"}, nil, nil, func(n, _, _ string) []string { return []string{"/" + escape(n) + "/@latest"} }},
-	}
-	for _, end := range []struct {
-		text   string
-		action registry.Action
-	}{{".info", registry.Metadata}, {".mod", registry.Metadata}, {".zip", registry.Download}} {
-		list = append(list, registryForm{end.action, readMethods, names, versions, []string{"/**/@v/?*" + end.text}, nil, nil,
-			func(n, v, _ string) []string { return []string{"/" + escape(n) + "/@v/" + escape(v) + end.text} }})
-	}
-	return list
+	return p
 }
 
-func cargoForms(all *automaton.Automaton) []registryForm {
-	names := automaton.Crates()
-	raw := func(n string) string {
-		if n[0] == '-' {
-			return "_" + n[1:]
-		}
-		return n
+// cargo: the index has a crate below the first letters of its name, and a file's name
+// may begin with the crate's.
+func (s *shaper) cargo() *registryPaths {
+	names, versions, anything := automaton.Crates(), automaton.PackageVersions(""), automaton.Everything()
+	p := &registryPaths{name: automaton.CratesSpelled, version: automaton.Written}
+	every, crates := s.written(p.name, names), s.text("/crates/", "/api/v1/crates/")
+	letters := automaton.OnlyOf("abcdefghijklmnopqrstuvwxyz0123456789_-")
+	of := func(glob string) *automaton.Automaton { return s.and(s.glob(glob), letters) }
+	small := func(glob string) *automaton.Automaton { return s.and(every, of(glob)) }
+	plain := nameHere{automaton.Without("\x00")}
+	marked := func(first, rest string) nameHere { return nameHere{s.path(of(first), "\x00", of(rest))} }
+	p.forms = []registryForm{
+		{title: "its settings", action: registry.Index, methods: readMethods, paths: s.text("/config.json")},
+		{title: "metadata of crates of one or two letters", action: registry.Metadata, methods: readMethods, names: names, paths: s.any(s.path("/1/", small("?")), s.path("/2/", small("??"))),
+			ways: []registryWay{{parts: []any{"/1/", nameHere{of("?")}}}, {parts: []any{"/2/", nameHere{of("??")}}}}},
+		{title: "metadata of longer crates", action: registry.Metadata, methods: readMethods, names: names,
+			paths: s.any(s.path("/3/", s.glob("?"), "/", small("???")), s.path("/", s.glob("??"), "/", s.glob("??"), "/", small("????*"))),
+			ways: []registryWay{
+				{parts: []any{"/3/\x00", marked("?", "??")}, twice: true, cut: 1},
+				{parts: []any{"/\x00", marked("????", "*")}, twice: true, cut: 2},
+			},
+			length: func(name string) int {
+				if len(name) == 3 {
+					return 1
+				}
+				return 4
+			}, after: letters},
+		{title: "downloads", action: registry.Download, methods: readMethods, names: names, versions: versions, paths: s.path(crates, every, "/", versions, "/download"),
+			ways: []registryWay{{parts: []any{crates, plain, "/", versionHere{}, "/download"}}}},
+		{title: "downloads of files", action: registry.Download, methods: readMethods, names: names, versions: versions, paths: s.path(crates, every, "/", automaton.Without("/")),
+			ways:   []registryWay{{parts: []any{crates, "\x00", plain, "\x00-", versionHere{}, ".crate"}, twice: true, between: "/"}},
+			length: func(name string) int { return len(name) }, after: s.path("-", versions, ".crate")},
+		{title: "publishing", action: registry.Publish, methods: cargoMethods, paths: s.any(s.text("/crates", "/api/v1/crates"), s.path(crates, anything))},
 	}
-	index := func(n string) string {
-		switch len(n) {
-		case 1:
-			return "/1/" + n
-		case 2:
-			return "/2/" + n
-		case 3:
-			return "/3/" + n[:1] + "/" + n
-		}
-		return "/" + n[:2] + "/" + n[2:4] + "/" + n
-	}
-	below := []string{"/crates", "/crates/**", "/api/v1/crates", "/api/v1/crates/**"}
-	return []registryForm{
-		{registry.Index, readMethods, nil, nil, []string{"/config.json"}, nil, nil, fixed("/config.json")},
-		{registry.Metadata, readMethods, names, nil, []string{"/1/?", "/2/??", "/3/?/???", "/??/??/????*"}, nil, nil, func(n, _, _ string) []string { return []string{index(raw(n))} }},
-		{registry.Download, readMethods, names, all, []string{"/api/v1/crates/?*/?*/download", "/crates/?*/?*/download", "/api/v1/crates/?*/?*.crate", "/crates/?*/?*.crate"}, nil, nil, func(n, v, _ string) []string {
-			var list []string
-			for _, folder := range []string{"/api/v1/crates/", "/crates/"} {
-				list = append(list, folder+raw(n)+"/"+v+"/download", folder+raw(n)+"/"+raw(n)+"-"+v+".crate")
-			}
-			return list
-		}},
-		{registry.Publish, cargoMethods, nil, nil, below, below, nil, fixed("/api/v1/crates/new", "/crates/new", "/crates", "/api/v1/crates", "/crates/x%2Fy", "/api/v1/crates/x%2Fy")},
+	return p
+}
+
+// debian: the first of the folders dists and pool says what follows.
+func (s *shaper) debian() *registryPaths {
+	names, versions, anything := automaton.DebianNames(), automaton.PackageVersions("_"), automaton.Everything()
+	above := s.of(automaton.FoldersWithout("dists", "pool"))
+	pool, machine := s.path(above, "/pool/", s.any(s.text(""), s.path(anything, "/"))), automaton.Without("_/")
+	return &registryPaths{
+		forms: []registryForm{
+			{title: "its lists", action: registry.Index, methods: readMethods, paths: s.path(above, "/dists/", anything)},
+			{title: "downloads", action: registry.Download, methods: readMethods, names: names, versions: versions,
+				paths: s.path(pool, names, "_", versions, "_", machine, ".deb"),
+				ways:  []registryWay{{parts: []any{pool, nameHere{anything}, "_", versionHere{}, "_", machine, ".deb"}}}},
+		},
+		name: automaton.Written, version: automaton.Written,
 	}
 }
 
-// shape is the set of paths that a form's are of, below a registry's beginning.
-func (f *registryForm) shape(prefix string) (*automaton.Automaton, error) {
-	below := func(list []string) (*automaton.Automaton, error) {
-		out := make([]string, len(list))
-		for i, text := range list {
-			out[i] = quotedGlob(prefix) + text
-		}
-		return globs(out...)
+// below are paths below the beginning of a registry.
+func (s *shaper) below(prefix string, paths *automaton.Automaton) *automaton.Automaton {
+	if prefix == "" {
+		return paths
 	}
-	plain, err := below(f.plain)
-	if err != nil {
-		return nil, err
-	}
-	slashed, err := below(f.slashed)
-	if err != nil {
-		return nil, err
-	}
-	without, err := below(f.without)
-	if err != nil {
-		return nil, err
-	}
-	if plain, err = automaton.Minus(plain, automaton.EncodedSlash()); err != nil {
-		return nil, err
-	}
-	if slashed, err = automaton.And(slashed, automaton.EncodedSlash()); err != nil {
-		return nil, err
-	}
-	all, err := automaton.Or(plain, slashed)
-	if err != nil {
-		return nil, err
-	}
-	return automaton.Minus(all, without)
+	return s.path(prefix, paths)
 }
 
-// quotedGlob is a glob of one text.
-func quotedGlob(text string) string {
-	var b strings.Builder
-	for _, c := range []byte(text) {
-		if strings.IndexByte(`*?[]{}\`, c) >= 0 {
-			b.WriteByte('\\')
+// chain is a way below a prefix, with the classes of names and versions, and the places
+// of both among its parts; -1: it has none.
+func (p *registryPaths) chain(w *registryWay, prefix string, names, versions *automaton.Classes) (ch automaton.Chain, name, version int, err error) {
+	var s shaper
+	ch = automaton.Chain{Twice: w.twice, Between: w.between, Cut: w.cut}
+	name, version = -1, -1
+	add := func(c *automaton.Classes, err error) {
+		if s.err == nil {
+			s.err = err
 		}
-		b.WriteByte(c)
+		ch.Parts = append(ch.Parts, c)
 	}
-	return b.String()
+	add(automaton.Classify(s.text(prefix), nil))
+	for _, one := range w.parts {
+		switch one := one.(type) {
+		case string:
+			add(automaton.Classify(s.text(one), nil))
+		case *automaton.Automaton:
+			add(automaton.Classify(one, nil))
+		case nameHere:
+			name = len(ch.Parts)
+			add(p.name(names, one.within))
+		case versionHere:
+			version = len(ch.Parts)
+			add(p.version(versions, automaton.Without("\x00")))
+		}
+	}
+	return ch, name, version, s.err
 }

@@ -27,7 +27,8 @@ type requests struct {
 	indexOf   map[string]int          // of paths
 	rules     [][]ruleAt              // by path class: those whose paths and whose endpoint's hold
 	reads     bool                    // some endpoint reads messages
-	kinds     *kinds                  // of messages; nil unless reads
+	packages  *packageRulesOf
+	kinds     *kinds // of messages; nil unless reads
 }
 
 type methodClass struct {
@@ -145,9 +146,15 @@ func (a *analysis) requestsOf(c *cell) (*requests, error) {
 	if !inspected {
 		return r, nil
 	}
+	var err error
+	if r.packages, err = c.packageRules(); err != nil {
+		return nil, err
+	}
+	if err := r.packages.paths(addSet); err != nil {
+		return nil, err
+	}
 	r.slashOpen = slash
 	within := automaton.Paths()
-	var err error
 	if slash || opaque {
 		r.slash = len(sets)
 		sets = append(sets, automaton.EncodedSlash())

@@ -38,11 +38,6 @@ func (s *Set) Unknown() []Unknown {
 	for _, ep := range s.a.sides[0].endpoints {
 		list = append(list, ep.unknown...)
 	}
-	for _, c := range s.a.cells {
-		if k := c.requests.kinds; k != nil {
-			list = append(list, k.unknown...)
-		}
-	}
 	return dedupe(list)
 }
 
