@@ -215,6 +215,8 @@ func trafficText(c analyse.Class) string {
 		if len(c.Messages) > 0 {
 			text += " holding " + listedText(c.Messages, "")
 		}
+	case analyse.Bound:
+		text = "any request with a credential that is bound to the host, if one is"
 	case analyse.Bytes:
 		text = "anything, nobody looks inside"
 	case analyse.Opaque:

@@ -3,8 +3,10 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,8 +36,9 @@ ASSERTIONS is a YAML list. Each entry is one of
 with any of host (* inside a label, ** for labels), port, binary (a path or a
 glob; with version: 1 its children count, too), method and path (a glob), and with
 what a request holds: graphql (TYPE:FIELD,FIELD), operation, rpc_method, tool,
-repository, ref, force, delete, package, version, publish, text. What is not
-written stands for all there are. name: is for people. What enforcement: audit
+argument (NAME=GLOB), response, stream, ends, service, grpc_method, repository,
+fetch, ref, force, delete, registry, package, version, publish, younger, text.
+What is not written stands for all there are. name: is for people. What enforcement: audit
 forwards counts as let through. Rules that end are looked at from now on, or from
 --at on.
 
@@ -145,7 +148,7 @@ func printProofs(w io.Writer, file string, proofs []analyse.Proof) {
 // explainText is the command that explains a witness; "" where explain has no
 // word for a part of it.
 func explainText(file string, w analyse.Witness) string {
-	if file == "-" || len(w.Ancestors) > 0 || w.Address != "" || w.Response || w.Stream || !w.Published.IsZero() {
+	if file == "-" || len(w.Ancestors) > 0 || w.Address != "" || w.Traffic == analyse.Bound || w.Response || w.Stream || w.Ends || !w.Published.IsZero() {
 		return ""
 	}
 	text := "creel policy explain " + quote(file)
@@ -173,6 +176,9 @@ func explainText(file string, w analyse.Witness) string {
 		add("rpc-method", m)
 	}
 	add("tool", w.Tool)
+	for _, name := range slices.Sorted(maps.Keys(w.Arguments)) {
+		add("argument", name+"="+w.Arguments[name])
+	}
 	for _, r := range w.Refs {
 		add("ref", r)
 	}

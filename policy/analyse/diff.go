@@ -285,6 +285,9 @@ func (a *analysis) compareCaller(c *cell, caller int, left, right *view) []item 
 			}
 		}
 	}
+	if was, is := c.bound(left, right); was != is {
+		items = append(items, item{caller: caller, traffic: Bound, was: was, is: is})
+	}
 	if c := found(Connection); c != nil {
 		implied := false
 		for _, one := range items {

@@ -9,7 +9,9 @@ import (
 
 // A run refuses connections to model hosts that nobody would look into, though a
 // rule allows them (policy.Document.GuardedHosts). The engine says nothing of it, so
-// it is done here, for the analysis and for its witnesses.
+// it is done here, for the analysis and for its witnesses. Where a credential is bound to
+// such a host, which no policy says, the run looks into its connections and lets
+// requests through that carry it. That is traffic of a kind of its own (Bound).
 
 func guardsOf(doc *policy.Document) ([]hostPattern, error) {
 	var list []hostPattern
@@ -77,8 +79,37 @@ func (r *run) judge(w Witness) (Grant, error) {
 	if err != nil {
 		return Denied, err
 	}
-	if !r.engine.Connect(c).Inspect && slices.ContainsFunc(r.guards, func(g hostPattern) bool { return g.matches(c.Host) }) {
+	d := r.engine.Connect(c)
+	guarded := !d.Inspect && slices.ContainsFunc(r.guards, func(g hostPattern) bool { return g.matches(c.Host) })
+	switch {
+	case w.Traffic == Bound && guarded && d.Verdict == policy.Allow && !d.SkipTLS:
+		return Allowed, nil
+	case w.Traffic == Bound || guarded:
 		return Denied, nil
 	}
 	return Judge(r.engine, w)
+}
+
+// bound is what compares the Bound traffic of two sides: only where a guard acts on
+// one of them. What lets any bytes or every request through lets it through as well.
+func (c *cell) bound(left, right *view) (was, is Grant) {
+	if left.base.bound == right.base.bound {
+		return Denied, Denied
+	}
+	grant := func(v *view) Grant {
+		switch {
+		case v.base.bound, v.base.grant(Bytes, false) == Allowed:
+			return Allowed
+		case !v.base.inspect || !v.base.hit:
+			return Denied
+		}
+		for i := range c.requests.list {
+			// An encoded slash is refused where no endpoint of the policy looks at requests.
+			if q := &c.requests.list[i]; !c.requests.hasSlash(q.path) && v.grant(q) == Denied {
+				return Denied
+			}
+		}
+		return Allowed
+	}
+	return grant(left), grant(right)
 }

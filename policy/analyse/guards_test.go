@@ -155,3 +155,69 @@ func TestModelsAreCompared(t *testing.T) {
 		}
 	}
 }
+
+// A credential that is bound to a model host, which no policy says, opens connections
+// that the guard refuses: reach, diff and prove tell of it.
+func TestBoundCredentialsAtModelHosts(t *testing.T) {
+	of := func(endpoint string) *policy.Document {
+		return parse(t, "version: 2\nnetwork_policies: {a: {binaries: [/usr/bin/curl], endpoints: [{host: "+endpoint+"}]}}\n")
+	}
+	nothing, plain, skip := of("other.test, port: 443"), of("api.openai.com, port: 443"), of("api.openai.com, port: 443, tls: skip")
+	every, some := of("api.openai.com, port: 443, protocol: rest, access: full"), of("api.openai.com, port: 443, protocol: rest, access: read-only")
+	r, err := analyse.ReachOf(plain, now)
+	if err != nil || len(r.Network) != 1 || r.Network[0].Traffic != analyse.Bound || r.Network[0].Out != analyse.OutBodies || r.Network[0].Uninspected ||
+		r.Network[0].Witness.String() != "/usr/bin/curl → api.openai.com:443 a request with a credential that is bound to the host" {
+		t.Errorf("%v %+v", err, r)
+	}
+	if r, err := analyse.ReachOf(skip, now); err != nil || len(r.Network) != 0 {
+		t.Errorf("what nobody can look into is reached: %v %+v", err, r)
+	}
+	for _, x := range []struct {
+		a, b            *policy.Document
+		allowed, denied string // of api.openai.com
+	}{
+		{nothing, plain, "http with a bound credential", ""},
+		{plain, nothing, "", "http with a bound credential"},
+		{plain, every, "http", ""},
+		{plain, some, "http", "http with a bound credential"},
+		{plain, skip, "", "http with a bound credential"},
+		{plain, plain, "", ""},
+		{nothing, every, "http", ""},
+	} {
+		d, err := analyse.Diff(x.a, x.b, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts := func(list []analyse.Class) string {
+			var out []string
+			for _, c := range list {
+				if slices.Contains(c.Hosts, "api.openai.com") {
+					out = append(out, c.Traffic.String())
+				}
+			}
+			return strings.Join(out, ", ")
+		}
+		if texts(d.Allowed) != x.allowed || texts(d.Denied) != x.denied {
+			t.Errorf("%s%s allowed %q, want %q; denied %q, want %q", shown(x.a), shown(x.b), texts(d.Allowed), x.allowed, texts(d.Denied), x.denied)
+		}
+	}
+	for _, x := range []struct {
+		a     analyse.Assertion
+		holds bool
+	}{
+		{analyse.Assertion{Word: analyse.Never, Host: "api.openai.com"}, false},
+		{analyse.Assertion{Word: analyse.Never, Host: "api.openai.com", Method: "POST"}, false},
+		{analyse.Assertion{Word: analyse.Never, Host: "chatgpt.com"}, true},
+		{analyse.Assertion{Word: analyse.Only, Host: "api.openai.com"}, true},
+		{analyse.Assertion{Word: analyse.Only, Host: "api.openai.com", Binary: "/usr/bin/curl"}, true},
+		{analyse.Assertion{Word: analyse.Only, Host: "api.openai.com", Binary: "/usr/bin/git"}, false},
+		{analyse.Assertion{Word: analyse.Only, Host: "api.openai.com", Path: "/v1/**"}, false},
+		{analyse.Assertion{Word: analyse.Only, Host: "other.test"}, false},
+		{analyse.Assertion{Word: analyse.Always, Host: "api.openai.com", Port: 443, Binary: "/usr/bin/curl"}, false},
+	} {
+		got, err := analyse.Prove(plain, []analyse.Assertion{x.a}, now)
+		if err != nil || got[0].Holds != x.holds {
+			t.Errorf("%s: %v %+v", x.a, err, got)
+		}
+	}
+}

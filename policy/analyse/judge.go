@@ -35,6 +35,7 @@ type state struct {
 	inspect bool
 	wire    bool // some endpoint does not skip TLS
 	slash   bool // an encoded slash is let through
+	bound   bool // refused by the guard, unless a credential is bound to the host
 	rank    int  // of dest
 	dest    netname.Destination
 
@@ -69,6 +70,7 @@ func (c *cell) view(side int, who *caller) view {
 		}
 	}
 	if c.guarded[side] && !v.base.inspect {
+		v.base.bound = v.base.hit && v.base.wire
 		v.base.hit = false
 	}
 	return v
@@ -198,6 +200,7 @@ type Traffic uint8
 const (
 	_          Traffic = iota
 	Connection         // that it is opened at all
+	Bound              // any request that carries a credential which is bound to the host, if one is
 	HTTP               // a request
 	Bytes              // anything: nothing looks inside
 	Opaque             // TLS whose server name is not looked at, either
@@ -207,6 +210,8 @@ func (t Traffic) String() string {
 	switch t {
 	case Connection:
 		return "connection"
+	case Bound:
+		return "http with a bound credential"
 	case HTTP:
 		return "http"
 	case Bytes:
@@ -225,6 +230,8 @@ func (s *state) grant(t Traffic, encodedSlash bool) Grant {
 	switch t {
 	case Connection:
 		allowed = s.hit
+	case Bound:
+		allowed = s.bound
 	case Bytes:
 		allowed = s.hit && !s.inspect
 	case Opaque:

@@ -189,6 +189,9 @@ func (c *cell) violation(one Assertion, wants *wants) (Witness, Grant, bool) {
 		who := &c.who.list[i]
 		described, judged := c.view(theInside, who), c.view(theDocument, who)
 		inside, doc := &described.base, &judged.base
+		if one.Word != Always && doc.bound && (inside.hit == (one.Word == Never) || one.Word == Only && one.requests()) {
+			return c.witness(at, who, Bound, nil), Allowed, true // it may be any request
+		}
 		switch one.Word {
 		case Never, Always:
 			if !inside.hit {

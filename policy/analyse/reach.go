@@ -158,6 +158,8 @@ func accessOf(c Class) Access {
 		if len(c.Methods) == 0 {
 			a.Out = OutBodies
 		}
+	case Bound:
+		a.Out = OutBodies
 	case Connection:
 		if c.RequestsUnknown {
 			a.Out = OutUnknown

@@ -68,6 +68,8 @@ func (w Witness) String() string {
 	switch w.Traffic {
 	case HTTP:
 		what = " " + w.request()
+	case Bound:
+		what = " a request with a credential that is bound to the host"
 	case Bytes:
 		what = " any bytes"
 	case Opaque:
