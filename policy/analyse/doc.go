@@ -67,10 +67,9 @@
 //
 // What this package does not know (a protocol, a key that package policy has
 // and it has not) is an Unknown: an error of the analysis that its user has to
-// see, unless both sides say the same. Two documents of today bring one: rules
-// about paths that cut up the paths of a package registry so that not every
-// package has a path that was found in each part (kinds_package.go), and an
-// assertion about packages at a place where no registry is named. Bounds (states,
+// see, unless both sides say the same. One thing of today is: what two policies do at
+// paths that one of them reads as those of one package registry and the other as
+// those of another, as npm and PyPI at one host (twoRegistries). Bounds (states,
 // conditions, kinds of requests in one cell) end in an error. It imports netname,
 // policy and the packages below policy; it does no I/O and asks no clock.
 package analyse

@@ -251,6 +251,47 @@ func (a *analysis) formKinds(k *kinds, r *registryAt, form int) error {
 	return nil
 }
 
+// twoRegistries is what is not told where two sides read the same paths as those of
+// different registries: the packages of both are listed, and not which are the same.
+func (c *cell) twoRegistries(left, right *view) (Unknown, bool) {
+	all := c.requests.packages
+	if all == nil || len(all.registries) < 2 || !left.base.inspect || !right.base.inspect {
+		return Unknown{}, false
+	}
+	named := func(ep *endpoint, class int, method string) bool {
+		for i := range all.registries {
+			r := &all.registries[i]
+			if r.kind != ep.messages.packages.kind || r.prefix != ep.messages.packages.prefix {
+				continue
+			}
+			for n := range r.forms {
+				if f := &r.forms[n]; f.ways != nil && slices.Contains(f.methods, method) && c.requests.classes.List[class].In(c.requests.indexOf[r.formName(n)]) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for p := range c.requests.classes.List {
+		left.enter(p)
+		right.enter(p)
+		x, y := left.at.governs, right.at.governs
+		if x == nil || y == nil || x.protocol != policy.Package || y.protocol != policy.Package {
+			continue
+		}
+		if a, b := x.messages.packages, y.messages.packages; a.kind == b.kind && a.prefix == b.prefix {
+			continue
+		}
+		for _, m := range c.requests.methods {
+			if method := m.example(c.requests.methods); named(x, p, method) && named(y, p, method) {
+				what := fmt.Sprintf("which packages of a registry of kind %s are which of one of kind %s, at the same paths", x.messages.packages.kind, y.messages.packages.kind)
+				return Unknown{At: y.at, What: what, Place: placeOf(y.spec), requests: true}, true
+			}
+		}
+	}
+	return Unknown{}, false
+}
+
 // longestName is the bound of names and versions (package registry).
 const longestName = 255
 

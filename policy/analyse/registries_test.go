@@ -206,3 +206,20 @@ GET HEAD OPTIONS /@acme/secret/** []
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
+
+// What is one registry for one policy and another for the other is not told.
+func TestDiffOfTwoRegistries(t *testing.T) {
+	of := func(kind string) *policy.Document {
+		return parse(t, "version: 2\nnetwork_policies: {a: {binaries: any, endpoints: [{host: a.test, port: 443, protocol: package, registry: "+kind+", rules: [{allow: {package: left-pad}}]}]}}\n")
+	}
+	d, err := analyse.Diff(of("npm"), of("pypi"), now)
+	if err != nil || len(d.Unknown) != 1 || !strings.Contains(d.Unknown[0].Error(), "which packages of a registry of kind npm are which of one of kind pypi, at the same paths for a.test:443") {
+		t.Errorf("%v %+v", err, d.Unknown)
+	}
+	if d, err = analyse.Diff(of("npm"), of("npm, registry_path: /x"), now); err != nil || len(d.Unknown) != 1 {
+		t.Errorf("%v %+v", err, d.Unknown)
+	}
+	if d, err = analyse.Diff(of("npm, registry_path: /y"), of("npm, registry_path: /x"), now); err != nil || len(d.Unknown) != 0 {
+		t.Errorf("%v %+v", err, d.Unknown)
+	}
+}

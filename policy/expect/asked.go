@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/git"
@@ -26,21 +27,62 @@ type Asked struct {
 	RPC       []string // methods of JSON-RPC or MCP calls, one or a batch
 	Tool      string   // what tools/call names; alone it is such a call
 	Arguments []string // of the tool, all of them text: NAME=TEXT
+	Response  bool     // an answer to the server of MCP
+	Stream    bool     // the opening of MCP's stream from the server; its method is GET
+	Ends      bool     // the end of a session of MCP; its method is DELETE
+	Service   string   // of a gRPC call, whose path is /Service/GRPC and whose method is POST
+	GRPC      string   // method of the service
 	Refs      []string // that a Git push changes
 	Force     bool     // the push may leave commits behind
 	Delete    bool     // the push removes the refs
 	Text      bool     // a text message of the WebSocket that was opened with the path
+
+	Published time.Time // when the version of a package appeared; zero: that is not known
 }
 
 // Inspects reports that a request is asked for, and not the connection alone.
 func (a Asked) Inspects() bool {
-	return a.Method != "" || a.Text || len(a.GraphQL) > 0 || len(a.RPC) > 0 || a.Tool != ""
+	return a.Method != "" || a.Text || len(a.GraphQL) > 0 || len(a.RPC) > 0 || a.Tool != "" || a.sessions() > 0 || a.Service != ""
+}
+
+// sessions counts what of MCP is said that is no call.
+func (a Asked) sessions() int {
+	n := 0
+	for _, said := range []bool{a.Response, a.Stream, a.Ends} {
+		if said {
+			n++
+		}
+	}
+	return n
+}
+
+// Whole is a with what follows from its words: the method, and the path of a gRPC call.
+func (a Asked) Whole() Asked {
+	switch {
+	case a.Service != "":
+		a.Method, a.Path = "POST", "/"+a.Service+"/"+a.GRPC
+	case a.Method != "" || a.Text:
+	case a.Stream:
+		a.Method = "GET"
+	case a.Ends:
+		a.Method = "DELETE"
+	}
+	return a
 }
 
 // Check is nil if one request can be all that is said.
 func (a Asked) Check() error {
 	calls := len(a.RPC) > 0 || a.Tool != ""
+	n := a.sessions()
 	switch {
+	case n > 1, n > 0 && (calls || len(a.GraphQL) > 0 || len(a.Refs) > 0):
+		return errors.New("a response, a stream, the end of a session, calls, operations and pushes come in requests of their own")
+	case n > 0 && a.Text:
+		return errors.New("a response, a stream and the end of a session come in requests, and not in text messages")
+	case (a.Service == "") != (a.GRPC == ""):
+		return errors.New("service and grpc_method belong together")
+	case a.Service != "" && (a.Method != "" || a.Path != "" || calls || n > 0 || len(a.GraphQL) > 0 || len(a.Refs) > 0 || a.Text):
+		return errors.New("a gRPC call is told by service and grpc_method alone: they are its path")
 	case len(a.GraphQL) > 0 && calls:
 		return errors.New("GraphQL operations and calls cannot be in one request")
 	case a.Operation != "" && len(a.GraphQL) == 0:
@@ -75,6 +117,7 @@ func (a Asked) Check() error {
 // have passed Check and the target must be that of Path. A Git operation, a
 // gRPC method or a package that method and path do not name stays unread, which denies.
 func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (*policy.Request, *policy.Endpoint) {
+	a = a.Whole()
 	r := &policy.Request{Method: a.Method, Target: t, Text: a.Text}
 	if r.Method == "" && !a.Text {
 		r.Method = "POST"
@@ -107,7 +150,10 @@ func (a Asked) Request(e *policy.Engine, c policy.Connection, t target.Target) (
 			r.GRPC = &g
 		}
 	case governing != nil && governing.Protocol == policy.Package:
-		r.Package, _ = registry.Parse(governing.Registry, governing.RegistryPath, method, t.Path)
+		if p, err := registry.Parse(governing.Registry, governing.RegistryPath, method, t.Path); err == nil {
+			p.Published = a.Published
+			r.Package = p
+		}
 	}
 	return r, governing
 }
@@ -132,6 +178,11 @@ func (a Asked) Unread(governing *policy.Endpoint) []Unread {
 		{"operation", a.Operation != "", operations, "protocol: graphql judges operations"},
 		{"rpc_method", len(a.RPC) > 0, calls, "protocol: mcp and json-rpc judge calls"},
 		{"tool", a.Tool != "", p == policy.MCP, "protocol: mcp judges tools"},
+		{"response", a.Response, p == policy.MCP, "protocol: mcp judges responses"},
+		{"stream", a.Stream, p == policy.MCP, "protocol: mcp judges streams"},
+		{"ends", a.Ends, p == policy.MCP, "protocol: mcp judges the ends of sessions"},
+		{"service", a.Service != "", p == policy.GRPC, "protocol: grpc judges services"},
+		{"published", !a.Published.IsZero(), p == policy.Package, "protocol: package judges the age of versions"},
 		{"ref", len(a.Refs) > 0, p == policy.Git, "protocol: git judges refs"},
 		{"force", a.Force, p == policy.Git, "protocol: git judges what a push does"},
 		{"delete", a.Delete, p == policy.Git, "protocol: git judges what a push does"},
@@ -158,6 +209,9 @@ func (a Asked) calls() *jsonrpc.Request {
 	methods := a.RPC
 	if a.Tool != "" && len(methods) == 0 {
 		methods = []string{"tools/call"}
+	}
+	if a.sessions() > 0 {
+		return &jsonrpc.Request{Response: a.Response, ReceiveStream: a.Stream, EndSession: a.Ends}
 	}
 	if len(methods) == 0 {
 		return nil
@@ -224,6 +278,17 @@ func (a Asked) words() (before, after string) {
 	for _, text := range a.Arguments {
 		name, _, _ := strings.Cut(text, "=")
 		parts = append(parts, "argument "+name)
+	}
+	for _, one := range []struct {
+		said bool
+		word string
+	}{{a.Response, "response"}, {a.Stream, "stream"}, {a.Ends, "end of a session"}} {
+		if one.said {
+			parts = append(parts, one.word)
+		}
+	}
+	if !a.Published.IsZero() {
+		parts = append(parts, "published "+a.Published.Format(time.RFC3339))
 	}
 	if a.Force {
 		parts = append(parts, "force")

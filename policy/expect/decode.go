@@ -31,7 +31,7 @@ type Case struct {
 // keys of one expectation, in the order of the documentation.
 var keys = []string{
 	"name", "host", "port", "binary", "ancestors", "sha256", "at", "method", "path",
-	"graphql", "operation", "rpc_method", "tool", "argument", "ref", "force", "delete", "text", "want", "rule", "audited",
+	"graphql", "operation", "rpc_method", "tool", "argument", "response", "stream", "ends", "service", "grpc_method", "published", "ref", "force", "delete", "text", "want", "rule", "audited",
 }
 
 const defaultPort = 443
@@ -171,15 +171,20 @@ func (d *decoder) connection(v policy.Value, s map[string]policy.Value, c *Case)
 		c.Connection.SHA256 = strings.ToLower(text)
 	}
 	if a, ok := s["at"]; ok {
-		const want = "a time like 2026-12-31T18:00:00Z"
-		if text, ok := d.Text(a, want); ok {
-			now, err := time.Parse(time.RFC3339, text)
-			if err != nil || now.IsZero() {
-				d.Fault(a, policy.BadValue, policy.Show(text), want, "date, T, time, and Z or a difference from UTC such as +02:00 (RFC 3339)")
-			}
-			c.Connection.Now = now
+		c.Connection.Now = d.time(a)
+	}
+}
+
+// time is a time with its zone.
+func (d *decoder) time(v policy.Value) (t time.Time) {
+	const want = "a time like 2026-12-31T18:00:00Z"
+	if text, ok := d.Text(v, want); ok {
+		var err error
+		if t, err = time.Parse(time.RFC3339, text); err != nil || t.IsZero() {
+			d.Fault(v, policy.BadValue, policy.Show(text), want, "date, T, time, and Z or a difference from UTC such as +02:00 (RFC 3339)")
 		}
 	}
+	return t
 }
 
 var digest = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-fA-F]{64}$`) })
@@ -226,7 +231,12 @@ func (d *decoder) request(v policy.Value, s map[string]policy.Value, c *Case) {
 	if d.Count() != before {
 		return
 	}
-	switch err := c.Check(); {
+	err := c.Check()
+	if err == nil {
+		c.Asked = c.Whole()
+		hasPath = hasPath || c.Service != ""
+	}
+	switch {
 	case err != nil:
 		d.Fault(v, policy.Conflict, err.Error(), "", "creel policy test --help")
 	case c.Inspects() && !hasPath:
@@ -276,6 +286,11 @@ func (d *decoder) body(s map[string]policy.Value, a *Asked) {
 	a.RPC = texts("rpc_method", "methods of calls")
 	a.Tool = text("tool", "the name of a tool")
 	a.Arguments = texts("argument", "arguments like path=/work/a")
+	a.Response, a.Stream, a.Ends = on("response"), on("stream"), on("ends")
+	a.Service, a.GRPC = text("service", "the name of a gRPC service"), text("grpc_method", "the name of a method")
+	if v, ok := s["published"]; ok {
+		a.Published = d.time(v)
+	}
 	a.Refs = texts("ref", "refs like refs/heads/main")
 	a.Force, a.Delete, a.Text = on("force"), on("delete"), on("text")
 }

@@ -24,7 +24,8 @@ network_policies:
   code:
     endpoints:
       - {host: git.test, port: 443, protocol: git, rules: [{allow: {operation: fetch, repository: "team/*"}}, {allow: {operation: push, repository: team/app, refs: ["agent/*"]}}]}
-      - {host: pip.test, port: 443, protocol: package, registry: pypi, rules: [{allow: {package: requests}}]}
+      - {host: pip.test, port: 443, protocol: package, registry: pypi, rules: [{allow: {package: requests}}, {allow: {package: aged, min_age: 3d}}]}
+      - {host: grpc.test, port: 443, protocol: grpc, rules: [{allow: {service: acme.v1.Echo, method: "Get*"}}]}
     binaries: any
   short:
     expires_at: 2026-01-01T00:00:00Z
@@ -86,6 +87,17 @@ func TestRun(t *testing.T) {
 		{"{host: git.test, method: GET, path: /team/app, want: deny}", ""},
 		{"{host: pip.test, method: GET, path: /simple/requests/, want: allow, rule: code}", ""},
 		{"{host: pip.test, method: GET, path: /simple/other/, want: deny}", ""},
+		{"{host: pip.test, method: GET, path: /packages/aged-1.0.tar.gz, want: deny}", ""}, // nobody says when it was published
+		{"{host: pip.test, method: GET, path: /packages/aged-1.0.tar.gz, published: 2026-01-01T00:00:00Z, at: 2026-01-03T23:59:59Z, want: deny}", ""},
+		{"{host: pip.test, method: GET, path: /packages/aged-1.0.tar.gz, published: 2026-01-01T00:00:00Z, at: 2026-01-04T00:00:00Z, want: allow, rule: code}", ""},
+		{"{host: grpc.test, service: acme.v1.Echo, grpc_method: GetAll, want: allow, rule: code}", ""},
+		{"{host: grpc.test, service: acme.v1.Echo, grpc_method: Put, want: deny}", ""},
+		{"{host: grpc.test, service: acme.v1.Other, grpc_method: Get, want: deny}", ""},
+		{"{host: hub.test, path: /mcp, ends: true, want: allow, rule: messages}", ""},
+		{"{host: hub.test, path: /mcp, stream: true, want: allow, rule: messages}", ""},
+		{"{host: hub.test, path: /mcp, response: true, want: allow, rule: messages}", ""},
+		{"{host: hub.test, path: /mcp, method: POST, ends: true, want: deny}", ""}, // a session ends with DELETE
+		{"{host: hub.test, path: /other, ends: true, want: deny}", ""},
 		{"{host: brief.test, at: 2025-12-31T23:59:59Z, want: allow}", ""},
 		{"{host: brief.test, at: 2026-01-01T00:00:00Z, want: deny}", ""},
 		{"{host: model.test, want: reroute}", ""},
@@ -139,6 +151,13 @@ func TestFaults(t *testing.T) {
 		{"- {host: a.test, path: /g, text: true, tool: a, want: deny}", "calls come in requests"},
 		{"- {host: a.test, path: /g, argument: [a=b], want: deny}", "an argument belongs to a tool"},
 		{"- {host: a.test, path: /g, tool: a, argument: [a], want: deny}", "NAME=TEXT"},
+		{"- {host: a.test, path: /g, ends: true, stream: true, want: deny}", "come in requests of their own"},
+		{"- {host: a.test, path: /g, ends: true, tool: a, want: deny}", "come in requests of their own"},
+		{"- {host: a.test, path: /g, stream: true, text: true, want: deny}", "and not in text messages"},
+		{"- {host: a.test, ends: true, want: deny}", "[0].path: missing"},
+		{"- {host: a.test, service: a, want: deny}", "service and grpc_method belong together"},
+		{"- {host: a.test, path: /a, service: a, grpc_method: b, want: deny}", "they are its path"},
+		{"- {host: a.test, published: yesterday, method: GET, path: /a, want: deny}", "want a time like"},
 		{"- {host: a.test, ref: [refs/heads/a], want: deny}", "a ref belongs to a Git push, whose method"},
 		{"- {host: a.test, path: /g, method: POST, force: true, want: deny}", "force and delete belong to a push"},
 		{"- {host: a.test, path: /g, tool: a, ref: [refs/heads/a], want: deny}", "a ref belongs to a Git push"},
