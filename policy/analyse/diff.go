@@ -69,6 +69,8 @@ func (e *UnconfirmedError) Error() string {
 // Diff compares two documents from a time on (zero: at all times). Every witness
 // of the answer was confirmed by the engines of both.
 func Diff(a, b *policy.Document, from time.Time) (*Difference, error) {
+	runs := newRuns(a, b)
+	defer runs()
 	d := &Difference{Allowed: []Class{}, Denied: []Class{}, Recorded: []Class{}, Unknown: []Unknown{}}
 	d.Sections = settings(a, b)
 	starts := startsFrom(from, a, b)
@@ -102,7 +104,7 @@ func Diff(a, b *policy.Document, from time.Time) (*Difference, error) {
 		}
 	}
 	d.Unknown = append([]Unknown{}, dedupe(d.Unknown)...)
-	return d, d.confirm(a, b)
+	return d, d.confirm(runs)
 }
 
 // key is all of a class but its witness and its time.
@@ -192,18 +194,19 @@ func diffAt(a, b *policy.Document, at time.Time) (*Difference, error) {
 	return d, nil
 }
 
-func (d *Difference) confirm(a, b *policy.Document) error {
-	var runs [2]*run
+// confirm asks the engines of both sides about every witness.
+func (d *Difference) confirm(of func() ([]*run, error)) error {
+	if len(d.Allowed)+len(d.Denied)+len(d.Recorded) == 0 {
+		return nil
+	}
+	runs, err := of()
+	if err != nil {
+		return err
+	}
 	for _, list := range [][]Class{d.Allowed, d.Denied, d.Recorded} {
 		for _, c := range list {
-			for i, doc := range []*policy.Document{a, b} {
-				if runs[i] == nil {
-					var err error
-					if runs[i], err = newRun(doc); err != nil {
-						return err
-					}
-				}
-				if err := confirm(runs[i], c.Witness, []Grant{c.Was, c.Is}[i]); err != nil {
+			for i, r := range runs {
+				if err := confirm(r, c.Witness, []Grant{c.Was, c.Is}[i]); err != nil {
 					return err
 				}
 			}

@@ -1,7 +1,9 @@
 package analyse
 
 import (
+	"errors"
 	"slices"
+	"sync"
 
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
@@ -71,6 +73,20 @@ func newRun(doc *policy.Document) (*run, error) {
 	}
 	guards, err := guardsOf(doc)
 	return &run{e, guards}, err
+}
+
+// newRuns compiles documents beside the analysis, which takes as long. The function waits
+// for them; who called newRuns has to call it, too.
+func newRuns(docs ...*policy.Document) func() ([]*run, error) {
+	var all sync.WaitGroup
+	list, errs := make([]*run, len(docs)), make([]error, len(docs))
+	for i, doc := range docs {
+		all.Go(func() { list[i], errs[i] = newRun(doc) })
+	}
+	return func() ([]*run, error) {
+		all.Wait()
+		return list, errors.Join(errs...)
+	}
 }
 
 // judge is Judge, with what the run refuses beside the engine.

@@ -101,11 +101,13 @@ type InferenceReach struct {
 func ReachOf(doc *policy.Document, at time.Time) (*Reach, error) {
 	starts := startsFrom(at, doc)
 	nothing := &policy.Document{Version: doc.Version, Filesystem: doc.Filesystem}
+	runs := newRuns(nothing, doc)
+	defer runs()
 	d, err := diffAt(nothing, doc, starts[0])
 	if err != nil {
 		return nil, err
 	}
-	if err := d.confirm(nothing, doc); err != nil {
+	if err := d.confirm(runs); err != nil {
 		return nil, err
 	}
 	r := &Reach{

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/creel-run/creel/policy"
 )
@@ -54,14 +55,52 @@ const (
 func unknownFields(pointer any, known string) []string {
 	var list []string
 	v := reflect.ValueOf(pointer).Elem()
-	known = " " + known + " "
-	for i := range v.NumField() {
-		if isEmpty(v.Field(i)) {
-			continue // most are
+	for _, i := range fieldsOf(v.Type()).without(known) {
+		if !isEmpty(v.Field(i)) {
+			list = append(list, v.Type().Field(i).Name)
 		}
-		if name := v.Type().Field(i).Name; !strings.Contains(known, " "+name+" ") {
-			list = append(list, name)
+	}
+	return list
+}
+
+// fields are those of a struct. They are asked for once per type: a policy has
+// thousands of rules, and reflection is slow.
+type fields struct {
+	names     []string
+	positions []bool // the field is a policy.Position
+	stringer  bool   // the struct has a text of its own
+
+	mu      sync.Mutex
+	unknown map[string][]int
+}
+
+var fieldsBy sync.Map // of reflect.Type: *fields
+
+func fieldsOf(t reflect.Type) *fields {
+	if f, ok := fieldsBy.Load(t); ok {
+		return f.(*fields)
+	}
+	f := &fields{stringer: t.Implements(reflect.TypeFor[fmt.Stringer]()), unknown: map[string][]int{}}
+	for i := range t.NumField() {
+		f.names = append(f.names, t.Field(i).Name)
+		f.positions = append(f.positions, t.Field(i).Type == positionType)
+	}
+	first, _ := fieldsBy.LoadOrStore(t, f)
+	return first.(*fields)
+}
+
+// without are the places of the fields that are not among known.
+func (f *fields) without(known string) []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list, ok := f.unknown[known]
+	if !ok {
+		for i, name := range f.names {
+			if !slices.Contains(strings.Fields(known), name) {
+				list = append(list, i)
+			}
 		}
+		f.unknown[known] = list
 	}
 	return list
 }
@@ -100,19 +139,19 @@ func writePrint(b *strings.Builder, v reflect.Value) {
 		if v.Type() == positionType {
 			return
 		}
-		if v.CanInterface() {
+		f := fieldsOf(v.Type())
+		if f.stringer && v.CanInterface() {
 			if s, ok := v.Interface().(fmt.Stringer); ok {
 				b.WriteString(strconv.Quote(s.String()))
 				return
 			}
 		}
 		b.WriteByte('{')
-		for i := range v.NumField() {
-			f := v.Type().Field(i)
-			if f.Type == positionType || v.Field(i).IsZero() {
+		for i, name := range f.names {
+			if f.positions[i] || v.Field(i).IsZero() {
 				continue
 			}
-			b.WriteString(f.Name)
+			b.WriteString(name)
 			b.WriteByte(':')
 			writePrint(b, v.Field(i))
 			b.WriteByte(' ')
