@@ -9,6 +9,7 @@ import (
 	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/egress/resolver"
 	"github.com/creel-run/creel/fault"
+	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/secret"
 )
 
@@ -58,11 +59,11 @@ func (s *supervisor) nameServer(p *prepared) (*resolver.Resolver, error) {
 	if s.o.Resolver == "" || s.o.Resolver == "host" {
 		return nil, nil
 	}
-	r, err := resolver.New(resolver.Config{Server: s.o.Resolver, RootCAs: p.roots, Dial: p.parents.DialContext})
+	server, err := netname.ParseNameServer(s.o.Resolver)
 	if err != nil {
 		return nil, fault.UsageError("read --resolver", err.Error(), "creel run --resolver tls://dns.test -- …", "creel run --resolver 192.0.2.53 -- …")
 	}
-	return r, nil
+	return resolver.New(resolver.Config{Server: server, RootCAs: p.roots, Dial: p.parents.DialContext})
 }
 
 // addressLayer is a row for what the operator gave up.

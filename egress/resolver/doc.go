@@ -2,9 +2,9 @@
 // mean: over UDP and TCP, over TLS, or over HTTPS. Without a choice the host's own
 // resolver is asked, and nothing of this package.
 //
-// It imports nothing of the project. A Resolver is safe for concurrent use. One
-// question for a name is asked at a time; it has lookupTimeout, and may outlive
-// the caller that gave up, by no more than that.
+// Of the project it imports names and addresses alone. A Resolver is safe for
+// concurrent use. One question for a name is asked at a time; it has
+// lookupTimeout, and may outlive the caller that gave up, by no more than that.
 //
 // Everything is bounded: the cache in names and in time, the size of answers, the
 // length of a chain of aliases. A time to live is never lengthened, and one of 0

@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/creel-run/creel/netname"
 )
 
 const (
@@ -33,8 +35,8 @@ const (
 
 // Config is how a server is reached.
 type Config struct {
-	// Server is ADDR[:PORT], tls://NAME[:PORT] or https://NAME[:PORT][/PATH].
-	Server string
+	// Server is any but the host's own.
+	Server netname.NameServer
 	// RootCAs verify it; nil: the system's.
 	RootCAs *x509.CertPool
 	// Dial reaches what is asked over TLS or HTTPS, by name; nil: net.Dialer.
@@ -43,76 +45,44 @@ type Config struct {
 
 // Resolver asks one server.
 type Resolver struct {
-	name  string
-	ask   func(context.Context, *dns.Msg) (*dns.Msg, error)
-	close func()
-	cache *cache
-	once  singleflight.Group
+	server netname.NameServer
+	ask    func(context.Context, *dns.Msg) (*dns.Msg, error)
+	close  func()
+	cache  *cache
+	once   singleflight.Group
 }
 
-// New checks a Config; it sends nothing.
+// New makes a Resolver; it sends nothing.
 func New(c Config) (*Resolver, error) {
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}
-	r := &Resolver{name: c.Server, cache: newCache(time.Now), close: func() {}}
-	scheme, rest, ok := strings.Cut(c.Server, "://")
-	if !ok {
-		to, err := address(c.Server)
-		if err != nil {
-			return nil, err
-		}
-		r.ask = plain(to)
-		return r, nil
-	}
-	u, err := url.Parse(c.Server)
-	switch {
-	case err != nil:
-		return nil, errors.New("not a URL")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Hostname() == "" || rest == "":
-		return nil, errors.New("want a host, and neither user, query nor fragment")
-	case scheme == "tls":
-		if u.Path != "" {
-			return nil, errors.New("tls:// has no path")
-		}
-		port := u.Port()
-		if port == "" {
-			port = "853"
-		}
-		s := &secured{addr: net.JoinHostPort(u.Hostname(), port), dial: c.Dial, conf: &tls.Config{
-			ServerName: u.Hostname(), RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12, NextProtos: []string{"dot"},
+	r := &Resolver{server: c.Server, cache: newCache(time.Now), close: func() {}}
+	switch c.Server.Way {
+	case netname.PlainServer:
+		r.ask = plain(c.Server.Addr)
+	case netname.TLSServer:
+		host := c.Server.Host.String()
+		s := &secured{addr: net.JoinHostPort(host, strconv.Itoa(int(c.Server.Port))), dial: c.Dial, conf: &tls.Config{
+			ServerName: host, RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12, NextProtos: []string{"dot"},
 		}}
 		r.ask, r.close = s.ask, s.close
-		return r, nil
-	case scheme == "https":
-		if u.Path == "" {
-			u.Path = "/dns-query"
-		}
+	case netname.HTTPSServer:
 		t := &http.Transport{
 			DialContext: c.Dial, TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout: exchangeTimeout, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2, IdleConnTimeout: idleTime, MaxResponseHeaderBytes: 16 << 10,
 		}
-		r.ask, r.close = overHTTPS(u.String(), t), t.CloseIdleConnections
-		return r, nil
+		r.ask, r.close = overHTTPS(c.Server.String(), t), t.CloseIdleConnections
+	default:
+		return nil, errors.New("make resolver: no name server")
 	}
-	return nil, errors.New("want ADDR[:PORT], tls://NAME or https://NAME/PATH")
+	return r, nil
 }
 
-func address(text string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return netip.AddrPortFrom(a, 53), nil
-	}
-	ap, err := netip.ParseAddrPort(text)
-	if err != nil || ap.Port() == 0 {
-		return ap, errors.New("want ADDR[:PORT], tls://NAME or https://NAME/PATH")
-	}
-	return ap, nil
-}
+// Server is who is asked.
+func (r *Resolver) Server() netname.NameServer { return r.server }
 
-// String is the server as it was written.
-func (r *Resolver) String() string { return r.name }
-
-// Close drops idle connections.
+// Close drops idle connections. A question that is being asked is answered.
 func (r *Resolver) Close() { r.close() }
 
 // Lookup gives the addresses of a name without a final dot, of IPv6 first.

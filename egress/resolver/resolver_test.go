@@ -21,6 +21,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/netname"
 )
 
 // zone is a name server; it answers what the test says over every way.
@@ -126,6 +127,16 @@ func (z *zone) servers() (ways map[string]string, roots *x509.CertPool) {
 	return ways, roots
 }
 
+// at is a name server as flags and policies write it.
+func at(t *testing.T, text string) netname.NameServer {
+	t.Helper()
+	s, err := netname.ParseNameServer(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func mustNew(t *testing.T, c Config) *Resolver {
 	t.Helper()
 	r, err := New(c)
@@ -179,7 +190,7 @@ func TestLookup(t *testing.T) {
 	ways, roots := z.servers()
 	for way, server := range ways {
 		t.Run(way, func(t *testing.T) {
-			r := mustNew(t, Config{Server: server, RootCAs: roots})
+			r := mustNew(t, Config{Server: at(t, server), RootCAs: roots})
 			for _, tt := range []struct {
 				name, want string
 				notFound   bool
@@ -222,7 +233,7 @@ func TestUntrusted(t *testing.T) {
 	}}
 	ways, _ := z.servers()
 	for _, way := range []string{"tls", "https"} {
-		if addrs, err := mustNew(t, Config{Server: ways[way], RootCAs: x509.NewCertPool()}).Lookup(t.Context(), "a.test"); err == nil {
+		if addrs, err := mustNew(t, Config{Server: at(t, ways[way]), RootCAs: x509.NewCertPool()}).Lookup(t.Context(), "a.test"); err == nil {
 			t.Errorf("%s: %v", way, addrs)
 		}
 	}
@@ -251,7 +262,7 @@ func TestCache(t *testing.T) {
 		}
 	}}
 	ways, roots := z.servers()
-	r := mustNew(t, Config{Server: ways["tls"], RootCAs: roots})
+	r := mustNew(t, Config{Server: at(t, ways["tls"]), RootCAs: roots})
 	now := time.Now()
 	r.cache.now = func() time.Time { return now }
 	for _, tt := range []struct {
@@ -291,7 +302,7 @@ func TestSilentServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pc.Close()
-	r := mustNew(t, Config{Server: pc.LocalAddr().String()})
+	r := mustNew(t, Config{Server: at(t, pc.LocalAddr().String())})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { _, _, _ = pc.ReadFrom(make([]byte, 512)); cancel() }()
 	var e *net.DNSError
@@ -310,7 +321,7 @@ func TestClosedConnection(t *testing.T) {
 	ways, roots := z.servers()
 	var mu sync.Mutex
 	var open []net.Conn
-	r := mustNew(t, Config{Server: ways["tls"], RootCAs: roots, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	r := mustNew(t, Config{Server: at(t, ways["tls"]), RootCAs: roots, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, addr)
 		mu.Lock()
 		defer mu.Unlock()
@@ -329,15 +340,58 @@ func TestClosedConnection(t *testing.T) {
 	}
 }
 
-func TestBadServers(t *testing.T) {
-	for _, s := range []string{"", "name.test", "192.0.2.1:0", "192.0.2.1:x", "tls://", "tls://u@h.test", "tls://h.test/p", "https://h.test/?q", "https://", "http://h.test", "quic://h.test", "https://\x00"} {
+// TestNoServer: what names no server asks nobody.
+func TestNoServer(t *testing.T) {
+	for _, s := range []netname.NameServer{{}, {Way: netname.HostServer}, {Way: 99}} {
 		if _, err := New(Config{Server: s}); err == nil {
-			t.Errorf("%q was taken", s)
+			t.Errorf("%+v was taken", s)
 		}
 	}
-	for _, s := range []string{"192.0.2.1", "[2001:db8::1]:5353", "2001:db8::1", "tls://h.test", "tls://192.0.2.1:8853", "https://h.test", "https://h.test:8443/x"} {
-		if r, err := New(Config{Server: s}); err != nil || r.String() != s {
-			t.Errorf("%q: %v", s, err)
+}
+
+// TestLookupWhileClosed: a question that is asked when a reload takes another
+// server is answered, and its connection is not kept.
+func TestLookupWhileClosed(t *testing.T) {
+	asked, closed := make(chan struct{}, 2), make(chan struct{})
+	z := &zone{t: t, answer: func(q dns.Question, m *dns.Msg) {
+		asked <- struct{}{}
+		<-closed
+		if q.Qtype == dns.TypeA {
+			m.Answer = append(m.Answer, rr(t, q.Name+" 60 IN A 192.0.2.1"))
 		}
+	}}
+	ways, roots := z.servers()
+	var mu sync.Mutex
+	var open []*hangup
+	r := mustNew(t, Config{Server: at(t, ways["tls"]), RootCAs: roots, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		mu.Lock()
+		defer mu.Unlock()
+		h := &hangup{Conn: c, done: make(chan struct{})}
+		open = append(open, h)
+		return h, err
+	}})
+	go func() {
+		<-asked
+		r.Close()
+		close(closed)
+	}()
+	if addrs, err := r.Lookup(t.Context(), "a.test"); err != nil || len(addrs) != 1 {
+		t.Fatalf("%v %v", addrs, err)
 	}
+	for _, h := range open {
+		<-h.done
+	}
+}
+
+// hangup tells when a connection is closed.
+type hangup struct {
+	net.Conn
+	once sync.Once
+	done chan struct{}
+}
+
+func (h *hangup) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return h.Conn.Close()
 }

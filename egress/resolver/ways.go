@@ -45,8 +45,9 @@ type secured struct {
 	conf *tls.Config
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	mu   sync.Mutex
-	idle []resting
+	mu     sync.Mutex
+	idle   []resting
+	closed bool // what comes back is not kept
 }
 
 type resting struct {
@@ -124,7 +125,7 @@ func (s *secured) take() net.Conn {
 func (s *secured) give(c net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.idle) >= maxIdle {
+	if s.closed || len(s.idle) >= maxIdle {
 		_ = c.Close()
 		return
 	}
@@ -137,7 +138,7 @@ func (s *secured) close() {
 	for _, r := range s.idle {
 		_ = r.c.Close()
 	}
-	s.idle = nil
+	s.idle, s.closed = nil, true
 }
 
 // overHTTPS asks by POST, which no cache on the way keeps.
