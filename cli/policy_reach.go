@@ -105,6 +105,7 @@ func printReach(w io.Writer, r *analyse.Reach) error {
 		rest = append(rest, []string{"system calls", s + " is open"})
 	}
 	rest = append(rest, modelRows(r.Inference)...)
+	rest = append(rest, dnsRows(r.DNS)...)
 	for _, l := range r.Limits {
 		rest = append(rest, []string{l.Key, l.Is})
 	}
@@ -190,6 +191,16 @@ func printByProgram(w io.Writer, r *analyse.Reach) {
 // untilText says for how long the list holds.
 func untilText(r *analyse.Reach) string {
 	return "as at " + r.At.UTC().Format(time.RFC3339) + ", until " + r.Until.UTC().Format(time.RFC3339) + ", when a rule ends"
+}
+
+// dnsRows say who is asked for addresses, which are asked of nobody, and where
+// that stands.
+func dnsRows(list []analyse.Setting) [][]string {
+	var rows [][]string
+	for _, s := range list {
+		rows = append(rows, []string{s.Key, s.Is + " (" + s.At.String() + ")"})
+	}
+	return rows
 }
 
 func modelRows(m *analyse.InferenceReach) [][]string {

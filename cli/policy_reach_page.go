@@ -58,6 +58,7 @@ func reachPage(r *analyse.Reach) []byte {
 		rows = append(rows, []string{"system calls", s + " is open"})
 	}
 	rows = append(rows, modelRows(r.Inference)...)
+	rows = append(rows, dnsRows(r.DNS)...)
 	for _, l := range r.Limits {
 		rows = append(rows, []string{l.Key, l.Is})
 	}

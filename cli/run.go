@@ -60,7 +60,7 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringArrayVar(&f.clientCerts, "client-cert", nil, "`HOST[:PORT]=CERT,KEY`: files that prove who you are to this host when creel dials; the command never sees them (repeat)")
 	fl.StringVar(&f.parentProxy, "parent-proxy", "env", "the proxy that the internet lies behind: `env|none|URL|env:VAR|file:PATH`; env reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY here")
 	fl.BoolVar(&f.parentProxyNames, "parent-proxy-names", false, "let that proxy resolve names: the addresses behind them are not checked then")
-	fl.StringVar(&f.resolver, "resolver", "host", "who is asked what the names of allowed hosts mean: `host|ADDR[:PORT]|tls://NAME|https://URL`")
+	fl.StringVar(&f.resolver, "resolver", "", "who is asked what the names of allowed hosts mean: `host|ADDR[:PORT]|tls://NAME|https://URL` (default the policy's dns.upstream, else host)")
 	fl.StringVar(&f.memory, "memory", "", "most memory, `SIZE` like 512M or 2G, of all its processes together (default three quarters of the machine's)")
 	fl.StringVar(&f.cpu, "cpu", "", "most processors, `N` like 0.5 or 2 (default no limit)")
 	fl.StringVar(&f.pids, "pids", "", "most processes and threads, `N` (default 2048)")

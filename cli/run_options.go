@@ -69,7 +69,8 @@ type RunOptions struct {
 	// (env:VAR, file:PATH). ParentProxyNames leaves resolving to it.
 	ParentProxy      string
 	ParentProxyNames bool
-	// Resolver is host, or as written the name server that is asked instead.
+	// Resolver is as written the name server that is asked, whatever the policy says;
+	// empty: the policy's, or the host's.
 	Resolver string
 
 	Audit    string   // absolute path; "" : in the state folder

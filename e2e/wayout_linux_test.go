@@ -252,6 +252,43 @@ func await(t *testing.T, addr string) {
 	}
 }
 
+// newZoneOverTLS is a name server that is asked over TLS.
+func newZoneOverTLS(t *testing.T, addr string, answer func(name string, nth int) record) *zone {
+	t.Helper()
+	l, err := tls.Listen("tcp", addr, testCA().config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &zone{answer: answer, count: map[string]int{}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
+				for {
+					var n uint16
+					if binary.Read(c, binary.BigEndian, &n) != nil {
+						return
+					}
+					q := make([]byte, n)
+					if _, err := io.ReadFull(c, q); err != nil {
+						return
+					}
+					a := z.reply(q)
+					_, _ = c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...))
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	return z
+}
+
 // TestResolver: names are asked of the server that the operator chose, and of
 // nobody else; what it answers is checked as ever.
 func TestResolver(t *testing.T) {
@@ -263,37 +300,7 @@ func TestResolver(t *testing.T) {
 			}
 			return record{}
 		})
-		l, err := tls.Listen("tcp", "127.0.0.8:8853", testCA().config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		chosen := &zone{answer: worldAnswer, count: map[string]int{}}
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				wg.Go(func() {
-					defer c.Close()
-					_ = c.SetDeadline(time.Now().Add(time.Minute))
-					for {
-						var n uint16
-						if binary.Read(c, binary.BigEndian, &n) != nil {
-							return
-						}
-						q := make([]byte, n)
-						if _, err := io.ReadFull(c, q); err != nil {
-							return
-						}
-						a := chosen.reply(q)
-						_, _ = c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...))
-					}
-				})
-			}
-		})
-		t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+		chosen := newZoneOverTLS(t, "127.0.0.8:8853", worldAnswer)
 		b := box{policy: wayOutPolicy(), flags: []string{"--trust-ca", caFile(t), "--resolver", "tls://dns.test:8853"}}
 		r := b.run(t, "sh", "-c", "curl -sSf https://ok.test/public/a && curl -sS -o /dev/null -w 'status %{http_code}' https://int.test/").want(t, 0).out(t, "status 403")
 		if z.wasAsked("ok.test") || z.wasAsked("int.test") || !chosen.wasAsked("ok.test") || len(s.requests()) != 1 {

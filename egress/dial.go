@@ -19,8 +19,9 @@ type upstreamError struct{ reason string }
 
 func (e *upstreamError) Error() string { return e.reason }
 
-// resolveHost asks the host's resolver; the final dot keeps search lists out.
-func resolveHost(ctx context.Context, name string) ([]netip.Addr, error) {
+// ResolveHost asks the host's resolver for the addresses of a name without a final
+// dot; one is added, which keeps search lists out.
+func ResolveHost(ctx context.Context, name string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", name+".")
 }
 
@@ -34,7 +35,8 @@ func dialHost(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 func unseen(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.IPv6Unspecified(), port) }
 
 // dial resolves a name, checks every answer, and connects to one that was
-// checked. The address is given apart from the connection, because it is the
+// checked. A name whose addresses the policy gives is asked of nobody, a proxy
+// included. The address is given apart from the connection, because it is the
 // one that was judged.
 func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule netname.Destination) (net.Conn, netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout+dialTimeout)
@@ -50,7 +52,8 @@ func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule 
 		return nc, to, nil
 	}
 	proxy := s.conf.Parent.For(host.String(), port)
-	if proxy.ByName() && !host.IsAddr() {
+	addrs := rule.Fixed
+	if addrs == nil && proxy.ByName() && !host.IsAddr() {
 		if err := rule.CheckName(host, port); err != nil {
 			return nil, netip.AddrPort{}, err
 		}
@@ -60,9 +63,11 @@ func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule 
 		}
 		return nc, unseen(port), nil
 	}
-	addrs, err := s.resolve(ctx, host)
-	if err != nil {
-		return nil, netip.AddrPort{}, err
+	if addrs == nil {
+		var err error
+		if addrs, err = s.resolve(ctx, host); err != nil {
+			return nil, netip.AddrPort{}, err
+		}
 	}
 	if err := rule.Check(host, port, addrs); err != nil {
 		return nil, netip.AddrPort{}, err

@@ -58,8 +58,8 @@ type poolKey struct {
 
 func (p *upstreamSpec) key() poolKey {
 	k := poolKey{host: p.host, port: p.port, tls: p.tls, mode: p.rule.Mode}
-	if len(p.rule.Allowed) > 0 {
-		k.allowed = fmt.Sprint(p.rule.Allowed)
+	if len(p.rule.Allowed) > 0 || p.rule.Fixed != nil {
+		k.allowed = fmt.Sprint(p.rule.Allowed, p.rule.Fixed)
 	}
 	return k
 }

@@ -67,7 +67,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 		conf.OriginalDst = originalDst
 	}
 	if conf.Resolve == nil {
-		conf.Resolve = resolveHost
+		conf.Resolve = ResolveHost
 	}
 	if conf.Dial == nil {
 		conf.Dial = dialHost

@@ -3,6 +3,7 @@ package netname
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,9 @@ func ParseAllowed(list []string) ([]netip.Prefix, error) {
 type Destination struct {
 	Mode    DestinationMode
 	Allowed []netip.Prefix // with AllowedIPs: every address must be inside
+	// Fixed are the addresses that the policy gives the host, which is then not
+	// looked up; nil: it gives none. Mode holds for them as for any answer.
+	Fixed []netip.Addr
 }
 
 // DestinationMode names how the endpoint was written (openshell-v1.md §2.4).
@@ -70,6 +74,8 @@ const (
 	ReasonOutside      = "is outside allowed_ips"
 	ReasonControlPlane = "has a control-plane port"
 	ReasonMode         = "has no valid address rule"
+	ReasonFixed        = "is given by the policy, so no proxy resolves it"
+	ReasonNotFixed     = "is not one that the policy gives the host"
 	ReasonUnseen       = "is resolved by a proxy, so allowed_ips cannot be checked"
 )
 
@@ -111,6 +117,8 @@ func (d Destination) Check(h Host, port uint16, addrs []netip.Addr) error {
 			return fail(a, ReasonBlocked)
 		case h.IsAddr() && a != h.addr:
 			return fail(a, ReasonNotHost)
+		case d.Fixed != nil && !slices.Contains(d.Fixed, a):
+			return fail(a, ReasonNotFixed)
 		}
 		switch d.Mode {
 		case DefaultMode:
@@ -153,6 +161,8 @@ func (d Destination) CheckName(h Host, port uint16) error {
 		return fail(ReasonBlocked) // it would be the proxy's own
 	case d.Mode != DefaultMode && controlPlanePort(port):
 		return fail(ReasonControlPlane)
+	case d.Fixed != nil:
+		return fail(ReasonFixed)
 	}
 	switch d.Mode {
 	case DefaultMode, DeclaredHost:

@@ -163,6 +163,45 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// TestFixed: what the policy gives a host is all that it has, and passes no rule by
+// itself.
+func TestFixed(t *testing.T) {
+	addr := netip.MustParseAddr
+	fixed := []netip.Addr{addr("198.51.101.7"), addr("10.0.0.5"), addr("127.0.0.1")}
+	h, err := ParseHost("a.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		d     Destination
+		addrs string
+		want  string
+	}{
+		{Destination{Fixed: fixed}, "198.51.101.7", ""},
+		{Destination{Fixed: fixed}, "::ffff:198.51.101.7", ""},
+		{Destination{Fixed: fixed}, "198.51.101.8", ReasonNotFixed},
+		{Destination{Fixed: fixed}, "198.51.101.7 198.51.101.8", ReasonNotFixed},
+		{Destination{Fixed: []netip.Addr{}}, "198.51.101.7", ReasonNotFixed},
+		{Destination{Fixed: fixed}, "10.0.0.5", ReasonInternal},
+		{Destination{Fixed: fixed, Mode: DeclaredHost}, "10.0.0.5", ""},
+		{Destination{Fixed: fixed, Mode: DeclaredHost}, "127.0.0.1", ReasonBlocked},
+		{Destination{Fixed: fixed, Mode: AllowedIPs, Allowed: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, "198.51.101.7", ReasonOutside},
+		{Destination{Fixed: fixed, Mode: 99}, "198.51.101.7", ReasonMode},
+	} {
+		var addrs []netip.Addr
+		for _, a := range strings.Fields(tt.addrs) {
+			addrs = append(addrs, addr(a))
+		}
+		got := ""
+		if err := tt.d.Check(h, 443, addrs); err != nil {
+			got = err.(*AddressError).Reason
+		}
+		if got != tt.want {
+			t.Errorf("%+v %s: %q, want %q", tt.d, tt.addrs, got, tt.want)
+		}
+	}
+}
+
 // TestCheckName: without an address only what needs one is refused.
 func TestCheckName(t *testing.T) {
 	for _, tt := range []struct {
@@ -175,6 +214,8 @@ func TestCheckName(t *testing.T) {
 		{"a.test", 443, Destination{Mode: DeclaredHost}, ""},
 		{"a.test", 443, Destination{Mode: AllowedIPs, Allowed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, ReasonUnseen},
 		{"a.test", 443, Destination{Mode: LiteralIP}, ReasonMode},
+		{"a.test", 443, Destination{Fixed: []netip.Addr{netip.MustParseAddr("198.51.101.7")}}, ReasonFixed},
+		{"a.test", 443, Destination{Fixed: []netip.Addr{}}, ReasonFixed},
 		{"a.test", 443, Destination{Mode: 99}, ReasonMode},
 		{"a.test", 6443, Destination{Mode: DeclaredHost}, ReasonControlPlane},
 		{"localhost", 443, Destination{Mode: DeclaredHost}, ReasonBlocked},

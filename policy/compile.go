@@ -51,6 +51,9 @@ func Compile(doc *Document, opts ...Option) (*Engine, error) {
 		}
 	}
 	var err error
+	if e.fixed, err = fixedAddrs(doc.DNS.Hosts); err != nil {
+		return nil, fmt.Errorf("compile policy: %w", err)
+	}
 	if e.layers, err = openings(doc.Files); err != nil {
 		return nil, fmt.Errorf("compile policy: %w", err)
 	}
@@ -166,6 +169,19 @@ func (n *network) addExact(path string) {
 	n.exact[path] = struct{}{}
 }
 
+// destinationOf is what an endpoint says of addresses.
+func destinationOf(version int, spec *Endpoint, pattern netname.Pattern) netname.Destination {
+	switch {
+	case len(spec.AllowedIPs) > 0:
+		return netname.Destination{Mode: netname.AllowedIPs, Allowed: spec.AllowedIPs}
+	case pattern.Literal() && pattern.Host().IsAddr():
+		return netname.Destination{Mode: netname.LiteralIP}
+	case pattern.Literal() && (version == 1 || spec.InternalAddresses):
+		return netname.Destination{Mode: netname.DeclaredHost}
+	}
+	return netname.Destination{}
+}
+
 func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 	ep := &endpoint{spec: spec, net: n, pattern: spec.Pattern, inspect: spec.Protocol.Inspected(), rule: Rule{Policy: n.spec.Key, At: spec.At}, lapse: newLapse(n.spec, spec)}
 	ep.limits = newLimited(c.opaqueLimits(spec, n), ruleKey(n.spec, spec), "the endpoint "+endpointText(spec)+" of network policy "+show(n.spec.Key), ep.rule)
@@ -186,14 +202,7 @@ func (c *compiler) endpoint(spec *Endpoint, n *network) (*endpoint, error) {
 		}
 		ep.pattern = p
 	}
-	switch {
-	case len(spec.AllowedIPs) > 0:
-		ep.destination = netname.Destination{Mode: netname.AllowedIPs, Allowed: spec.AllowedIPs}
-	case ep.pattern.Literal() && ep.pattern.Host().IsAddr():
-		ep.destination.Mode = netname.LiteralIP
-	case ep.pattern.Literal() && (c.version == 1 || spec.InternalAddresses):
-		ep.destination.Mode = netname.DeclaredHost
-	}
+	ep.destination = destinationOf(c.version, spec, ep.pattern)
 	if !ep.inspect {
 		return ep, nil
 	}

@@ -198,7 +198,7 @@ func (d *decoder) section(v value, what string, words []word) (section, bool) {
 			d.fault(k, UnknownKey, show(name)+" of "+what, "",
 				fmt.Sprintf("%q is a word of version %d; this file says version: %d", name, words[i].since, d.version))
 		case !words[i].built && !asksNothing(val.n):
-			d.fault(k, NotYet, "the key "+strconv.Quote(name), "", laterHint(name))
+			d.fault(k, NotYet, "the key "+strconv.Quote(name), "", "remove it if the rest is enough without it")
 		case words[i].built:
 			s.fields[name] = val
 			if d.written != nil && !strings.HasPrefix(v.path, "network_policies") {
@@ -207,13 +207,6 @@ func (d *decoder) section(v value, what string, words []word) (section, bool) {
 		}
 	})
 	return s, ok
-}
-
-func laterHint(name string) string {
-	if name == "dns" {
-		return "the name server of a sandbox asks nobody, because a query can carry data out: it answers A and AAAA with addresses of its own and every other type empty"
-	}
-	return "remove it if the rest is enough without it"
 }
 
 // asksNothing: a flag written as false is the default, and so needs nothing built.

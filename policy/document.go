@@ -18,6 +18,7 @@ type Document struct {
 	Process    Process
 	Syscalls   Syscalls // version 2
 	Resources  Resources
+	DNS        DNS       // version 2
 	Networks   []Network // sorted by Key
 	Unmatched  Verdict   // version 2: of a connection that no network policy names, Deny or Ask
 	Limits     *Limits   // version 2: of all connections and requests together

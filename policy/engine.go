@@ -27,6 +27,8 @@ type Engine struct {
 	depths   uint64               // of the names in wild, see depth
 	hostless map[uint16][]*endpoint
 
+	fixed map[netname.Host][]netip.Addr // hosts that are not looked up
+
 	unclaimed []string // hosts that the document takes off the list of model hosts
 }
 
@@ -313,6 +315,9 @@ func (e *Engine) connect(c *Connection, list []*endpoint) (ConnectDecision, []*e
 		return deny(reasonNoBinary)
 	}
 	d.Verdict, d.Reason, d.Rule = Allow, at.net.reason, at.rule
+	if len(e.fixed) > 0 {
+		d.Destination.Fixed = e.fixed[c.Host]
+	}
 	d.SkipTLS = skipping && !d.Inspect
 	if !d.Inspect { // its requests are counted otherwise
 		d.Uses = at.counters()

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,10 @@ type Explanation struct {
 	Misses     []Miss          `json:"misses,omitempty"`  // why Nearest does not match
 	Suggestion string          `json:"suggestion,omitempty"`
 	Limits     []string        `json:"limits,omitempty"` // that bound what is allowed
+	// Addresses are those that the policy gives the host of a connection that is
+	// allowed, which nobody is asked for; Refused says why none of them is dialled.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	Refused   string       `json:"refused,omitempty"`
 	// Model: the rules allow it, and it is a model call, which goes to the
 	// inference route that serves it and is denied without one. The Decision is
 	// that of a sandbox without a route.
@@ -39,6 +44,12 @@ type Explanation struct {
 func (e *Engine) Explain(c Connection, r *Request) Explanation {
 	x := Explanation{Connection: e.Connect(c)}
 	x.Decision = x.Connection.Decision
+	if rule := x.Connection.Destination; x.Verdict == Allow && rule.Fixed != nil {
+		x.Addresses = rule.Fixed
+		if err := rule.Check(c.Host, c.Port, rule.Fixed); err != nil {
+			x.Refused = err.Error()
+		}
+	}
 	if x.Verdict != Allow {
 		x.nearestEndpoint(e, c)
 	} else if r != nil && x.Connection.Inspect {

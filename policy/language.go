@@ -21,18 +21,17 @@ type Word struct {
 type Form uint8
 
 const (
-	_         Form = iota
-	Flag           // true or false
-	Number         // of Low..High
-	Size           // a number, or a text like 512M
-	Text           // Words are usual ones
-	OneOf          // one of Words
-	List           // of Of[0]; nothing stands for an empty one
-	Map            // keys are the writer's, values are Of[0]
-	Mapping        // keys are those of Section
-	AnyOf          // what one of Of takes
-	Anything       // whatever it is
-	Undecided      // nothing yet: the word is not built
+	_        Form = iota
+	Flag          // true or false
+	Number        // of Low..High
+	Size          // a number, or a text like 512M
+	Text          // Words are usual ones
+	OneOf         // one of Words
+	List          // of Of[0]; nothing stands for an empty one
+	Map           // keys are the writer's, values are Of[0]
+	Mapping       // keys are those of Section
+	AnyOf         // what one of Of takes
+	Anything      // whatever it is
 )
 
 // Shape says what a word takes. The decoder may want more of a value (that a

@@ -110,7 +110,7 @@ func (d *decoder) decodeLayers(s section) {
 func openable() map[string][]word {
 	return map[string][]word{
 		"filesystem_policy": filesystemWords, "landlock": landlockWords, "process": processWords, "syscalls": syscallWords,
-		"resources": resourceWords, "inference": inferenceWords, "unmatched": nil, "limits": limitWords, "network_policies": nil,
+		"resources": resourceWords, "dns": dnsWords, "inference": inferenceWords, "unmatched": nil, "limits": limitWords, "network_policies": nil,
 	}
 }
 

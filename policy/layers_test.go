@@ -98,6 +98,7 @@ func TestLayers(t *testing.T) {
 		{"a system call less", "syscalls: {ptrace_children: false, memfd_exec: false}", ""},
 		{"asking", "unmatched: ask", "sandbox.yaml:3:1: unmatched: unmatched: ask is wider"},
 		{"a backend", "inference: {backend: https://models.test}", "inference.backend"},
+		{"a name server", "dns: {upstream: \"tls://dns.test\"}", "dns.upstream"},
 		{"a user", "process: {run_as_user: \"1000\"}", "process.run_as_user"},
 	}
 	for _, tt := range tests {

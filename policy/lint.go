@@ -93,6 +93,7 @@ func (d *decoder) lint(doc *Document) {
 			}
 		}
 	}
+	d.lintFixed(doc)
 	for i := range doc.Networks {
 		n := &doc.Networks[i]
 		at := pathKey("network_policies", n.Key)

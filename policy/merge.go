@@ -64,6 +64,7 @@ func (m *merger) merge(up *Document) *Document {
 	}
 	doc.Syscalls = m.syscalls(&up.Syscalls, &low.Syscalls)
 	doc.Resources = m.resources(&up.Resources, &low.Resources)
+	doc.DNS = m.dns(&up.DNS, &low.DNS)
 	doc.Inference = m.inference(up.Inference, low.Inference)
 	if m.wrote("unmatched") && (low.Unmatched != Ask || up.Unmatched == Ask || m.may(Position{}, "unmatched", "", "unmatched: ask")) {
 		doc.Unmatched = low.Unmatched
@@ -76,7 +77,7 @@ func (m *merger) merge(up *Document) *Document {
 
 // unmerged refuses what a layer says and no rule merges.
 func (m *merger) unmerged(low *Document) {
-	known := []string{"File", "Files", "Version", "Filesystem", "Landlock", "Process", "Syscalls", "Resources", "Networks", "Unmatched", "Inference", "Limits"}
+	known := []string{"File", "Files", "Version", "Filesystem", "Landlock", "Process", "Syscalls", "Resources", "DNS", "Networks", "Unmatched", "Inference", "Limits"}
 	v := reflect.ValueOf(*low)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; !v.Field(i).IsZero() && !slices.Contains(known, name) {

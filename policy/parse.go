@@ -91,6 +91,9 @@ func (d *decoder) sections(root value, doc *Document) {
 	if v, ok := s.get("resources"); ok {
 		doc.Resources = d.resources(v)
 	}
+	if v, ok := s.get("dns"); ok {
+		doc.DNS = d.dns(v)
+	}
 	d.decodeLayers(s)
 	doc.Limits = d.limits(s)
 	doc.Unmatched = d.unmatchedWord(s, Deny)

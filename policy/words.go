@@ -31,7 +31,7 @@ var (
 	aVolume = Shape{Form: AnyOf, Of: []Shape{aSize, {Form: Mapping, Section: "volume"}}}
 	aLimit  = Shape{Form: Mapping, Section: "limits"}
 	anOp    = Shape{Form: OneOf, Words: []string{"query", "mutation", "subscription", "*"}, Empty: true}
-	later   = Shape{Form: Undecided}
+	aServer = Shape{Form: Text, Words: []string{"host", "192.0.2.53", "tls://dns.example", "https://dns.example/dns-query"}}
 )
 
 // sections is the whole language; a Shape of Form Mapping names one of them.
@@ -47,6 +47,7 @@ var sections = []struct {
 	{"process", "Who the agent is inside.", &processWords},
 	{"syscalls", "Groups of system calls that are open or closed otherwise than by default.", &syscallWords},
 	{"resources", "Upper bounds of what the sandbox uses.", &resourceWords},
+	{"dns", "How the names of allowed connections are looked up, outside. The name server inside asks nobody.", &dnsWords},
 	{"network rule", "An entry of `network_policies`: its endpoints may be used by its binaries.", &networkWords},
 	{"endpoint", "A destination, and what may be done there.", &endpointWords},
 	{"binary", "A program that may use the rule.", &binaryWords},
@@ -85,8 +86,8 @@ var (
 			"Switches of the system call filter."},
 		{"resources", 2, true, Shape{Form: Mapping, Section: "resources"},
 			"Memory, processors, processes and files of the sandbox."},
-		{"dns", 2, false, later,
-			"How names are answered inside."},
+		{"dns", 2, true, Shape{Form: Mapping, Section: "dns"},
+			"Who is asked for the addresses of allowed hosts."},
 		{"unmatched", 2, true, anAsk,
 			"What a connection gets that no rule names: deny, or ask an operator. Default: deny."},
 		{"limits", 2, true, aLimit,
@@ -152,6 +153,12 @@ var (
 		{"disk", 2, true, aSize, "Most bytes in the sandbox's own folders together, and in any single file; at least 1M."},
 		{"open_files", 2, true, aSize, "Most open files of each process, at least 16."},
 		{"compatibility", 2, true, aCompat, "best_effort accepts a host that cannot enforce a limit. Default: hard_requirement."},
+	}
+	dnsWords = []word{
+		{"upstream", 2, true, aServer,
+			"The name server: host is the host's resolver, ADDR[:PORT] one over UDP, tls://NAME one over TLS, https://NAME/PATH one over HTTPS. creel run --resolver goes before it. Default: host."},
+		{"hosts", 2, true, Shape{Form: Map, Of: []Shape{texts}},
+			"Addresses of names that nobody is asked for. What rules say of addresses holds for them."},
 	}
 	networkWords = []word{
 		{"name", 1, true, aText,

@@ -110,9 +110,12 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 	if err != nil {
 		return same, err
 	}
-	err = s.log.Record(audit.Event{Kind: audit.PolicyLoad, Detail: map[string]string{
-		"revision": strconv.FormatUint(rev.number, 10), "policy": next.path, "policy_sha256": digest(next.text()),
-	}})
+	if rev.names, err = s.names.resolver(rev.doc, old.names); err != nil {
+		return same, err
+	}
+	detail := map[string]string{"revision": strconv.FormatUint(rev.number, 10), "policy": next.path, "policy_sha256": digest(next.text())}
+	s.names.note(detail, rev.doc)
+	err = s.log.Record(audit.Event{Kind: audit.PolicyLoad, Detail: detail})
 	if err != nil {
 		return same, fault.Wrap(err, "load policy", fault.Internal)
 	}
@@ -126,12 +129,16 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 		}
 	}
 	s.route.store(route)
+	s.closeNames(old)
 	closed := s.egress.Recheck()
 	if err := s.rememberPolicy(); err != nil {
 		s.o.Notice(err.Error())
 	}
 	for _, w := range warnings {
 		s.o.Notice(w.String())
+	}
+	if why := s.names.overruled(rev.doc); why != "" && old.doc.DNS.Upstream != rev.doc.DNS.Upstream {
+		s.o.Notice(why)
 	}
 	if parts := static(old.doc, rev.doc); len(parts) > 0 {
 		s.o.Notice(fmt.Sprintf("%s changed: that takes effect at the next start", strings.Join(parts, ", ")))

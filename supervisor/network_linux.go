@@ -78,7 +78,7 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 			}
 			return (*inference.Route)(nil)
 		},
-		RootCAs: p.roots, Parent: p.parents,
+		RootCAs: p.roots, Parent: p.parents, Resolve: s.lookup,
 		Upstream: func(h netname.Host, port uint16) (netip.AddrPort, bool) {
 			a, ok := p.upstreams[endpoint{h, port}]
 			return a, ok
@@ -94,9 +94,6 @@ func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.C
 		},
 		MaxConns:     s.roomFor(),
 		OnAuditError: s.auditFailed,
-	}
-	if p.names != nil {
-		config.Resolve = p.names.Lookup
 	}
 	if p.secrets != nil || s.route.load() != nil {
 		config.Secrets = p.secrets // a nil set still refuses the route's placeholder

@@ -60,8 +60,9 @@ type Options struct {
 	// ParentProxyNames leaves resolving to it.
 	ParentProxy      string
 	ParentProxyNames bool
-	// Resolver is the name server that is asked what allowed names mean: ADDR[:PORT],
-	// tls://NAME, https://URL; host or empty is the host's own.
+	// Resolver is the name server that is asked what allowed names mean, whatever the
+	// policy says: host, ADDR[:PORT], tls://NAME, https://URL; empty: the policy's, or
+	// the host's own.
 	Resolver string
 
 	// Program is a file of Creel's own that the agent may read and execute though

@@ -7,9 +7,7 @@ import (
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/egress/parent"
-	"github.com/creel-run/creel/egress/resolver"
 	"github.com/creel-run/creel/fault"
-	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/secret"
 )
 
@@ -51,19 +49,6 @@ func (s *supervisor) parentProxies(roots *x509.CertPool) (*parent.Proxies, error
 		s.o.Notice("connections go out through " + p.String())
 	}
 	return p, nil
-}
-
-// nameServer is who is asked what allowed names mean; nil: the host's resolver. One
-// that is reached by name is so through the parent proxy, where there is one.
-func (s *supervisor) nameServer(p *prepared) (*resolver.Resolver, error) {
-	if s.o.Resolver == "" || s.o.Resolver == "host" {
-		return nil, nil
-	}
-	server, err := netname.ParseNameServer(s.o.Resolver)
-	if err != nil {
-		return nil, fault.UsageError("read --resolver", err.Error(), "creel run --resolver tls://dns.test -- …", "creel run --resolver 192.0.2.53 -- …")
-	}
-	return resolver.New(resolver.Config{Server: server, RootCAs: p.roots, Dial: p.parents.DialContext})
 }
 
 // addressLayer is a row for what the operator gave up.

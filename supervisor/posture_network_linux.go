@@ -52,8 +52,12 @@ func (s *supervisor) networkLayer(r reading) api.Layer {
 	if len(s.o.ClientCerts) > 0 {
 		detail += "; operator's client certificates: " + strings.Join(s.o.ClientCerts, " ")
 	}
-	if r := s.o.Resolver; r != "" && r != "host" {
+	doc := s.rev.Load().doc
+	if r := s.names.text(doc); r != "" {
 		detail += "; names from " + r
+	}
+	if n := len(doc.DNS.Hosts); n > 0 {
+		detail += fmt.Sprintf("; names with addresses of the policy: %d", n)
 	}
 	if s.parents != nil {
 		detail += "; way out: " + s.parents.String()

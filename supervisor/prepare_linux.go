@@ -16,7 +16,6 @@ import (
 	"github.com/creel-run/creel/credential"
 	"github.com/creel-run/creel/egress/ca"
 	"github.com/creel-run/creel/egress/parent"
-	"github.com/creel-run/creel/egress/resolver"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/netname"
@@ -35,7 +34,6 @@ type prepared struct {
 	upstreams map[endpoint]netip.AddrPort
 	parents   *parent.Proxies
 	certs     map[endpoint]*tls.Certificate
-	names     *resolver.Resolver // nil: the host's
 }
 
 // endpoint is a name and a port.
@@ -63,8 +61,15 @@ func (s *supervisor) prepare() (*prepared, error) {
 		return nil, err
 	}
 	s.parents = p.parents
-	if p.names, err = s.nameServer(p); err != nil {
+	if s.names, err = s.chooser(p); err != nil {
 		return nil, err
+	}
+	rev := s.rev.Load() // in force for nobody yet
+	if rev.names, err = s.names.resolver(rev.doc, nil); err != nil {
+		return nil, err
+	}
+	if why := s.names.overruled(rev.doc); why != "" {
+		s.o.Notice(why)
 	}
 	if s.route, err = s.makeRoute(p); err != nil {
 		return nil, err

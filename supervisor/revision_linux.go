@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/egress/resolver"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
 	"github.com/creel-run/creel/middleware"
@@ -49,8 +50,9 @@ type revision struct {
 	number uint64
 	doc    *policy.Document
 	engine *policy.Engine
-	chain  *middleware.Chain // nil: no middlewares
-	models *inference.Hosts  // that are not reached over a connection that is not inspected
+	chain  *middleware.Chain  // nil: no middlewares
+	models *inference.Hosts   // that are not reached over a connection that is not inspected
+	names  *resolver.Resolver // nil: the host's; set before the revision is in force
 }
 
 // findPolicy reads the policy that a run starts with.
@@ -113,6 +115,12 @@ func (s *source) modest(doc *policy.Document) error {
 	}
 	if d := doc.Inference; d != nil && (d.Backend != "" || d.Key != "") {
 		return refuse("names a model backend or a key")
+	}
+	if way := doc.DNS.Upstream.Way; way != netname.NoServer && way != netname.HostServer {
+		return refuse("chooses who is asked for names (" + doc.DNS.At.String() + ")")
+	}
+	if h := doc.DNS.Hosts; len(h) > 0 {
+		return refuse("gives names addresses of its own choice (" + h[0].At.String() + ")")
 	}
 	if runsAs := doc.Process; runsAs.RunAsUser != "" && runsAs.RunAsUser != "sandbox" || runsAs.RunAsGroup != "" && runsAs.RunAsGroup != "sandbox" {
 		return refuse("chooses the user that the agent is")

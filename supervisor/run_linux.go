@@ -62,6 +62,7 @@ type supervisor struct {
 	box      *sandbox.Sandbox
 	egress   *egress.Server
 	route    *route
+	names    *names
 
 	bound    *credential.Set     // of --secret; nil: not read yet, or none
 	services []*external.Service // of --middleware
@@ -126,9 +127,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	parts.ahead = early
-	if parts.names != nil {
-		defer parts.names.Close()
-	}
+	defer func() {
+		if r := s.rev.Load().names; r != nil {
+			r.Close()
+		}
+	}()
 	s.tellAgent()
 	socket, err := api.Listen(s.name)
 	if err != nil {
@@ -433,9 +436,7 @@ func (s *supervisor) recordStart() error {
 	if len(s.o.ClientCerts) > 0 {
 		detail["client_certs"] = strings.Join(s.o.ClientCerts, " ")
 	}
-	if r := s.o.Resolver; r != "" && r != "host" {
-		detail["resolver"] = r
-	}
+	s.names.note(detail, s.rev.Load().doc)
 	if s.parents != nil {
 		detail["parent_proxy"] = s.parents.String()
 		if s.parents.ByName() {

@@ -211,6 +211,9 @@ func TestPolicyThatCameWithTheFolder(t *testing.T) {
 		{"version: 2\nfilesystem_policy: {include_workdir: true, read_only: [/usr, /etc, /usr/bin], read_write: [/tmp]}\n" +
 			"network_policies:\n  a:\n    endpoints: [{host: a.test, port: 443}]\n    binaries: any\n", ""},
 		{"version: 2\ninference: {backend: \"https://evil.test\", key: \"env:HOME\"}\n", "backend or a key"},
+		{"version: 2\ndns: {upstream: host}\n", ""},
+		{"version: 2\ndns: {upstream: \"tls://evil.test\"}\n", "chooses who is asked for names ("},
+		{"version: 2\ndns: {hosts: {a.test: [198.51.101.7]}}\n", "gives names addresses of its own choice ("},
 		{"version: 2\nfilesystem_policy: {read_only: [/usr, /root]}\n", "shows the agent /root"},
 		{"version: 2\nfilesystem_policy: {read_write: [/usr/local]}\n", "lets the agent write /usr/local"},
 		{"version: 2\nprocess: {run_as_user: \"1000\"}\n", "chooses the user"},
@@ -454,7 +457,7 @@ func TestStaticPartsAreNamed(t *testing.T) {
 		return doc
 	}
 	a := parse("version: 2\nfilesystem_policy: {read_only: [/usr]}\n")
-	b := parse("version: 2\nfilesystem_policy: {read_only: [/usr, /opt]}\nprocess: {run_as_user: \"1000\"}\n")
+	b := parse("version: 2\nfilesystem_policy: {read_only: [/usr, /opt]}\nprocess: {run_as_user: \"1000\"}\ndns: {upstream: 192.0.2.53}\n")
 	if got := static(a, b); !slices.Equal(got, []string{"filesystem_policy", "process"}) {
 		t.Errorf("%q", got)
 	}

@@ -32,7 +32,23 @@ func (g *gen) document() {
 		g.unmatched = g.pick("unmatched", "ask", "ask", "deny")
 		g.line(0, "unmatched: %s", g.unmatched)
 	}
+	g.dns()
 	g.limit(0, 6)
+}
+
+// dns draws who is asked for addresses, and some that nobody is asked for. They
+// decide nothing about a connection or request.
+func (g *gen) dns() {
+	if !g.chance("dns", 6) {
+		return
+	}
+	g.line(0, "dns:")
+	if g.chance("upstream", 2) {
+		g.line(2, "upstream: %q", g.pick("server", "host", "192.0.2.53", "tls://dns.test", "https://dns.test/q"))
+	}
+	if g.chance("fixed hosts", 2) {
+		g.line(2, "hosts: {%s: [198.51.101.7], %s: [10.0.0.5, 10.0.0.6]}", g.pick("public", "api.a.test", "a.test"), g.pick("internal", "www.a.test", "b.api.a.test"))
+	}
 }
 
 // limit draws limits, of a number that no other of the document has.

@@ -66,8 +66,12 @@ type run struct {
 	guards []hostPattern
 }
 
+// newRun leaves out dns, which is compared as a setting: addresses are compared by
+// what rules say of them.
 func newRun(doc *policy.Document) (*run, error) {
-	e, err := policy.Compile(doc)
+	plain := *doc
+	plain.DNS = policy.DNS{}
+	e, err := policy.Compile(&plain)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ type Reach struct {
 	Files     []File          `json:"files"`
 	Switches  []string        `json:"syscalls"` // system calls that are open beside the usual ones
 	Limits    []Setting       `json:"limits"`
+	DNS       []Setting       `json:"dns"` // who is asked for addresses, and which are asked of nobody
 	Inference *InferenceReach `json:"inference,omitempty"`
 	Landlock  string          `json:"landlock"`
 	// At is the time that the network is told for, and Until when the first of its
@@ -112,7 +113,7 @@ func ReachOf(doc *policy.Document, at time.Time) (*Reach, error) {
 	}
 	r := &Reach{
 		File: doc.File, Version: doc.Version, Network: []Access{}, ByBinary: []Binary{}, Files: []File{}, Switches: append([]string{}, doc.Syscalls.Open...),
-		Limits: []Setting{}, Landlock: doc.Landlock.Compatibility.String(), Unknown: append([]Unknown{}, dedupe(d.Unknown)...),
+		Limits: []Setting{}, DNS: []Setting{}, Landlock: doc.Landlock.Compatibility.String(), Unknown: append([]Unknown{}, dedupe(d.Unknown)...),
 	}
 	if len(starts) > 1 {
 		r.At, r.Until = starts[0], starts[1]
@@ -130,8 +131,11 @@ func ReachOf(doc *policy.Document, at time.Time) (*Reach, error) {
 	r.byBinary()
 	r.files(doc)
 	for _, s := range settings(nothing, doc) {
-		if onlyTakesAway(s.Key) {
+		switch {
+		case onlyTakesAway(s.Key):
 			r.Limits = append(r.Limits, s)
+		case strings.HasPrefix(s.Key, "dns."):
+			r.DNS = append(r.DNS, s)
 		}
 	}
 	if i := doc.Inference; i != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -56,7 +57,7 @@ func onlyTakesAway(key string) bool {
 // wordOf is the key of the language for a field's name.
 func wordOf(field string) string {
 	switch field {
-	case "CPU", "PIDs":
+	case "CPU", "PIDs", "DNS":
 		return strings.ToLower(field)
 	case "NoExec":
 		return "noexec"
@@ -92,7 +93,7 @@ func compareSetting(list *[]Setting, key string, x, y reflect.Value, xAt, yAt po
 	switch {
 	case x.Type() == positionType:
 		return
-	case x.Kind() == reflect.Struct:
+	case x.Kind() == reflect.Struct && x.Type() != reflect.TypeFor[netname.NameServer]():
 		for i := range x.NumField() {
 			f := x.Type().Field(i)
 			compareSetting(list, key+"."+wordOf(f.Name), x.Field(i), y.Field(i), xAt, yAt)

@@ -38,7 +38,7 @@ func (u Unknown) Error() string {
 // The fields that lower reads. A field that a later policy package adds and
 // that is not here makes an analysis inexact, so that it cannot be forgotten.
 const (
-	documentFields   = "File Version Filesystem Landlock Process Syscalls Resources Networks Inference Files Unmatched Limits Middlewares"
+	documentFields   = "File Version Filesystem Landlock Process Syscalls Resources DNS Networks Inference Files Unmatched Limits Middlewares"
 	middlewareFields = "Key Name Implementation Order Config FailOpen Include Exclude At"
 	networkFields    = "Key Name Endpoints AnyBinary Binaries Ancestors Unmatched Expires Limits MaxUses At"
 	binaryFields     = "Path At SHA256"

@@ -154,7 +154,7 @@ func misspell(v any, path []string, f func([]string)) (n int) {
 		}
 	case map[string]any:
 		// Keys that are the writer's.
-		free := len(path) > 0 && slices.Contains([]string{"network_policies", "query", "models", "network_middlewares", "graphql_persisted_queries"}, path[len(path)-1]) ||
+		free := len(path) > 0 && slices.Contains([]string{"network_policies", "query", "models", "network_middlewares", "graphql_persisted_queries", "hosts"}, path[len(path)-1]) ||
 			slices.Contains(path, "config")
 		keys := make([]string, 0, len(v))
 		for k := range v {
@@ -197,6 +197,9 @@ func TestSchemaRefuses(t *testing.T) {
 		{1, "version: 1\nnetwork_policies: {k: {binaries: [/usr/bin/curl]}}"},
 		{1, "version: 1\nfilesystem_policy: {read_only: [{path: /usr}]}"},
 		{1, "version: 1\nsyscalls: {perf: true}"},
+		{1, "version: 1\ndns: {upstream: host}"},
+		{2, "version: 2\ndns: {upstream: [host]}"},
+		{2, "version: 2\ndns: {hosts: {a.test: 10.0.0.5}}"},
 		{2, "version: 2\nnetwork_policies: {k: {binaries: any, endpoints: [{host: a.test, port: '443'}]}}"},
 		{2, "version: 2\nnetwork_policies: {k: {binaries: any, endpoints: [{host: a.test, port: 443, enforcement: Enforce}]}}"},
 		{2, "version: 2\nnetwork_policies: {k: {binaries: any, endpoints: [{host: a.test, port: 443, protocol: REST, access: full}]}}"},

@@ -88,8 +88,6 @@ func inWords(v policy.Shape) string {
 		text = strings.Join(list, ", or ")
 	case policy.Anything:
 		text = "anything"
-	case policy.Undecided:
-		text = "not decided"
 	}
 	if v.Since > 1 {
 		text += fmt.Sprintf(" (version %d)", v.Since)

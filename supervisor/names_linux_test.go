@@ -1,0 +1,61 @@
+package supervisor
+
+import (
+	"testing"
+
+	"github.com/creel-run/creel/policy"
+)
+
+// TestNames: who is asked, by the flag and by the policy; the flag goes before, and
+// says so where the policy has another word.
+func TestNames(t *testing.T) {
+	parse := func(text string) *policy.Document {
+		t.Helper()
+		doc, _, err := policy.Parse("p", []byte("version: 2\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}
+	for _, tt := range []struct {
+		flag, policy    string
+		text, overruled string // text empty: the host's resolver
+	}{
+		{"", "", "", ""},
+		{"", "dns: {upstream: host}", "", ""},
+		{"", "dns: {hosts: {}}", "", ""},
+		{"", "dns: {upstream: 192.0.2.53}", "192.0.2.53 (p:2:17)", ""},
+		{"host", "", "", ""},
+		{"host", "dns: {upstream: host}", "", ""},
+		{"host", "dns: {upstream: 192.0.2.53}", "", "names are asked of host (--resolver), and not of 192.0.2.53, as the policy says (p:2:17)"},
+		{"tls://dns.test", "", "tls://dns.test (--resolver)", ""},
+		{"tls://dns.test", "dns: {upstream: \"tls://DNS.test:853\"}", "tls://dns.test (--resolver)", ""},
+		{"tls://dns.test", "dns: {upstream: host}", "tls://dns.test (--resolver)", "names are asked of tls://dns.test (--resolver), and not of host, as the policy says (p:2:17)"},
+	} {
+		s := &supervisor{o: Options{Resolver: tt.flag}}
+		n, err := s.chooser(&prepared{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc := parse(tt.policy)
+		if text, why := n.text(doc), n.overruled(doc); text != tt.text || why != tt.overruled {
+			t.Errorf("%q %q: %q, %q", tt.flag, tt.policy, text, why)
+		}
+		r, err := n.resolver(doc, nil)
+		if err != nil || (r == nil) != (tt.text == "") {
+			t.Fatalf("%q %q: %v, %v", tt.flag, tt.policy, r, err)
+		}
+		if again, err := n.resolver(doc, r); err != nil || again != r {
+			t.Errorf("%q %q: another resolver for the same server", tt.flag, tt.policy)
+		}
+		other, err := n.resolver(parse("dns: {upstream: \"https://other.test\"}"), r)
+		if err != nil || tt.flag == "" && (other == nil || other == r) || tt.flag != "" && other != r {
+			t.Errorf("%q %q: after a reload %v, %v", tt.flag, tt.policy, other, err)
+		}
+	}
+	for _, flag := range []string{"dns.test", "tls://u:canary@dns.test", "HOST"} {
+		if _, err := (&supervisor{o: Options{Resolver: flag}}).chooser(&prepared{}); err == nil {
+			t.Errorf("%q was taken", flag)
+		}
+	}
+}
