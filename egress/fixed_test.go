@@ -127,7 +127,9 @@ func TestRecheckFixedHosts(t *testing.T) {
 			if line, err := in.ReadString('\n'); err == nil {
 				t.Errorf("the connection lives: %q", line)
 			}
-			cut := r.event("cut", func(ev audit.Event) bool { return ev.Kind == audit.Connect && ev.Verdict == "deny" && ev.Host == "raw.test" })
+			cut := r.event("cut", func(ev audit.Event) bool {
+				return ev.Kind == audit.Connect && ev.Verdict == "deny" && ev.Host == "raw.test"
+			})
 			if !strings.Contains(cut.Reason, "is not one that the policy gives the host") {
 				t.Errorf("%+v", cut)
 			}

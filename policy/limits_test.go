@@ -145,6 +145,7 @@ func TestBoundedDecisionsDoNotAllocate(t *testing.T) {
 func FuzzLayers(f *testing.F) {
 	f.Add([]byte(organisation), []byte(below("network_policies: {forge: {endpoints: [], binaries: any}}")))
 	f.Add([]byte("version: 2\nopen: [network_policies, inference, \"resources.*\"]\nlimits: {connections: 1}\n"), []byte(below("inference: {model: x}")))
+	f.Add([]byte("version: 2\nopen: [dns.hosts]\ndns: {upstream: host, hosts: {a.test: [10.0.0.5, 10.0.0.6]}}\n"), []byte(below("dns: {hosts: {a.test: [10.0.0.6], b.test: [10.0.0.7]}}")))
 	f.Fuzz(func(t *testing.T, up, low []byte) {
 		doc, _, err := policy.ParseLayers("low.yaml", low, func(_, name string) (string, []byte, error) { return name, up, nil })
 		if err != nil {

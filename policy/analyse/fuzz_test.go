@@ -21,6 +21,7 @@ func FuzzAnalyse(f *testing.F) {
 	f.Add([]byte(rest("access: full}\n      - {host: grpc.test, port: 443, protocol: grpc, rules: [{allow: {service: 'a.**', method: S*}}], deny_rules: [{service: a.B}]}\n      - {host: api.openai.com, port: 443, tls: skip")))
 	f.Add([]byte(rest("access: read-only, enforcement: audit, path: /v1/**")))
 	f.Add([]byte(rest("allow_encoded_slash: true, rules: [{allow: {method: GET, path: '/[!a]{b,*}/**', query: {k: {any: ['a*', '?']}}}}]")))
+	f.Add([]byte("version: 2\ndns: {upstream: \"tls://dns.test\", hosts: {api.test: [10.0.0.5], db.test: [198.51.101.7]}}\n" + rest("access: full, allowed_ips: [10.0.0.0/8]")[len("version: 2\n"):]))
 	files, err := filepath.Glob("../testdata/corpus/openshell/*.yaml")
 	if err != nil {
 		f.Fatal(err)
