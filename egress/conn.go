@@ -249,6 +249,11 @@ func (c *conn) cut(why string, hard bool) {
 	}
 	owned := c.owned
 	c.owned = nil
+	if hard {
+		for x := range c.open {
+			x.dismount(true)
+		}
+	}
 	c.mu.Unlock()
 	c.cancel()
 	for x, of := range owned {
@@ -256,17 +261,9 @@ func (c *conn) cut(why string, hard bool) {
 	}
 }
 
-// closeUpstream ends the connection of a request that was cut.
-func (c *conn) closeUpstream(nc net.Conn) {
-	c.mu.Lock()
-	hard := c.hard
-	c.mu.Unlock()
-	closeOwned(nc, hard)
-}
-
 func closeOwned(x io.Closer, hard bool) {
 	if nc, ok := x.(net.Conn); ok && hard {
-		abort(nc)
+		_ = abort(nc).Close() // first: TLS above it would wait for a peer that takes nothing
 	}
 	_ = x.Close()
 }

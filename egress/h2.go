@@ -284,6 +284,7 @@ func (x *exchange) broken(err error) error {
 // recorded. Callers hold mu of the connection, and the stream is open.
 func (x *exchange) cutOff(cause string, d policy.Decision, denied *policy.Request) audit.Event {
 	delete(x.c.open, x)
+	x.dismount(true)
 	x.cancel()
 	// A deadline that has passed resets the stream at once.
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Unix(1, 0))

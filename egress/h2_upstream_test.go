@@ -57,9 +57,12 @@ func TestHTTP2LastLook(t *testing.T) {
 	// The connection is there and idle, and leads where the operator no longer serves the name.
 	elsewhere.Store(true)
 	f.open(3, true, get("/public/b")...)
-	if o := f.result(3); !strings.HasPrefix(o.end, "RST") {
+	if o := f.result(3); o.end != "403" || !strings.Contains(o.body, codeAddress) {
 		t.Errorf("%+v", o)
 	}
+	r.event("denial", func(ev audit.Event) bool {
+		return ev.Verdict == "deny" && ev.Path == "/public/b" && ev.Detail["error"] == codeAddress
+	})
 	elsewhere.Store(false)
 	f.open(5, true, get("/public/c")...)
 	if o := f.result(5); o.end != "200" {

@@ -95,18 +95,25 @@ func (p *h2pool) transport() *http.Transport {
 	}
 }
 
-type specKey struct{}
+type wantKey struct{}
+
+// want is what a connection is dialled for.
+type want struct {
+	spec *upstreamSpec
+	ctx  context.Context // of the request: a Transport would dial on when that is over
+}
 
 // dial connects to the upstream of the request that its context is of.
 func (p *h2pool) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	spec, ok := ctx.Value(specKey{}).(*upstreamSpec)
+	asked, ok := ctx.Value(wantKey{}).(*want)
 	if !ok {
 		return nil, errors.New("dial upstream: no destination")
 	}
-	u := p.u
+	u, spec := p.u, asked.spec
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(u.ctx, cancel)()
+	defer context.AfterFunc(asked.ctx, cancel)()
 	u.mu.Lock()
 	many := len(u.open) >= maxOpen
 	u.mu.Unlock()
@@ -164,14 +171,21 @@ func (p *h2pool) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (
 		return nil, errHTTP1
 	}
 	body := &keptBody{ReadCloser: req.Body}
-	ctx := context.WithValue(req.Context(), specKey{}, spec)
+	ctx, giveUp := context.WithCancel(context.WithValue(req.Context(), wantKey{}, &want{spec, req.Context()}))
+	var refused error
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
 		body.used.Store(true)
 		// Last look before a byte is written: a revision may have come between the
 		// verdict and the connection, which others use. A request that is over is
 		// not written.
-		if up := below(i.Conn); up == nil || x.dialled(up.to) != nil {
-			x.cancel()
+		up := below(i.Conn)
+		if up == nil {
+			refused = net.ErrClosed
+		} else {
+			refused = x.ride(up)
+		}
+		if refused != nil {
+			giveUp()
 		}
 	}})
 	out := req.WithContext(ctx)
@@ -188,7 +202,14 @@ func (p *h2pool) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (
 		t = p.tls
 	}
 	p.mu.Unlock()
-	return t.RoundTrip(out)
+	resp, err := t.RoundTrip(out)
+	if refused != nil {
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return nil, refused
+	}
+	return resp, err
 }
 
 // keptBody is not closed as long as nothing was sent: it may go another way.

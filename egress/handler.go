@@ -44,7 +44,9 @@ type exchange struct {
 	asked    []policy.Request // what is being answered, in every method that it may turn into
 	holding  []*policy.Counters
 	upstream netip.AddrPort
-	unseen   bool // no middleware took the request
+	carrier  *upstreamConn // what carries its bytes; nil: nothing does, or it is a WebSocket, whose connection is owned
+	hard     bool          // it was cut, and nothing more may reach the upstream
+	unseen   bool          // no middleware took the request
 }
 
 // run serves the exchange, and reports whether its answer may be completed.

@@ -182,6 +182,7 @@ func (x *exchange) done() {
 	x.c.mu.Lock()
 	defer x.c.mu.Unlock()
 	delete(x.c.open, x)
+	x.dismount(false)
 	x.asked, x.holding = nil, nil
 }
 

@@ -113,6 +113,8 @@ func (u *upstreams) put(c *upstreamConn) {
 		return
 	}
 	c.since = time.Now()
+	clear(c.riders)
+	c.riders = c.riders[:0]
 	u.idle[c.key] = append(list, c)
 	u.idling++
 	u.mu.Unlock()
@@ -203,7 +205,7 @@ func (u *upstreams) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec
 		}
 		// Last look before a byte is written: a revision may have come between
 		// the verdict and the connection.
-		if err := x.dialled(c.to); err != nil {
+		if err := x.ride(c); err != nil {
 			_ = c.Close()
 			return nil, err
 		}
@@ -346,6 +348,8 @@ type upstreamConn struct {
 	in       *stream
 	since    time.Time // idle
 	heard    bool      // the server answered something to the request that is sent
+
+	riders []*exchange // whose bytes it carries: of HTTP/2 several; under mu of upstreams
 }
 
 // Close waits for nothing: no alert of TLS is sent, for which a server that takes
@@ -361,10 +365,10 @@ func (c *upstreamConn) Close() error {
 func (c *upstreamConn) exchange(o *outgoing) (*http.Response, error) {
 	ctx := o.req.Context()
 	c.heard = false
-	stop := context.AfterFunc(ctx, func() { o.x.c.closeUpstream(c.below) })
+	stop := context.AfterFunc(ctx, func() { o.x.closeUpstream(c.below) })
 	fail := func(err error) (*http.Response, error) {
 		stop()
-		o.x.c.closeUpstream(c.below)
+		o.x.closeUpstream(c.below)
 		_ = c.Close()
 		return nil, err
 	}
@@ -380,7 +384,7 @@ func (c *upstreamConn) exchange(o *outgoing) (*http.Response, error) {
 		go func() {
 			err := o.send(c.Conn)
 			if err != nil {
-				o.x.c.closeUpstream(c.below) // what was sent must not look complete
+				o.x.closeUpstream(c.below) // what was sent must not look complete
 			}
 			sent <- err
 		}()
@@ -491,7 +495,7 @@ func (b *responseBody) end() {
 		b.c.u.put(b.c)
 		return
 	}
-	b.out.x.c.closeUpstream(b.c.below)
+	b.out.x.closeUpstream(b.c.below)
 	_ = b.c.Close()
 }
 

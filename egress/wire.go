@@ -35,16 +35,17 @@ func closeWrite(c net.Conn) error {
 	return nil
 }
 
-// abort makes close throw away what the kernel has not sent and reset the connection.
-func abort(c net.Conn) {
+// abort makes close throw away what the kernel has not sent and reset the
+// connection. It gives the socket below.
+func abort(c net.Conn) net.Conn {
 	for {
 		if l, ok := c.(interface{ SetLinger(int) error }); ok {
 			_ = l.SetLinger(0)
-			return
+			return c
 		}
 		below, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
-			return
+			return c
 		}
 		c = below.NetConn()
 	}
