@@ -81,6 +81,7 @@ func (x *exchange) forward(j judged) {
 			out.Body, _ = scanForm(out.Header, in, x.judgeForm)
 		}
 	}
+	out.Trailer = x.late()
 	if x.socket != nil {
 		x.writeOffer(out.Header)
 		x.w.Header().Set("Connection", "close") // if no WebSocket comes of it
@@ -112,6 +113,9 @@ func (x *exchange) forward(j judged) {
 	}
 	var body *watched
 	if in != nil {
+		if out.Trailer != nil {
+			out.Body = &trailed{out.Body, x, out}
+		}
 		body = &watched{ReadCloser: out.Body}
 		out.Body = body
 	}
@@ -277,6 +281,9 @@ func (x *exchange) refusedBody(in, body *watched) *denial {
 	}
 	d := &denial{status: http.StatusForbidden, code: codeCredential, layer: layerCredential, reason: err.Error(),
 		method: x.request.Method, path: x.request.Target.Path}
+	if fault := (*httpFault)(nil); errors.As(err, &fault) {
+		d.status, d.code, d.layer = fault.status, codeRequest, layerHTTP
+	}
 	if other := (*overrideError)(nil); errors.As(err, &other) {
 		d.code, d.layer = codePolicy, layerRequest
 		x.c.mu.Lock()

@@ -92,6 +92,8 @@ func headOf(r *http.Request) (*head, *httpFault) {
 		return nil, &httpFault{http.StatusRequestHeaderFieldsTooLarge, "the request head is longer than " + strconv.Itoa(maxHead) + " bytes"}
 	}
 	switch {
+	case len(r.Trailer) > maxTrailerFields:
+		return nil, &httpFault{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("more than %d trailer fields", maxTrailerFields)}
 	case h.close || h.keepAlive || len(h.nominated) > 0 || h.upgrade != "" || h.chunked: // the server lets none through
 		return nil, bad("a header field that is for one connection")
 	case h.length > 0 && r.ContentLength == 0:
