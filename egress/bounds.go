@@ -6,7 +6,9 @@ import "time"
 // audited, never a hang.
 const (
 	// maxConns is how many connections a sandbox may have at once. Browsers and
-	// package managers stay below 300; each costs about 60 KB when inspected.
+	// package managers stay below 300; each costs about 60 KB when inspected. A
+	// stream of HTTP/2 beside the first of its connection counts as one: it costs as
+	// much, and may take as many descriptors.
 	maxConns = 1024
 
 	// maxHead is the longest request head, in bytes. Common servers stop at 8 to 32 KiB.
@@ -67,10 +69,13 @@ const (
 
 	// maxScreened bounds a message of a server that is looked into, in bytes, as a
 	// screenshot from a tool; what is beyond screenedFree counts as a body that is
-	// held. maxTools is how many tools are remembered, of all servers.
-	maxScreened  = 16 << 20
-	screenedFree = 64 << 10
-	maxTools     = 4096
+	// held. maxTools is how many tools are remembered, of all servers, and
+	// maxServerTools of one, so that none can take the room of the others; the
+	// largest that are known have some hundred.
+	maxScreened    = 16 << 20
+	screenedFree   = 64 << 10
+	maxTools       = 4096
+	maxServerTools = 1024
 
 	// maxSpool is the longest push whose commits are looked at, and maxSpools what
 	// all of them hold at once, in bytes of files; spoolTime bounds how long one
@@ -89,7 +94,8 @@ const (
 	// maxReadings is how often a request is read for a policy that changes meanwhile.
 	maxReadings = 4
 
-	// answerTime is how long an answer is waited for that middlewares look at as a whole.
+	// answerTime is how long an answer is waited for that middlewares look at as a
+	// whole, and how long a part of a message of a server of MCP is held.
 	answerTime = 2 * time.Minute
 
 	// maxText and maxBinary bound a message of a WebSocket that an agent sends,

@@ -45,6 +45,7 @@ const (
 	codeProtocol   = "protocol_refused"
 	codeLimit      = "limit_reached"
 	codeModel      = "model_refused"
+	codeInternal   = "internal_error"
 
 	codeMiddleware       = "middleware_denied"
 	codeMiddlewareFailed = "middleware_failed"

@@ -21,8 +21,10 @@
 // becomes a head of the same form, is judged by itself and ends by itself. The
 // server is spoken to in the client's protocol, or in HTTP/1.1 if it has no
 // HTTP/2 (h2upstream.go). Extended CONNECT is not offered, so that clients open
-// WebSockets by HTTP/1.1; trailers of requests, and interim answers over HTTP/2,
-// are dropped.
+// WebSockets by HTTP/1.1 (docs/decisions/0073-no-websockets-over-http2.md). Trailers
+// of requests go on from HTTP/2 to HTTP/2 alone (h2trailer.go); interim answers of
+// servers of HTTP/2 are dropped. What is cut takes the connection along that carries
+// it, unless that carries something else (carry.go).
 //
 // Where a protocol judges more than method and path, the message is read first
 // (message.go, git.go, registry.go), while nothing is locked, and judged with what

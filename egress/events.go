@@ -49,6 +49,9 @@ func (s *eventScreen) fill() {
 	n, err := s.ReadCloser.Read(buf)
 	if err != nil {
 		s.err = err
+		if s.x.overdue.Load() {
+			s.err = &screenError{reasonScreen + errOverdue.Error()}
+		}
 	}
 	for _, c := range buf[:n] {
 		if c == '\n' && s.wasCR {

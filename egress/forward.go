@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -75,7 +76,7 @@ func (x *exchange) forward(j judged) {
 	}
 	var in *watched
 	if x.h.hasBody() {
-		in = &watched{ReadCloser: x.r.Body}
+		in = x.watch(x.r.Body)
 		out.Body = in
 		if d.Inspect {
 			out.Body, _ = scanForm(out.Header, in, x.judgeForm)
@@ -107,7 +108,7 @@ func (x *exchange) forward(j judged) {
 		wantWhole(out.Header)
 	}
 	ctx := x.r.Context()
-	if looks {
+	if looks || x.screens() {
 		ctx, x.giveUp = context.WithCancel(ctx)
 		defer x.giveUp()
 	}
@@ -116,7 +117,7 @@ func (x *exchange) forward(j judged) {
 		if out.Trailer != nil {
 			out.Body = &trailed{out.Body, x, out}
 		}
-		body = &watched{ReadCloser: out.Body}
+		body = x.watch(out.Body)
 		out.Body = body
 	}
 	send := c.s.upstreams.roundTrip
@@ -247,21 +248,32 @@ func (c *conn) dialDenial(err error, method, path string) *denial {
 	return d
 }
 
-// watched remembers the error that ended a body.
+// watched remembers the error that ended a body. It is read by whoever sends the
+// body, where nothing would catch a fault of ours in what looks through it.
 type watched struct {
 	io.ReadCloser
+	log *slog.Logger
 	mu  sync.Mutex
 	err error
 }
 
-func (b *watched) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		b.mu.Lock()
-		b.err = err
-		b.mu.Unlock()
-	}
-	return n, err
+func (x *exchange) watch(body io.ReadCloser) *watched {
+	return &watched{ReadCloser: body, log: x.c.s.log}
+}
+
+func (b *watched) Read(p []byte) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			b.log.Error("read body", "panic", v)
+			n, err = 0, errOwnFault
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			b.mu.Lock()
+			b.err = err
+			b.mu.Unlock()
+		}
+	}()
+	return b.ReadCloser.Read(p)
 }
 
 func (b *watched) failed() error {
@@ -276,6 +288,11 @@ func (b *watched) failed() error {
 // refusedBody is the denial if what wraps the body stopped it, not the client.
 func (x *exchange) refusedBody(in, body *watched) *denial {
 	err := body.failed()
+	if errors.Is(err, errOwnFault) {
+		d := ownFault()
+		d.method, d.path = x.request.Method, x.request.Target.Path
+		return d
+	}
 	if err == nil || in.failed() != nil {
 		return nil
 	}

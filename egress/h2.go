@@ -22,7 +22,11 @@ import (
 // serveHTTP2 serves one stream.
 func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	g, ok := r.Context().Value(gateKey{}).(*h2gate)
-	if !ok || !g.enter() {
+	if !ok {
+		panic(http.ErrAbortHandler)
+	}
+	ok, beside := g.enter()
+	if !ok {
 		panic(http.ErrAbortHandler)
 	}
 	defer g.leave()
@@ -33,13 +37,15 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	defer context.AfterFunc(g.c.ctx, cancel)()
 	x := &exchange{c: g.c, r: r.WithContext(ctx), scheme: g.scheme, framing: body.fault, cancel: cancel,
 		w: &streamWriter{ResponseWriter: w, grpc: grpc.IsContentType(r.Header.Get("Content-Type")), timed: r.Header.Get("Grpc-Timeout") != ""}}
-	n := s.web2.streams.Add(1)
-	defer s.web2.streams.Add(-1)
+	full := beside && !s.oneMore()
+	if beside && !full {
+		defer s.oneLess()
+	}
 	h, fault := headOf(r)
 	switch {
-	case n > maxAllStreams:
+	case full:
 		x.deny(&denial{status: http.StatusServiceUnavailable, code: codeLimit, layer: layerHTTP,
-			reason: fmt.Sprintf("more than %d requests at once", maxAllStreams)})
+			reason: fmt.Sprintf("more than %d connections and requests at once", s.conf.MaxConns)})
 		return
 	case fault != nil:
 		x.deny(&denial{status: fault.status, code: codeRequest, layer: layerHTTP, reason: fault.reason})

@@ -20,10 +20,6 @@ const (
 	// least that RFC 9113 recommends and what common servers take.
 	maxStreams = 100
 
-	// maxAllStreams bounds those of all connections together: each holds about
-	// 60 KB while it is answered.
-	maxAllStreams = 2048
-
 	// streamWindow and connWindow are how many bytes of bodies a client may send
 	// ahead of what is read, on one stream and on all of a connection. The way to
 	// the client has no latency that would need more.
@@ -78,6 +74,7 @@ type h2gate struct {
 
 	mu      sync.Mutex
 	over    bool
+	running int // requests
 	serving sync.WaitGroup
 
 	once   sync.Once
@@ -89,19 +86,26 @@ func newH2Gate(c *conn, nc net.Conn, ahead []byte, scheme string) *h2gate {
 		tokens: idleFrames, filled: time.Now(), closed: make(chan struct{})}
 }
 
-// enter reports whether a request may still be served; leave follows it then.
-func (g *h2gate) enter() bool {
+// enter reports whether a request may still be served, and whether others of the
+// connection are; leave follows it then.
+func (g *h2gate) enter() (ok, beside bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.over {
-		return false
+		return false, false
 	}
+	g.running++
 	g.serving.Add(1)
 	g.served.Add(1)
-	return true
+	return true, g.running > 1
 }
 
-func (g *h2gate) leave() { g.serving.Done() }
+func (g *h2gate) leave() {
+	g.mu.Lock()
+	g.running--
+	g.mu.Unlock()
+	g.serving.Done()
+}
 
 // wait waits for the end of the connection and of all its requests.
 func (g *h2gate) wait() {
@@ -273,8 +277,6 @@ type web2 struct {
 	http  *http.Server
 	conns chan net.Conn
 	ended chan struct{} // closed when no connection comes any more
-
-	streams atomic.Int64 // requests that are open
 }
 
 type gateKey struct{}

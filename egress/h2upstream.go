@@ -23,6 +23,12 @@ const (
 	upstreamStreamWindow = 1 << 20
 	upstreamConnWindow   = 4<<20 - 1
 
+	// maxWide is how many requests may have such windows at once, and narrowWindow
+	// what the others have, the least that HTTP/2 knows: what agents do not read
+	// is held in memory, less than 100 MiB of it for all of them.
+	maxWide      = 32
+	narrowWindow = 64<<10 - 1
+
 	// maxOpen is how many upstream connections are open before idle ones of HTTP/2
 	// are closed for a new one.
 	maxOpen = 2 * maxAllIdle
@@ -39,10 +45,19 @@ const (
 type h2pool struct {
 	u *upstreams
 
-	mu       sync.Mutex
-	tls, h2c *http.Transport // of one time between two revisions
-	plain    map[poolKey]time.Time
+	active atomic.Int64 // requests
+
+	mu    sync.Mutex
+	ways  [ways]*http.Transport // of one time between two revisions
+	plain map[poolKey]time.Time
 }
+
+// Each way to a server has a Transport of its own, by what is added up.
+const (
+	wayTLS = 1 << iota
+	wayNarrow
+	ways
+)
 
 // errHTTP1: the server speaks HTTP/1.1 alone; nothing was sent.
 var errHTTP1 = errors.New("the server has no HTTP/2")
@@ -57,10 +72,10 @@ func newH2Pool(u *upstreams) *h2pool {
 // connection is closed when it was idle after that.
 func (p *h2pool) renew() {
 	p.mu.Lock()
-	old := []*http.Transport{p.tls, p.h2c}
-	p.tls, p.h2c = p.transport(), p.transport()
-	p.tls.Protocols.SetHTTP2(true)
-	p.h2c.Protocols.SetUnencryptedHTTP2(true)
+	old := p.ways
+	for way := range p.ways {
+		p.ways[way] = p.transport(way)
+	}
 	p.plain = make(map[poolKey]time.Time)
 	p.mu.Unlock()
 	for _, t := range old {
@@ -72,15 +87,15 @@ func (p *h2pool) renew() {
 
 func (p *h2pool) closeIdle() {
 	p.mu.Lock()
-	now := []*http.Transport{p.tls, p.h2c}
+	now := p.ways
 	p.mu.Unlock()
 	for _, t := range now {
 		t.CloseIdleConnections()
 	}
 }
 
-func (p *h2pool) transport() *http.Transport {
-	return &http.Transport{
+func (p *h2pool) transport(way int) *http.Transport {
+	t := &http.Transport{
 		Proxy:          nil,
 		DialContext:    p.dial,
 		DialTLSContext: p.dial,
@@ -93,6 +108,12 @@ func (p *h2pool) transport() *http.Transport {
 		IdleConnTimeout:        upstreamIdle,
 		MaxResponseHeaderBytes: maxResponseHead,
 	}
+	if way&wayNarrow != 0 {
+		t.HTTP2.MaxReceiveBufferPerConnection, t.HTTP2.MaxReceiveBufferPerStream = narrowWindow, narrowWindow
+	}
+	t.Protocols.SetHTTP2(way&wayTLS != 0)
+	t.Protocols.SetUnencryptedHTTP2(way&wayTLS == 0)
+	return t
 }
 
 type wantKey struct{}
@@ -196,20 +217,42 @@ func (p *h2pool) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (
 	url := *req.URL
 	url.Host = hex.EncodeToString(sum[:16]) + ":" + strconv.Itoa(int(spec.port))
 	out.URL = &url
-	p.mu.Lock()
-	t := p.h2c
+	way := 0
 	if spec.tls {
-		t = p.tls
+		way |= wayTLS
 	}
+	if p.active.Add(1) > maxWide {
+		way |= wayNarrow
+	}
+	p.mu.Lock()
+	t := p.ways[way]
 	p.mu.Unlock()
 	resp, err := t.RoundTrip(out)
-	if refused != nil {
-		if err == nil {
+	if err == nil {
+		resp.Body = &activeBody{ReadCloser: resp.Body, p: p}
+		if refused != nil {
 			_ = resp.Body.Close()
 		}
+	} else {
+		p.active.Add(-1)
+	}
+	if refused != nil {
 		return nil, refused
 	}
 	return resp, err
+}
+
+// activeBody is that of an answer, of which what was not read is held until it is closed.
+type activeBody struct {
+	io.ReadCloser
+	p    *h2pool
+	once sync.Once
+}
+
+func (b *activeBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.once.Do(func() { b.p.active.Add(-1) })
+	return err
 }
 
 // keptBody is not closed as long as nothing was sent: it may go another way.

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/policy"
@@ -33,10 +35,12 @@ type exchange struct {
 	asking     bool   // the request on its way is Creel's own
 	proved     bool   // what costs more to tell was looked at
 
-	looked  bool    // the middlewares were asked about the request
-	refusal *denial // by them
-	giveUp  func()  // on an answer that is looked at as a whole; nil: it is not
-	unsaid  bool    // they found something in the path: the record does not have it
+	looked  bool        // the middlewares were asked about the request
+	refusal *denial     // by them
+	giveUp  func()      // on an answer that is looked at as a whole; nil: it is not
+	due     *time.Timer // gives up on one that is held; nil: none is
+	overdue atomic.Bool // it did
+	unsaid  bool        // they found something in the path: the record does not have it
 
 	governs *policy.Endpoint // the endpoint by which an allowed request was read; nil: by method and path alone
 
@@ -53,15 +57,25 @@ type exchange struct {
 func (x *exchange) run() (whole bool) {
 	defer func() {
 		if v := recover(); v != nil {
+			whole = false
 			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				x.c.s.log.Error("serve request", "panic", v)
+				d := ownFault()
+				d.method, d.path, d.unsaid = x.request.Method, x.request.Target.Path, x.unsaid
+				_ = x.c.recordDenial(d, x.scheme)
 			}
-			whole = false
 		}
 	}()
 	x.serve()
 	return true
 }
+
+// ownFault is the denial because of a fault of Creel's own: it ends one request.
+func ownFault() *denial {
+	return &denial{status: http.StatusInternalServerError, code: codeInternal, layer: layerHTTP, reason: errOwnFault.Error()}
+}
+
+var errOwnFault = errors.New("a fault of creel's own ended the request")
 
 func (x *exchange) serve() {
 	c, h := x.c, x.h

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/creel-run/creel/audit"
+	"github.com/creel-run/creel/policy"
 )
 
 const mcpPolicy = `version: 2
@@ -277,12 +278,25 @@ func TestToolMemoryIsBounded(t *testing.T) {
 	r, s := newRig(t, strings.Replace(mcpPolicy, "tool: search", `tool: "*"`, 1)), newToolServer()
 	r.web("ok.test", 443, s.ServeHTTP)
 	var b strings.Builder
-	for i := range maxTools + 10 {
+	for i := range maxServerTools + 10 {
 		fmt.Fprintf(&b, `,{"name":"t%d"}`, i)
 	}
 	s.set("tools/list", `{"jsonrpc":"2.0","id":ID,"result":{"tools":[`+b.String()[1:]+`]}}`)
-	if n := len(strings.Fields(toolNames(ask(t, r.client(), "tools/list", `{}`)))); n != maxTools {
+	if n := len(strings.Fields(toolNames(ask(t, r.client(), "tools/list", `{}`)))); n != maxServerTools {
 		t.Errorf("%d tools", n)
+	}
+	// One server does not take the room of another, nor do all of them take more than there is.
+	port := uint16(1)
+	for n := maxServerTools; n < maxTools; n++ {
+		if n%maxServerTools == 0 {
+			port++
+		}
+		if holds, news := r.s.tools.note(toolKey{port: port, name: fmt.Sprint(n)}, "a", policy.ToolPin{}, false); !holds || !news {
+			t.Fatalf("tool %d of port %d is not remembered", n, port)
+		}
+	}
+	if holds, _ := r.s.tools.note(toolKey{port: 60000, name: "x"}, "a", policy.ToolPin{}, false); holds {
+		t.Error("more tools are remembered than there is room for")
 	}
 }
 

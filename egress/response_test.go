@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"testing"
 
+	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/internal/vectors"
 )
 
@@ -63,6 +65,34 @@ func readResponses(r io.Reader, method string, upgrade bool) (list []received, e
 	}
 }
 
+// connectVector has a proxy of the operator's give a raw answer to a CONNECT: what
+// stands behind its head belongs to the tunnel, whatever the head says of a body.
+func connectVector(t *testing.T, raw []byte, accept bool) (vectors.Outcome, string) {
+	near, far := net.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer far.Close()
+		if _, _, f := readHead(far); f == nil {
+			_, _ = far.Write(append(bytes.Clone(raw), "tunnel"...))
+		}
+	}()
+	defer func() { _ = near.Close(); <-ended }()
+	proxies, err := parent.New(parent.Config{HTTPS: "http://proxy.test:3128", Dial: func(context.Context, string, string) (net.Conn, error) { return near, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := proxies.For("api.test", 443).Dial(t.Context(), "api.test:443")
+	if err != nil {
+		return vectors.Bool(!accept, true), err.Error()
+	}
+	behind, err := io.ReadAll(c)
+	if err != nil || string(behind) != "tunnel" {
+		return vectors.Wrong, fmt.Sprintf("the tunnel gives %q, %v", behind, err)
+	}
+	return vectors.Bool(accept, true), "a tunnel"
+}
+
 func responseVector(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
 	var in struct {
 		Raw    string
@@ -82,10 +112,10 @@ func responseVector(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
 	}
 	vectors.Decode(t, e.In, &in)
 	vectors.Decode(t, e.Want, &want)
-	if in.Method == http.MethodConnect {
-		return vectors.Pending, "there is no CONNECT to a parent proxy yet"
-	}
 	raw := latin1(in.Raw)
+	if in.Method == http.MethodConnect {
+		return connectVector(t, raw, want.Verdict == "accept")
+	}
 	list, err := readResponses(bytes.NewReader(raw), in.Method, in.Asked)
 	text := fmt.Sprintf("%+v, error %v", list, err)
 	refused := err != nil

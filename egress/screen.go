@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/policy"
@@ -88,11 +89,15 @@ func (x *exchange) wholeAnswer(r io.Reader) ([]byte, error) {
 		switch {
 		case errors.Is(err, io.EOF):
 			return body, nil
+		case x.overdue.Load():
+			return nil, errOverdue
 		case err != nil:
 			return nil, errors.New("it broke off")
 		}
 	}
 }
+
+var errOverdue = errors.New("it did not come to its end in " + answerTime.String())
 
 var errAnswerLong = errors.New("it is longer than the " + strconv.Itoa(maxScreened) + " bytes that are looked into")
 
@@ -107,10 +112,21 @@ func (x *exchange) hold(n int) error {
 		}
 		x.heldAnswer += screenedFree
 	}
+	if x.heldAnswer > 0 && x.due == nil && x.giveUp != nil {
+		// A server that says half of something would keep the room of all others.
+		x.due = time.AfterFunc(answerTime, func() {
+			x.overdue.Store(true)
+			x.giveUp()
+		})
+	}
 	return nil
 }
 
 func (x *exchange) releaseAnswer() {
+	if x.due != nil {
+		x.due.Stop()
+		x.due = nil
+	}
 	x.c.s.bodies.left.Release(x.heldAnswer)
 	x.heldAnswer = 0
 }

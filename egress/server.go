@@ -40,6 +40,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
+	streams int // beside the first of each connection
 	stopped bool
 }
 
@@ -94,7 +95,7 @@ func New(conf Config, l Listeners) (*Server, error) {
 	s.denials = newDenialLimit()
 	s.bodies = newBodies()
 	s.spools = semaphore.NewWeighted(maxSpools)
-	s.tools.seen = make(map[toolKey]*definitions)
+	s.tools.seen, s.tools.of = make(map[toolKey]*definitions), make(map[serverKey]int)
 	s.published.times = make(map[publication]time.Time)
 	s.quotas = &quotas{now: conf.Now, byKey: make(map[string]*quota)}
 	s.upstreams = newUpstreams(s)
@@ -245,7 +246,7 @@ func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
 	c.owned = map[io.Closer]side{nc: agentSide}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s.mu.Lock()
-	full := len(s.conns) >= s.conf.MaxConns
+	full := len(s.conns)+s.streams >= s.conf.MaxConns
 	stopped := s.stopped
 	if !full && !stopped {
 		s.conns[c] = struct{}{}
@@ -282,6 +283,24 @@ func (s *Server) start(nc net.Conn, via audit.Via, handle func(*conn)) {
 		}()
 		handle(c)
 	}()
+}
+
+// oneMore counts a stream that is served beside others of its connection, and
+// reports whether there is room for it; oneLess follows it then.
+func (s *Server) oneMore() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns)+s.streams >= s.conf.MaxConns {
+		return false
+	}
+	s.streams++
+	return true
+}
+
+func (s *Server) oneLess() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams--
 }
 
 func (s *Server) live() []*conn {

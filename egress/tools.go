@@ -17,6 +17,12 @@ const reasonTool = "the tool's definition is another one than the operator takes
 type tools struct {
 	mu   sync.Mutex
 	seen map[toolKey]*definitions
+	of   map[serverKey]int // how many of them a server has
+}
+
+type serverKey struct {
+	host netname.Host
+	port uint16
 }
 
 // toolKey is a tool by the endpoint where it is listed.
@@ -38,11 +44,13 @@ func (t *tools) note(k toolKey, hash string, pin policy.ToolPin, pinned bool) (h
 	defer t.mu.Unlock()
 	d := t.seen[k]
 	if d == nil {
-		if len(t.seen) >= maxTools {
+		from := serverKey{k.host, k.port}
+		if len(t.seen) >= maxTools || t.of[from] >= maxServerTools {
 			return false, false
 		}
 		d = &definitions{first: hash}
 		t.seen[k] = d
+		t.of[from]++
 	}
 	news, d.last = d.last != hash, hash
 	return d.hold(pin, pinned), news

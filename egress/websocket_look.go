@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"context"
 	"errors"
 	"unicode/utf8"
 
@@ -55,17 +56,24 @@ func (x *exchange) lookMessage(kind websocket.Opcode, data []byte) ([]byte, *den
 // bytes, and may pass all the same, is given back as far as it was read.
 func (t *tunnel) lookServer(kind websocket.Opcode, r *websocket.Reader, stream *secret.Stream, most int) (begun []byte, err error) {
 	x := t.x
-	if err := x.c.s.bodies.acquire(x.r.Context(), int64(most)); err != nil {
+	ctx, cancel := context.WithTimeout(x.r.Context(), bodyTimeout)
+	defer cancel()
+	if err := x.c.s.bodies.acquire(ctx, int64(most)); err != nil {
 		return nil, t.refuse(&denial{code: codeLimit, layer: layerRequest, reason: err.Error()}, websocket.CodeInternal)
 	}
 	defer x.c.s.bodies.left.Release(int64(most))
+	t.server.timed = true // else one that says half of something would keep the room of all others
+	defer func() { t.server.timed = false }()
 	buf := pieces.Get().(*[]byte)
 	defer pieces.Put(buf)
 	var data []byte
 	last := false
 	for !last && len(data) <= most {
 		var n int
-		if n, last, err = fillWhole(r, *buf); err != nil {
+		if n, last, err = fillWhole(r, *buf); errors.Is(err, errSlow) {
+			return nil, t.refuse(&denial{code: codeMiddlewareFailed, layer: layerMiddleware, reason: "a message of the server did not come to its end in time to be looked at"}, websocket.CodePolicy)
+		}
+		if err != nil {
 			return nil, err
 		}
 		data = append(data, stream.Next((*buf)[:n])...)

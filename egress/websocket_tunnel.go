@@ -110,7 +110,7 @@ type socketSide struct {
 	conn   net.Conn
 	ahead  []byte // was read before
 	reader *websocket.Reader
-	timed  bool // messages have to be whole in time
+	timed  bool // messages have to be whole in time; owned by the reader
 
 	began time.Time // of the message that is being read; owned by the reader
 
@@ -168,13 +168,15 @@ func (s *socketSide) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		if !s.began.IsZero() {
-			return 0, &websocket.Fault{Code: websocket.CodePolicy, Reason: "a message did not come to its end in time"}
+			return 0, errSlow
 		}
 		if time.Since(time.Unix(0, s.t.active.Load())) >= relayIdle {
 			return 0, errIdle
 		}
 	}
 }
+
+var errSlow = &websocket.Fault{Code: websocket.CodePolicy, Reason: "a message did not come to its end in time"}
 
 // hurry makes reading from the side end: after a silence, or when the time is over.
 func (s *socketSide) hurry(silence, in time.Duration) {

@@ -11,7 +11,7 @@
 // text names neither proxy nor credential, because it may reach the agent.
 //
 // Not here: proxy configuration that is a program (PAC), see
-// docs/decisions/0050-no-pac.md; authentication beyond Basic and RFC 1929.
+// docs/decisions/0060-no-pac.md; authentication beyond Basic and RFC 1929.
 //
 // Sources: RFC 9110 §9.3.6 and §11.7 (CONNECT, Proxy-Authorization), RFC 7617
 // (Basic), RFC 1928 and 1929 (SOCKS5); NO_PROXY as golang.org/x/net/http/httpproxy

@@ -150,7 +150,7 @@ func (r *Resolver) one(ctx context.Context, name string, qtype uint16) (found, e
 		q.SetQuestion(name, qtype)
 		q.SetEdns0(udpSize, false)
 		actx, cancel := context.WithTimeout(ctx, exchangeTimeout)
-		m, err := r.ask(actx, q)
+		m, err := r.asked(actx, q)
 		cancel()
 		if err == nil {
 			if err = fits(q, m); err == nil {
@@ -165,6 +165,17 @@ func (r *Resolver) one(ctx context.Context, name string, qtype uint16) (found, e
 	var wait net.Error
 	out.IsTimeout = ctx.Err() != nil || errors.Is(last, context.DeadlineExceeded) || errors.As(last, &wait) && wait.Timeout()
 	return found{}, out
+}
+
+// asked is ask, where a fault in the reading of an answer is no answer: what stands
+// in it is the choice of whoever owns the name.
+func (r *Resolver) asked(ctx context.Context, q *dns.Msg) (m *dns.Msg, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			m, err = nil, errors.New("read dns answer: it cannot be read")
+		}
+	}()
+	return r.ask(ctx, q)
 }
 
 // fits checks that m is an answer to q.

@@ -395,3 +395,13 @@ func (h *hangup) Close() error {
 	h.once.Do(func() { close(h.done) })
 	return h.Conn.Close()
 }
+
+// TestFault: what breaks down over an answer is no answer, and ends nothing else.
+func TestFault(t *testing.T) {
+	r := mustNew(t, Config{Server: at(t, "127.0.0.1")})
+	r.ask = func(context.Context, *dns.Msg) (*dns.Msg, error) { panic("a fault") }
+	var no *net.DNSError
+	if got, err := r.Lookup(t.Context(), "a.test"); got != nil || !errors.As(err, &no) || no.IsNotFound {
+		t.Errorf("%v %v", got, err)
+	}
+}
