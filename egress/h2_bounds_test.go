@@ -3,6 +3,7 @@ package egress
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -133,7 +134,15 @@ func TestFaultOfOurOwn(t *testing.T) {
 		if name == "ok.test" {
 			r.web(name, 443, echo)
 		} else {
-			r.raw1(name, func(string) {}, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			r.raw(name, 443, func(c net.Conn) {
+				conf := r.serverTLS(name)
+				conf.NextProtos = []string{"http/1.1"}
+				tc := tls.Server(c, conf)
+				if raw, _, _ := readHead(tc); bytes.HasPrefix(raw, []byte("GET ")) {
+					_, _ = io.WriteString(tc, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+				_, _ = io.Copy(io.Discard, tc)
+			})
 		}
 		f := r.framed(host)
 		f.open(1, false, ":method: POST", ":scheme: https", ":authority: "+name, ":path: /public/a", "x-break: 1")
