@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"net"
 	"slices"
 )
@@ -24,12 +25,18 @@ func (x *exchange) ride(up *upstreamConn) error {
 		return net.ErrClosed
 	}
 	x.dismount(false)
-	x.carrier = up
 	up.u.mu.Lock()
+	defer up.u.mu.Unlock()
+	if up.gone {
+		return errGone
+	}
 	up.riders = append(up.riders, x)
-	up.u.mu.Unlock()
+	x.carrier = up
 	return nil
 }
+
+// errGone: the connection was reset with another request; nothing was sent.
+var errGone = errors.New("the connection was reset")
 
 // dismount ends that the request is carried; cut: hard. Callers hold mu of its
 // connection of the agent.
@@ -45,9 +52,10 @@ func (x *exchange) dismount(cut bool) {
 	if at >= 0 { // else it has been given back, and may carry another one
 		up.riders = slices.Delete(up.riders, at, at+1)
 	}
-	alone := at >= 0 && len(up.riders) == 0
+	reset := cut && at >= 0 && len(up.riders) == 0
+	up.gone = up.gone || reset
 	up.u.mu.Unlock()
-	if cut && alone {
+	if reset {
 		closeOwned(up.below, true)
 	}
 }

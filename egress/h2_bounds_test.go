@@ -230,7 +230,8 @@ func TestHalfAMessageIsNotHeld(t *testing.T) {
 		log := &book{wake: make(chan struct{})}
 		s := &Server{bodies: newBodies(), denials: newDenialLimit(), conf: Config{Audit: log}}
 		tun.server, tun.x = side, &exchange{c: &conn{s: s}, r: httptest.NewRequest("GET", "/", nil)}
-		go func() { _, _ = io.WriteString(far, "\x81\x04ha") }()
+		half := "\x81\x7f\x00\x00\x00\x00\x00\x10\x00\x00" + strings.Repeat("a", 4*screenedFree)
+		go func() { _, _ = io.WriteString(far, half) }()
 		kind, err := side.reader.Next()
 		if err != nil {
 			t.Fatal(err)
@@ -246,10 +247,17 @@ func TestHalfAMessageIsNotHeld(t *testing.T) {
 		if !s.bodies.left.TryAcquire(maxBodies) {
 			t.Error("the room is not given back")
 		}
-		// Where there is no room, nobody waits for ever either.
+		// Where there is no room, nobody waits for it.
+		side, _, other := pacedSide(false)
+		defer other.Close()
+		tun.server = side
+		go func() { _, _ = io.WriteString(other, half) }()
+		if kind, err = side.reader.Next(); err != nil {
+			t.Fatal(err)
+		}
 		begin = time.Now()
 		_, err = tun.lookServer(kind, side.reader, tun.mask.Stream(), maxBodies)
-		if refused := (*refusal)(nil); !errors.As(err, &refused) || time.Since(begin) != bodyTimeout {
+		if refused := (*refusal)(nil); !errors.As(err, &refused) || time.Since(begin) != 0 {
 			t.Errorf("it ends with %v after %v", err, time.Since(begin))
 		}
 	})

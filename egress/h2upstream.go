@@ -33,6 +33,9 @@ const (
 	// are closed for a new one.
 	maxOpen = 2 * maxAllIdle
 
+	// maxGone is how often another connection is asked for where one was just reset.
+	maxGone = 100
+
 	// maxPlain is how many servers are known to have no HTTP/2.
 	maxPlain = 1024
 
@@ -191,11 +194,22 @@ func (p *h2pool) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (
 	if p.isPlain(key) {
 		return nil, errHTTP1
 	}
+	for range maxGone {
+		resp, err := p.try(x, req, spec, key)
+		if !errors.Is(err, errGone) {
+			return resp, err
+		}
+		time.Sleep(time.Millisecond) // until its Transport knows, too
+	}
+	return nil, errGone
+}
+
+// try is roundTrip with one connection, or errGone.
+func (p *h2pool) try(x *exchange, req *http.Request, spec *upstreamSpec, key poolKey) (*http.Response, error) {
 	body := &keptBody{ReadCloser: req.Body}
 	ctx, giveUp := context.WithCancel(context.WithValue(req.Context(), wantKey{}, &want{spec, req.Context()}))
 	var refused error
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		body.used.Store(true)
 		// Last look before a byte is written: a revision may have come between the
 		// verdict and the connection, which others use. A request that is over is
 		// not written.
@@ -205,6 +219,7 @@ func (p *h2pool) roundTrip(x *exchange, req *http.Request, spec *upstreamSpec) (
 		} else {
 			refused = x.ride(up)
 		}
+		body.used.Store(refused == nil)
 		if refused != nil {
 			giveUp()
 		}

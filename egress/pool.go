@@ -349,7 +349,9 @@ type upstreamConn struct {
 	since    time.Time // idle
 	heard    bool      // the server answered something to the request that is sent
 
-	riders []*exchange // whose bytes it carries: of HTTP/2 several; under mu of upstreams
+	// Under mu of upstreams.
+	riders []*exchange // whose bytes it carries: of HTTP/2 several
+	gone   bool        // reset, because the last of them was cut
 }
 
 // Close waits for nothing: no alert of TLS is sent, for which a server that takes

@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"context"
 	"errors"
 	"unicode/utf8"
 
@@ -56,12 +55,7 @@ func (x *exchange) lookMessage(kind websocket.Opcode, data []byte) ([]byte, *den
 // bytes, and may pass all the same, is given back as far as it was read.
 func (t *tunnel) lookServer(kind websocket.Opcode, r *websocket.Reader, stream *secret.Stream, most int) (begun []byte, err error) {
 	x := t.x
-	ctx, cancel := context.WithTimeout(x.r.Context(), bodyTimeout)
-	defer cancel()
-	if err := x.c.s.bodies.acquire(ctx, int64(most)); err != nil {
-		return nil, t.refuse(&denial{code: codeLimit, layer: layerRequest, reason: err.Error()}, websocket.CodeInternal)
-	}
-	defer x.c.s.bodies.left.Release(int64(most))
+	defer x.releaseAnswer()
 	t.server.timed = true // else one that says half of something would keep the room of all others
 	defer func() { t.server.timed = false }()
 	buf := pieces.Get().(*[]byte)
@@ -75,6 +69,9 @@ func (t *tunnel) lookServer(kind websocket.Opcode, r *websocket.Reader, stream *
 		}
 		if err != nil {
 			return nil, err
+		}
+		if herr := x.hold(len(data) + n); herr != nil {
+			return nil, t.refuse(&denial{code: codeLimit, layer: layerRequest, reason: herr.Error()}, websocket.CodeInternal)
 		}
 		data = append(data, stream.Next((*buf)[:n])...)
 		if last {
