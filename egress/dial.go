@@ -35,8 +35,9 @@ func dialHost(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 func unseen(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.IPv6Unspecified(), port) }
 
 // dial resolves a name, checks every answer, and connects to one that was
-// checked. A name whose addresses the policy gives is asked of nobody, a proxy
-// included. The address is given apart from the connection, because it is the
+// checked, over the ways out that there are for it, one after the other. A name
+// whose addresses the policy gives is asked of nobody, a proxy included. The
+// address is given apart from the connection, because it is the
 // one that was judged.
 func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule netname.Destination) (net.Conn, netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout+dialTimeout)
@@ -51,43 +52,89 @@ func (s *Server) dial(ctx context.Context, host netname.Host, port uint16, rule 
 		}
 		return nc, to, nil
 	}
-	proxy := s.conf.Parent.For(host.String(), port)
-	addrs := rule.Fixed
-	if addrs == nil && proxy.ByName() && !host.IsAddr() {
-		if err := rule.CheckName(host, port); err != nil {
-			return nil, netip.AddrPort{}, err
-		}
-		nc, err := proxy.Dial(ctx, net.JoinHostPort(host.String(), strconv.Itoa(int(port))))
-		if err != nil {
-			return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
-		}
-		return nc, unseen(port), nil
-	}
-	if addrs == nil {
-		var err error
-		if addrs, err = s.resolve(ctx, host); err != nil {
-			return nil, netip.AddrPort{}, err
-		}
-	}
-	if err := rule.Check(host, port, addrs); err != nil {
-		return nil, netip.AddrPort{}, err
-	}
-	for _, a := range addrs {
-		if netname.Synthetic(a) || s.own(netip.AddrPortFrom(a, port)) {
-			return nil, netip.AddrPort{}, &netname.AddressError{Host: host, Addr: a, Reason: "the address belongs to the sandbox itself"}
-		}
-	}
-	dial := s.conf.Dial
-	if proxy != nil {
-		dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) { return proxy.Dial(ctx, to.String()) }
-	}
-	ctx, cancel = context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	nc, to, err := race(ctx, alternate(addrs, maxAttempts), port, dial)
+	ways, err := s.conf.Parent.For(ctx, host.String(), port)
 	if err != nil {
 		return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(err)}
 	}
+	try := &attempt{s: s, host: host, port: port, rule: rule}
+	for i, w := range ways {
+		nc, to, err := try.dial(ctx, w)
+		if err == nil {
+			return nc, to, nil
+		}
+		if failed := (*dialError)(nil); !errors.As(err, &failed) {
+			return nil, netip.AddrPort{}, err
+		} else if i == len(ways)-1 || !w.Gone(failed.cause) || ctx.Err() != nil {
+			return nil, netip.AddrPort{}, &upstreamError{"connect: " + dialReason(failed.cause)}
+		}
+	}
+	return nil, netip.AddrPort{}, &upstreamError{"connect: no way out"}
+}
+
+// attempt is what is dialled, over one way or several.
+type attempt struct {
+	s     *Server
+	host  netname.Host
+	port  uint16
+	rule  netname.Destination
+	addrs []netip.Addr // checked; nil: not resolved yet
+}
+
+// dialError is a way that made no connection to what may be dialled; what must not
+// be dialled is another error, and no other way is tried.
+type dialError struct{ cause error }
+
+func (e *dialError) Error() string { return e.cause.Error() }
+
+func (t *attempt) dial(ctx context.Context, w parent.Way) (net.Conn, netip.AddrPort, error) {
+	if t.rule.Fixed == nil && w.Proxy.ByName() && !t.host.IsAddr() {
+		if err := t.rule.CheckName(t.host, t.port); err != nil {
+			return nil, netip.AddrPort{}, err
+		}
+		nc, err := w.Proxy.Dial(ctx, net.JoinHostPort(t.host.String(), strconv.Itoa(int(t.port))))
+		if err != nil {
+			return nil, netip.AddrPort{}, &dialError{err}
+		}
+		return nc, unseen(t.port), nil
+	}
+	if t.addrs == nil {
+		addrs, err := t.s.checked(ctx, t.host, t.port, t.rule)
+		if err != nil {
+			return nil, netip.AddrPort{}, err
+		}
+		t.addrs = alternate(addrs, maxAttempts)
+	}
+	dial := t.s.conf.Dial
+	if w.Proxy != nil {
+		dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) { return w.Proxy.Dial(ctx, to.String()) }
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	nc, to, err := race(ctx, t.addrs, t.port, dial)
+	if err != nil {
+		return nil, netip.AddrPort{}, &dialError{err}
+	}
 	return nc, to, nil
+}
+
+// checked gives the addresses of a host, all of which the rule lets be dialled.
+func (s *Server) checked(ctx context.Context, host netname.Host, port uint16, rule netname.Destination) ([]netip.Addr, error) {
+	addrs := rule.Fixed
+	if addrs == nil {
+		var err error
+		if addrs, err = s.resolve(ctx, host); err != nil {
+			return nil, err
+		}
+	}
+	if err := rule.Check(host, port, addrs); err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if netname.Synthetic(a) || s.own(netip.AddrPortFrom(a, port)) {
+			return nil, &netname.AddressError{Host: host, Addr: a, Reason: "the address belongs to the sandbox itself"}
+		}
+	}
+	return addrs, nil
 }
 
 // clientCerts is what the operator proves himself with to a host: one certificate,
@@ -118,7 +165,7 @@ func (s *Server) mayDial(host netname.Host, rule netname.Destination, port uint1
 		}
 		return &netname.AddressError{Host: host, Addr: to.Addr(), Reason: "the operator serves this name elsewhere now"}
 	}
-	if to == unseen(port) && !host.IsAddr() && s.conf.Parent.For(host.String(), port).ByName() {
+	if to == unseen(port) && !host.IsAddr() && s.conf.Parent.ByName() {
 		return rule.CheckName(host, port)
 	}
 	return rule.Check(host, port, []netip.Addr{to.Addr()})

@@ -28,7 +28,8 @@ const (
 // Error is a connection that a proxy did not make. Its text is fit for the agent.
 type Error struct {
 	Reason string
-	Status int // of an HTTP proxy's answer; 0: none
+	Status int  // of an HTTP proxy's answer; 0: none
+	gone   bool // the proxy was not reached, or said nothing
 	cause  error
 }
 
@@ -43,12 +44,12 @@ func (x *Proxy) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	defer cancel()
 	nc, err := x.dial(ctx, "tcp", net.JoinHostPort(x.host, x.port))
 	if err != nil {
-		return nil, &Error{Reason: "the proxy on the way out cannot be reached", cause: err}
+		return nil, &Error{Reason: "the proxy on the way out cannot be reached", gone: true, cause: err}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	out, err := x.ask(ctx, nc, addr)
 	if !stop() && err == nil {
-		err = &Error{Reason: "the proxy on the way out does not answer", cause: context.Cause(ctx)}
+		err = &Error{Reason: "the proxy on the way out does not answer", gone: true, cause: context.Cause(ctx)}
 	}
 	if err != nil {
 		_ = nc.Close()
@@ -64,7 +65,7 @@ func (x *Proxy) ask(ctx context.Context, nc net.Conn, addr string) (net.Conn, er
 	case "https":
 		tc := tls.Client(nc, &tls.Config{ServerName: x.host, RootCAs: x.roots, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
 		if err := tc.HandshakeContext(ctx); err != nil {
-			return nil, &Error{Reason: "TLS with the proxy on the way out failed", cause: err}
+			return nil, &Error{Reason: "TLS with the proxy on the way out failed", gone: true, cause: err}
 		}
 		return x.connect(ctx, tc, addr)
 	case "http":
@@ -81,9 +82,9 @@ func (x *Proxy) connect(ctx context.Context, nc net.Conn, addr string) (net.Conn
 	}
 	broken := func(err error) error {
 		if ctx.Err() != nil {
-			return &Error{Reason: "the proxy on the way out does not answer", cause: ctx.Err()}
+			return &Error{Reason: "the proxy on the way out does not answer", gone: true, cause: ctx.Err()}
 		}
-		return &Error{Reason: "the proxy on the way out broke the connection off", cause: err}
+		return &Error{Reason: "the proxy on the way out broke the connection off", gone: true, cause: err}
 	}
 	if err := req.Write(nc); err != nil {
 		return nil, broken(err)
@@ -124,7 +125,7 @@ func (x *Proxy) socks(ctx context.Context, nc net.Conn, addr string) (net.Conn, 
 	}
 	if _, err := over.DialWithConn(ctx, nc, "tcp", addr); err != nil {
 		if ctx.Err() != nil {
-			return nil, &Error{Reason: "the proxy on the way out does not answer", cause: ctx.Err()}
+			return nil, &Error{Reason: "the proxy on the way out does not answer", gone: true, cause: ctx.Err()}
 		}
 		return nil, &Error{Reason: "the proxy on the way out refuses the connection", cause: err}
 	}

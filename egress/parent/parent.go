@@ -21,6 +21,9 @@ type Config struct {
 	HTTPS string // of that for every other port; empty: none
 	// From says where the URLs were found, for people; it may be empty.
 	From string
+	// Find gives the answer of a proxy configuration script (PAC) for a URL, of which
+	// host is the host; nil: there is no script. With one, HTTP and HTTPS stay empty.
+	Find func(ctx context.Context, url, host string) (string, error)
 	// Except is a list as of NO_PROXY: hosts that are reached without a proxy.
 	Except string
 	// ByName leaves resolving to the proxy: it is given names, whose addresses
@@ -73,6 +76,7 @@ func exceptions(getenv func(string) (string, bool)) string {
 // Proxies are the operator's. Nil are none.
 type Proxies struct {
 	http, https *Proxy
+	script      *script // instead of the two
 	from        string
 	through     func(*url.URL) (*url.URL, error) // gives nil for what is excepted
 	excepted    bool
@@ -95,8 +99,11 @@ type Proxy struct {
 // New checks a Config; it gives nil if there is no proxy in it. Errors repeat
 // nothing of a URL: it may hold a password.
 func New(c Config) (*Proxies, error) {
-	if c.HTTP == "" && c.HTTPS == "" {
+	if c.HTTP == "" && c.HTTPS == "" && c.Find == nil {
 		return nil, nil
+	}
+	if c.Find != nil && (c.HTTP != "" || c.HTTPS != "") {
+		return nil, errors.New("a script and a proxy at once")
 	}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
@@ -108,6 +115,9 @@ func New(c Config) (*Proxies, error) {
 	}
 	if p.https, err = parse(c.HTTPS, c); err != nil {
 		return nil, err
+	}
+	if c.Find != nil {
+		p.script = newScript(c)
 	}
 	// The library decides about exceptions alone; it would take a URL that it
 	// cannot read for none.
@@ -167,24 +177,27 @@ func parse(text string, c Config) (*Proxy, error) {
 	return x, nil
 }
 
-// For gives the proxy that connections to a host (a name, or an address without
-// brackets) go through; nil: they go straight.
-func (p *Proxies) For(host string, port uint16) *Proxy {
+// For gives the ways to a host (a name, or an address without brackets), at least
+// one. A later one is for when the one before is Gone, and for nothing else.
+func (p *Proxies) For(ctx context.Context, host string, port uint16) ([]Way, error) {
 	if p == nil {
-		return nil
+		return straight, nil
 	}
 	x, scheme := p.https, "https"
 	if port == 80 {
 		x, scheme = p.http, "http"
 	}
-	if x == nil {
-		return nil
+	if x == nil && p.script == nil {
+		return straight, nil
 	}
 	u, err := p.through(&url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(int(port)))})
 	if err == nil && u == nil {
-		return nil
+		return straight, nil
 	}
-	return x
+	if p.script != nil {
+		return p.script.ways(ctx, scheme, host, port)
+	}
+	return []Way{{x}}, nil
 }
 
 // DialContext reaches a service of the operator's own by name: through the proxy,
@@ -198,8 +211,22 @@ func (p *Proxies) DialContext(ctx context.Context, network, addr string) (net.Co
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	if x := p.For(host, uint16(port)); x != nil {
-		return x.Dial(ctx, addr)
+	ways, err := p.For(ctx, host, uint16(port))
+	if err != nil {
+		return nil, err
+	}
+	for i, w := range ways {
+		var c net.Conn
+		if c, err = p.dialWay(ctx, w, network, addr); err == nil || i == len(ways)-1 || !w.Gone(err) {
+			return c, err
+		}
+	}
+	return nil, err
+}
+
+func (p *Proxies) dialWay(ctx context.Context, w Way, network, addr string) (net.Conn, error) {
+	if w.Proxy != nil {
+		return w.Proxy.Dial(ctx, addr)
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
@@ -232,6 +259,8 @@ func (p *Proxies) String() string {
 		list = append(list, text+what)
 	}
 	switch {
+	case p.script != nil:
+		list = append(list, "the proxies that "+p.from+" names")
 	case p.https != nil && p.http != nil && p.https.String() == p.http.String() && p.https.auth == p.http.auth:
 		one(p.https, "")
 	default:
@@ -239,7 +268,7 @@ func (p *Proxies) String() string {
 		one(p.http, " (port 80)")
 	}
 	text := strings.Join(list, ", ")
-	if p.from != "" {
+	if p.from != "" && p.script == nil {
 		text += " from " + p.from
 	}
 	if p.excepted {
@@ -249,4 +278,6 @@ func (p *Proxies) String() string {
 }
 
 // ByName reports whether the proxies are given names.
-func (p *Proxies) ByName() bool { return p != nil && (p.http.ByName() || p.https.ByName()) }
+func (p *Proxies) ByName() bool {
+	return p != nil && (p.http.ByName() || p.https.ByName() || p.script != nil && p.script.conf.ByName)
+}

@@ -40,6 +40,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// way is the one way to a host; nil: straight.
+func way(t *testing.T, p *Proxies, host string, port uint16) *Proxy {
+	t.Helper()
+	ways, err := p.For(t.Context(), host, port)
+	if err != nil || len(ways) != 1 {
+		t.Fatalf("%v %v", ways, err)
+	}
+	return ways[0].Proxy
+}
+
 func (w *world) serve(f func(net.Conn), conf *tls.Config) net.Listener {
 	w.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -211,7 +221,7 @@ func TestDial(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := mustNew(t, Config{HTTPS: tt.url + tt.l.Addr().String(), RootCAs: roots})
-			c, err := p.For("api.test", 443).Dial(t.Context(), tt.to)
+			c, err := way(t, p, "api.test", 443).Dial(t.Context(), tt.to)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -293,7 +303,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := mustNew(t, Config{HTTPS: tt.url + tt.l.Addr().String()})
-			c, err := p.For("api.test", 443).Dial(t.Context(), "203.0.113.9:443")
+			c, err := way(t, p, "api.test", 443).Dial(t.Context(), "203.0.113.9:443")
 			var e *Error
 			if c != nil || !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) || e.Status != tt.status {
 				t.Fatalf("%v, %v", c, err)
@@ -319,7 +329,7 @@ func TestSilentProxy(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() { <-heard; cancel() }()
 			p := mustNew(t, Config{HTTPS: scheme + "://" + l.Addr().String()})
-			if c, err := p.For("api.test", 443).Dial(ctx, "203.0.113.9:443"); c != nil || err == nil {
+			if c, err := way(t, p, "api.test", 443).Dial(ctx, "203.0.113.9:443"); c != nil || err == nil {
 				t.Fatalf("%v, %v", c, err)
 			}
 		})
@@ -348,7 +358,7 @@ func TestFor(t *testing.T) {
 		{"2001:db8::1", 443, "http://secure.test:3128"},
 	} {
 		got := ""
-		if x := p.For(tt.host, tt.port); x != nil {
+		if x := way(t, p, tt.host, tt.port); x != nil {
 			got = x.String()
 		}
 		if got != tt.want {
@@ -361,14 +371,14 @@ func TestFor(t *testing.T) {
 	all := mustNew(t, FromEnvironment(func(k string) (string, bool) {
 		return map[string]string{"ALL_PROXY": "socks5://u:p@one.test"}[k], true
 	}))
-	if all.For("a.test", 80) == nil || all.For("a.test", 443) == nil || all.String() != "socks5://one.test:1080 with credentials from ALL_PROXY" {
+	if way(t, all, "a.test", 80) == nil || way(t, all, "a.test", 443) == nil || all.String() != "socks5://one.test:1080 with credentials from ALL_PROXY" {
 		t.Error(all)
 	}
 	only := mustNew(t, Config{HTTP: "plain.test:1"})
-	if only.For("a.test", 443) != nil || only.For("a.test", 80) == nil {
+	if way(t, only, "a.test", 443) != nil || way(t, only, "a.test", 80) == nil {
 		t.Error("HTTP_PROXY is for port 80 alone")
 	}
-	if p := mustNew(t, FromEnvironment(none)); p != nil || p.For("a.test", 443) != nil || p.ByName() || p.String() != "none" {
+	if p := mustNew(t, FromEnvironment(none)); p != nil || way(t, p, "a.test", 443) != nil || p.ByName() || p.String() != "none" {
 		t.Error("an environment without proxies has some")
 	}
 }
