@@ -19,7 +19,7 @@ import (
 func TestSecretHints(t *testing.T) {
 	none := func(string) (string, bool) { return "", false }
 	s := &supervisor{o: Options{Secrets: []string{"X=env:GH_TOKEN@api.test"}, Getenv: none}}
-	_, err := s.prepare()
+	_, err := s.prepare(t.Context())
 	wantFault(t, err, "read --secret X: env:GH_TOKEN: the variable is not set", "export GH_TOKEN=…")
 
 	r := &route{flags: Options{Getenv: none}}

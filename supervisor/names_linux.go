@@ -20,12 +20,12 @@ import (
 type names struct {
 	flag    netname.NameServer // zero: not given
 	roots   *x509.CertPool
-	parents *parent.Proxies
+	parents *parent.Proxies // on the way to it
 }
 
 // chooser reads --resolver.
 func (s *supervisor) chooser(p *prepared) (*names, error) {
-	n := &names{roots: p.roots, parents: p.parents}
+	n := &names{roots: p.roots, parents: p.toNames}
 	if s.o.Resolver == "" {
 		return n, nil
 	}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/creel-run/creel/credential"
 	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/egress/pac"
 	"github.com/creel-run/creel/egress/parent"
 	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/inference"
@@ -33,6 +35,8 @@ type prepared struct {
 	roots     *x509.CertPool
 	upstreams map[endpoint]netip.AddrPort
 	parents   *parent.Proxies
+	toNames   *parent.Proxies  // those on the way to the name server
+	scripts   []*pac.Evaluator // what parents ask
 	certs     map[endpoint]*tls.Certificate
 }
 
@@ -42,7 +46,7 @@ type endpoint struct {
 	port uint16
 }
 
-func (s *supervisor) prepare() (*prepared, error) {
+func (s *supervisor) prepare(ctx context.Context) (*prepared, error) {
 	p := &prepared{}
 	var err error
 	if p.secrets, err = s.credentials(); err != nil {
@@ -57,10 +61,9 @@ func (s *supervisor) prepare() (*prepared, error) {
 	if p.certs, err = parseClientCerts(s.o.ClientCerts); err != nil {
 		return nil, err
 	}
-	if p.parents, err = s.parentProxies(p.roots); err != nil {
+	if err = s.parentProxies(p); err != nil {
 		return nil, err
 	}
-	s.parents = p.parents
 	if s.names, err = s.chooser(p); err != nil {
 		return nil, err
 	}
@@ -72,6 +75,10 @@ func (s *supervisor) prepare() (*prepared, error) {
 		s.o.Notice(why)
 	}
 	if s.route, err = s.makeRoute(p); err != nil {
+		return nil, err
+	}
+	if err = p.checkScript(ctx); err != nil {
+		p.closeScripts()
 		return nil, err
 	}
 	return p, nil
@@ -274,6 +281,9 @@ func (s *supervisor) sandboxConfig(p *prepared) (sandbox.Config, error) {
 		if visible(ref) || visible(realPath(ref)) {
 			return c, fault.UsageError("read secret", "the agent could read "+ref+" itself", "keep it outside of the workspace and of the policy's paths, or use env:VAR")
 		}
+	}
+	if path := s.scriptPath(); path != "" && s.writes(doc, path) {
+		return c, fault.UsageError("read --parent-proxy", "the agent could write "+path+", and choose its way out from the next run on", "keep it outside of the workspace and of the policy's read_write paths")
 	}
 	var front []string
 	if a := s.o.Agent; a != nil {

@@ -122,10 +122,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := s.loadPolicy(); err != nil {
 		return nil, err
 	}
-	parts, err := s.prepare()
+	parts, err := s.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer parts.closeScripts()
 	parts.ahead = early
 	defer func() {
 		if r := s.rev.Load().names; r != nil {

@@ -12,6 +12,9 @@ func main() {
 	if kernel.IsProbe(os.Args) {
 		os.Exit(kernel.RunProbe(os.Args))
 	}
+	if isScript(os.Args) {
+		os.Exit(runScript())
+	}
 	if isPart(os.Args) {
 		os.Exit(runPart(os.Args))
 	}

@@ -15,6 +15,11 @@ import (
 	"github.com/creel-run/creel/supervisor"
 )
 
+var (
+	isScript  = supervisor.IsScript
+	runScript = supervisor.RunScript
+)
+
 // run starts a sandbox for `creel run` and tells on standard error what happened.
 func run(ctx context.Context, o cli.RunOptions) (int, error) {
 	summary := audit.NewSummary()

@@ -9,5 +9,8 @@ var run cli.RunFunc
 
 var selfTest cli.SelftestFunc
 
+func isScript([]string) bool { return false }
+func runScript() int         { return 1 }
+
 func isPart([]string) bool { return false }
 func runPart([]string) int { return 1 }

@@ -24,6 +24,9 @@ type Config struct {
 	// Find gives the answer of a proxy configuration script (PAC) for a URL, of which
 	// host is the host; nil: there is no script. With one, HTTP and HTTPS stay empty.
 	Find func(ctx context.Context, url, host string) (string, error)
+	// OnFault is told what was wrong where the script gave no way; nil: nobody is. The
+	// error's text may be of its making.
+	OnFault func(url string, err error)
 	// Except is a list as of NO_PROXY: hosts that are reached without a proxy.
 	Except string
 	// ByName leaves resolving to the proxy: it is given names, whose addresses

@@ -92,6 +92,9 @@ func (s *script) ways(ctx context.Context, scheme, host string, port uint16) ([]
 	} else {
 		a.err, keep = nil, keepAnswer
 	}
+	if err != nil && s.conf.OnFault != nil {
+		s.conf.OnFault(url, err)
+	}
 	a.until = s.now().Add(keep)
 	s.mu.Lock()
 	defer s.mu.Unlock()

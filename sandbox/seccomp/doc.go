@@ -16,6 +16,9 @@
 // eight comparisons, and loads arguments only for calls that have a check: the
 // kernel (since 5.11) then skips the program for the plainly allowed ones.
 //
+// Beside the agent's there is one for a process of the supervisor's own that only
+// computes (computing.go); it is made of the same tables.
+//
 // What a filter cannot do: it sees numbers and registers, never memory. Paths,
 // addresses and structures are for the mounts, Landlock and the supervisor. A
 // filter of the agent's own can only take away, so it may install one, but not
@@ -23,7 +26,7 @@
 //
 // The package is pure data and arithmetic: it loads nothing, builds on every
 // system, and does no work before Program is called. It may import nothing but
-// the standard library; sandbox and sandbox/stage may import it. All functions
+// the standard library; sandbox, sandbox/stage and sandbox/confine may import it. All functions
 // are safe for concurrent use.
 //
 // Sources: seccomp(2), syscalls(2), bpf of Documentation/userspace-api/seccomp_filter.rst,

@@ -60,17 +60,22 @@ const maxProgram = 4096
 
 // Program lowers the tables to a program for seccomp(SECCOMP_SET_MODE_FILTER).
 // It fails for an architecture that has no table.
-func Program(s Spec) ([]Instruction, error) {
+func Program(s Spec) ([]Instruction, error) { return program(s.Arch, s.decide) }
+
+// decision is the verdict about a call, or the check of its arguments.
+type decision func(*group, *call) (Action, *check)
+
+func program(arch string, decide decision) ([]Instruction, error) {
 	var audit uint32
-	switch s.Arch {
+	switch arch {
 	case "amd64":
 		audit = auditX86_64
 	case "arm64":
 		audit = auditAARCH64
 	default:
-		return nil, fmt.Errorf("build seccomp filter: no table of system calls for %q", s.Arch)
+		return nil, fmt.Errorf("build seccomp filter: no table of system calls for %q", arch)
 	}
-	ranges, err := lower(s)
+	ranges, err := lower(arch, decide)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +84,7 @@ func Program(s Spec) ([]Instruction, error) {
 	a.jump(opEqual, audit, 1, 0)
 	a.emit(opReturn, uint32(Kill))
 	a.emit(opLoad, offNumber)
-	if s.Arch == "amd64" {
+	if arch == "amd64" {
 		a.jump(opBits, x32Bit, 0, 1)
 		a.emit(opReturn, uint32(Kill))
 	}
@@ -102,14 +107,14 @@ type span struct {
 
 // lower orders the calls of one architecture by number and joins neighbours;
 // numbers between them are absent.
-func lower(s Spec) ([]span, error) {
+func lower(arch string, decide decision) ([]span, error) {
 	entries := make([]span, 0, 512)
 	for _, table := range tables() {
 		for _, g := range table {
 			for i := range g.calls {
 				c := &g.calls[i]
-				if nr := c.number(s.Arch); nr != none {
-					action, check := s.decide(&g, c)
+				if nr := c.number(arch); nr != none {
+					action, check := decide(&g, c)
 					entries = append(entries, span{uint32(nr), action, check})
 				}
 			}
