@@ -22,7 +22,8 @@
 // How it fails: whatever the child does but answer in time, in bounds and in order is
 // an error, it is killed, and the next question starts another one, maxDeaths times in
 // deathWindow. An error is never a way out. Evaluator is safe for concurrent use;
-// questions wait for each other. No goroutine outlives a call.
+// questions wait for each other. A goroutine may outlive a call that was given up,
+// for as long as a question may take; Close waits for it.
 //
 // It may import leaves. The engine is imported here and nowhere else; it is C made Go,
 // whose memory Go does not check: that is the child's to hold, too.

@@ -42,10 +42,12 @@ type Evaluator struct {
 	lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	now    func() time.Time
 
+	life context.Context // until Close
+	stop context.CancelFunc
+
 	turn   chan struct{} // holds one while somebody uses what is below
 	child  Child         // nil: none
 	deaths []time.Time   // of the last deathWindow
-	closed bool
 }
 
 // New makes an Evaluator of a script: start starts a child, lookup gives the
@@ -55,7 +57,9 @@ func New(script string, start func() (Child, error), lookup func(ctx context.Con
 	if len(script) > MaxScript {
 		return nil, fmt.Errorf("the script has more than %d KiB", MaxScript>>10)
 	}
-	return &Evaluator{script: script, start: start, lookup: lookup, now: time.Now, turn: make(chan struct{}, 1)}, nil
+	e := &Evaluator{script: script, start: start, lookup: lookup, now: time.Now, turn: make(chan struct{}, 1)}
+	e.life, e.stop = context.WithCancel(context.Background())
+	return e, nil
 }
 
 // ScriptError is the script's own fault. Its text is what a script threw, as plain
@@ -65,7 +69,8 @@ type ScriptError struct{ Text string }
 func (e *ScriptError) Error() string { return e.Text }
 
 // Find gives the script's answer for a URL, of which host is the host. The answer is
-// a text of at most 2 KiB and nothing is known of it.
+// a text of at most 2 KiB and nothing is known of it. Who does not wait for it ends
+// nothing: a client that comes and goes must not cost a process each time.
 func (e *Evaluator) Find(ctx context.Context, url, host string) (string, error) {
 	if url == "" {
 		return "", errors.New("no URL")
@@ -85,10 +90,29 @@ func (e *Evaluator) question(ctx context.Context, url, host string) (string, err
 	}
 	select {
 	case e.turn <- struct{}{}:
-		defer func() { <-e.turn }()
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := e.answer(question{Script: e.script, URL: url, Host: host})
+		<-e.turn
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// answer has the turn.
+func (e *Evaluator) answer(q question) (string, error) {
 	most := maxQuestion
 	if e.child == nil {
 		if err := e.begin(); err != nil {
@@ -96,21 +120,20 @@ func (e *Evaluator) question(ctx context.Context, url, host string) (string, err
 		}
 		most = maxStart
 	}
-	text, err := e.ask(ctx, most, question{Script: e.script, URL: url, Host: host, Me: ownAddresses()})
+	q.Me = ownAddresses()
+	text, err := e.ask(most, q)
 	if script := (*ScriptError)(nil); err != nil && !errors.As(err, &script) {
 		// It is not known what it would say next.
 		_ = e.child.Close()
 		e.child = nil
-		if ctx.Err() == nil {
-			e.deaths = append(e.deaths, e.now())
-		}
+		e.deaths = append(e.deaths, e.now())
 		return "", fmt.Errorf("ask the script: %w", err)
 	}
 	return text, err
 }
 
 func (e *Evaluator) begin() error {
-	if e.closed {
+	if e.life.Err() != nil {
 		return errors.New("the script is not asked any more")
 	}
 	for len(e.deaths) > 0 && e.now().Sub(e.deaths[0]) > deathWindow {
@@ -128,8 +151,8 @@ func (e *Evaluator) begin() error {
 	return nil
 }
 
-func (e *Evaluator) ask(ctx context.Context, most time.Duration, q question) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, most)
+func (e *Evaluator) ask(most time.Duration, q question) (string, error) {
+	ctx, cancel := context.WithTimeout(e.life, most)
 	defer cancel()
 	child := e.child
 	if err := child.SetDeadline(time.Time{}); err != nil {
@@ -189,14 +212,14 @@ func (e *Evaluator) addresses(ctx context.Context, name string) []netip.Addr {
 	return addrs[:min(len(addrs), maxAddrs)]
 }
 
-// Close ends the child. Nothing is answered after it.
+// Close ends the child, and waits for what is going on. Nothing is answered after it.
 func (e *Evaluator) Close() error {
 	if e == nil || e.turn == nil {
 		return nil
 	}
+	e.stop()
 	e.turn <- struct{}{}
 	defer func() { <-e.turn }()
-	e.closed = true
 	if e.child == nil {
 		return nil
 	}
