@@ -253,19 +253,3 @@ func TestBounds(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// FuzzReply: what a child writes is never more than an error or a short text.
-func FuzzReply(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x13{\"answer\":\"DIRECT\"}"))
-	f.Add([]byte("\x00\x00\x00\x13{\"lookup\":\"a.test\"}\x00\x00\x00\x0d{\"error\":\"x\"}"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		start, _ := acted(func(rw io.ReadWriter) {
-			go func() { _, _ = io.Copy(io.Discard, rw) }()
-			_, _ = rw.Write(b)
-		})
-		e := newEvaluator(t, "", start, nil)
-		if got, err := e.Find(t.Context(), "https://a.test/", "a.test"); err != nil && got != "" || len(got) > maxAnswer {
-			t.Errorf("%q %v", got, err)
-		}
-	})
-}

@@ -3,8 +3,12 @@ package confine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
 	"unsafe"
 
 	"github.com/creel-run/creel/sandbox/seccomp"
@@ -34,7 +38,10 @@ func Self() error {
 			return fmt.Errorf("limit %s: %w", l.name, err)
 		}
 	}
-	if err := ll.AllThreadsPrctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	if err := closeInherited(); err != nil {
+		return err
+	}
+	if err := onAllThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
 	if err := noFiles(); err != nil {
@@ -45,6 +52,35 @@ func Self() error {
 		return fmt.Errorf("limit open files: %w", err)
 	}
 	return noCalls()
+}
+
+// onAllThreads makes a call on every thread. A program that is linked with cgo cannot:
+// its threads are not the runtime's alone (ENOTSUP).
+func onAllThreads(nr, a, b uintptr) error {
+	if _, _, errno := syscall.AllThreadsSyscall(nr, a, b, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// closeInherited closes what the supervisor's own caller left open. The runtime keeps
+// what it polls with, and the files of the processor limits of its control group.
+func closeInherited() error {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list open files: %w", err)
+	}
+	for _, e := range list {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= 2 {
+			continue
+		}
+		to, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err == nil && !strings.HasPrefix(to, "anon_inode:") && !strings.HasPrefix(to, "/sys/fs/cgroup/") {
+			_ = unix.Close(fd)
+		}
+	}
+	return nil
 }
 
 func setLimit(what int, limit uint64) error {
@@ -77,7 +113,7 @@ func noFiles() error {
 		return fmt.Errorf("create landlock ruleset: %w", err)
 	}
 	defer unix.Close(fd)
-	if err := ll.AllThreadsLandlockRestrictSelf(fd, 0); err != nil {
+	if err := onAllThreads(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(fd), 0); err != nil {
 		return fmt.Errorf("enter landlock ruleset: %w", err)
 	}
 	return nil
