@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/creel-run/creel/egress/pac"
@@ -208,9 +209,9 @@ func readScript(where string, roots *x509.CertPool) (text, from string, err erro
 	return string(b), from + " (sha256 " + hex.EncodeToString(sum[:6]) + "…)", nil
 }
 
-// openScript takes files alone: a FIFO or a device may never end.
+// openScript takes files alone: a FIFO or a device may never begin, or never end.
 func openScript(path string) (io.ReadCloser, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
