@@ -66,6 +66,8 @@ var layers = []layer{
 		"who is calling is told from the kernel alone, never from what a policy says"},
 	{[]string{"sandbox/cgroup"}, []string{"kernel"},
 		"control groups and nothing else: what a missing limit means is sandbox's to say"},
+	{[]string{"sandbox/confine"}, []string{"sandbox/seccomp"},
+		"shuts a part of creel itself in, and knows nothing of what it does there"},
 	{[]string{"sandbox/spec"}, nil,
 		"what the supervisor's side tells the stage: plain data, linked into both"},
 	{[]string{"sandbox/stage"}, []string{"sandbox/spec"},
@@ -125,9 +127,10 @@ var foreign = []struct {
 	reason string
 }{
 	{"github.com/google/nftables", []string{"kernel"}, "kernel probes; a test of sandbox/stage"},
-	{"github.com/landlock-lsm/go-landlock", []string{"sandbox/stage"}, "the agent's restrictions are the stage's"},
+	{"github.com/landlock-lsm/go-landlock", []string{"sandbox/stage", "sandbox/confine"}, "the agent's restrictions are the stage's; those of creel's own confined process its package's"},
 	{"go.yaml.in/yaml/v3", []string{"policy", "policy/format", "policy/analyse", "presets", "agents", "internal/naive"}, "decoders of documents, strict; the writers of policies; the second reader of tests"},
 	{"github.com/miekg/dns", []string{"egress/dns", "egress/resolver", "bench"}, "one parser of DNS messages: the name server inside, and who asks outside; the benchmark is a client"},
+	{"modernc.org/quickjs", []string{"egress/pac"}, "runs foreign programs: in one place, in a process that is shut in"},
 	{"github.com/vektah/gqlparser", []string{"policy/graphql"}, "documents are parsed in one place, behind its bounds"},
 	{"github.com/BurntSushi/toml", []string{"presets", "internal/secretrules"}, "cargo's configuration; the rules that a generator reads"},
 	{"connectrpc.com/connect", []string{}, "a test of middleware/external has a server of it"},

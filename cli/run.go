@@ -58,7 +58,7 @@ Flags end at the first word that is none: what follows belongs to the command.`,
 	fl.StringArrayVar(&f.upstreams, "upstream", nil, "`HOST:PORT=ADDR:PORT`: dial your own service there for this host, whatever its name resolves to (repeat)")
 	fl.StringArrayVar(&f.trustCA, "trust-ca", nil, "`FILE` with certificates to trust besides the system's when creel dials (repeat)")
 	fl.StringArrayVar(&f.clientCerts, "client-cert", nil, "`HOST[:PORT]=CERT,KEY`: files that prove who you are to this host when creel dials; the command never sees them (repeat)")
-	fl.StringVar(&f.parentProxy, "parent-proxy", "env", "the proxy that the internet lies behind: `env|none|URL|env:VAR|file:PATH`; env reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY here")
+	fl.StringVar(&f.parentProxy, "parent-proxy", "env", "the proxy that the internet lies behind: `env|none|URL|env:VAR|file:PATH|pac:FILE`; env reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY here; pac runs a proxy script, away from all secrets")
 	fl.BoolVar(&f.parentProxyNames, "parent-proxy-names", false, "let that proxy resolve names: the addresses behind them are not checked then")
 	fl.StringVar(&f.resolver, "resolver", "", "who is asked what the names of allowed hosts mean: `host|ADDR[:PORT]|tls://NAME|https://URL` (default the policy's dns.upstream, else host)")
 	fl.StringVar(&f.memory, "memory", "", "most memory, `SIZE` like 512M or 2G, of all its processes together (default three quarters of the machine's)")

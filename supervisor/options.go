@@ -56,7 +56,8 @@ type Options struct {
 	ClientCerts []string
 
 	// ParentProxy is the proxy that the internet lies behind: env (what the
-	// environment names), none or empty, a URL, or where it is (env:VAR, file:PATH).
+	// environment names), none or empty, a URL, where it is (env:VAR, file:PATH), or a
+	// script that names it (pac:PATH, pac:https://URL).
 	// ParentProxyNames leaves resolving to it.
 	ParentProxy      string
 	ParentProxyNames bool
