@@ -30,7 +30,7 @@ func TestParentProxyScript(t *testing.T) {
 				if (host == "raw.test") return "DIRECT";
 				if (host == "int.test") for (;;);
 				if (url != "https://ok.test/" && url != "http://ok.test/") return "PROXY 127.0.0.1:1";
-				if (isInNet(host, %q, "255.255.255.255") && !isResolvable("none.test")) return "PROXY 127.0.0.1:1; PROXY %s; DIRECT";
+				if (isInNet(host, %q, "255.255.255.255") && isResolvable("none.test")) return "PROXY 127.0.0.1:1; PROXY %s; DIRECT";
 				return "DIRECT";
 			}`, publicAddr, g.addr))
 		name := fmt.Sprintf("script-%d", os.Getpid())
