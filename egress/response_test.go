@@ -82,7 +82,11 @@ func connectVector(t *testing.T, raw []byte, accept bool) (vectors.Outcome, stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := proxies.For("api.test", 443).Dial(t.Context(), "api.test:443")
+	ways, err := proxies.For(t.Context(), "api.test", 443)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ways[0].Proxy.Dial(t.Context(), "api.test:443")
 	if err != nil {
 		return vectors.Bool(!accept, true), err.Error()
 	}
