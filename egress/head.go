@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/creel-run/creel/netname"
 )
@@ -143,6 +144,9 @@ func (h *head) add(name, value string) *httpFault {
 		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return bad("a header field has a control character")
 		}
+	}
+	if !utf8.ValidString(value) { // read as Latin-1 by one, and as something else by the next
+		return bad("a header field is not UTF-8")
 	}
 	if len(h.fields) == maxFields {
 		return &httpFault{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("more than %d header fields", maxFields)}
@@ -343,7 +347,7 @@ func defaultPort(scheme string) uint16 {
 // stands between "//" and the path, and the origin-form that remains.
 func parseAbsolute(s string) (scheme, auth, origin string, ok bool) {
 	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok || scheme == "" || strings.ContainsAny(scheme, "/?#@") {
+	if !ok || scheme == "" || strings.ContainsFunc(scheme, notLetter) { // no scheme that is taken has more than letters
 		return "", "", "", false
 	}
 	auth = rest
@@ -358,6 +362,8 @@ func parseAbsolute(s string) (scheme, auth, origin string, ok bool) {
 	}
 	return strings.ToLower(scheme), auth, origin, true
 }
+
+func notLetter(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }
 
 // origin checks that the head is for the given authority and returns the
 // origin-form of its target. A client names the authority up to three times

@@ -39,6 +39,9 @@ func readResponses(r io.Reader, method string, upgrade bool) (list []received, e
 		if h.status == http.StatusSwitchingProtocols && !upgrade {
 			return list, errors.New("unsolicited upgrade")
 		}
+		if h.interim() && len(list) == maxInterim {
+			return list, errors.New("too many interim responses")
+		}
 		if h.interim() {
 			list = append(list, received{status: h.status, interim: true, body: "none"})
 			continue
@@ -126,9 +129,11 @@ func responseVector(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
 	if want.Verdict == "accept" && refused {
 		return vectors.Stricter, text
 	}
-	if want.Verdict != "accept" {
-		// Nothing of it may look complete.
-		return vectors.Bool(refused, true), text
+	if want.Verdict != "accept" && !refused {
+		return vectors.Wrong, text // something of it looks complete
+	}
+	if refused {
+		return vectors.Same, text
 	}
 	if len(list) != len(want.Messages) {
 		return vectors.Wrong, text
@@ -136,7 +141,10 @@ func responseVector(t *testing.T, e vectors.Entry) (vectors.Outcome, string) {
 	for i, m := range list {
 		w := want.Messages[i]
 		if m.body == "close" && w.Body == "none" { // read until the end, and not used again
-			return vectors.Bool(!m.reuse, true), text
+			if m.reuse {
+				return vectors.Wrong, text
+			}
+			return vectors.Same, text
 		}
 		if m.status != w.Status || m.interim != w.Interim || m.body != w.Body || m.size != w.BodyBytes {
 			return vectors.Wrong, text

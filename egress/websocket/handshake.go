@@ -42,7 +42,7 @@ func (d Deflate) String() string {
 // IsHandshake reports whether a request has a part of a WebSocket handshake:
 // then it must be a whole one. upgrade is its Upgrade field.
 func IsHandshake(upgrade string, h http.Header) bool {
-	return strings.EqualFold(strings.TrimSpace(upgrade), "websocket") || len(h["Sec-Websocket-Key"]) > 0
+	return strings.EqualFold(strings.TrimSpace(upgrade), "websocket") || len(h["Sec-Websocket-Key"]) > 0 || len(h["Sec-Websocket-Version"]) > 0
 }
 
 // Request is what of a request ParseOffer judges.
@@ -86,9 +86,11 @@ func ParseOffer(q Request) (Offer, error) {
 		o.Protocols = append(o.Protocols, name)
 	}
 	for _, e := range list(q.Header["Sec-Websocket-Extensions"]) {
-		if d := parseDeflate(e); d.On {
-			o.Deflate = d
-			break
+		if !isExtension(e) {
+			return Offer{}, errors.New("Sec-WebSocket-Extensions is malformed")
+		}
+		if !o.Deflate.On {
+			o.Deflate = parseDeflate(e)
 		}
 	}
 	return o, nil
@@ -188,18 +190,35 @@ func validKey(key string) bool {
 	return err == nil && len(b) == 16
 }
 
-// list splits fields at their commas. Parameters with quoted commas are of no
-// extension that is taken.
+// list splits fields at their commas. An empty element stays one, and is neither
+// a name nor an extension. Parameters with quoted commas are of no extension
+// that is taken.
 func list(fields []string) []string {
 	var all []string
 	for _, f := range fields {
 		for _, e := range strings.Split(f, ",") {
-			if e = strings.Trim(e, " \t"); e != "" {
-				all = append(all, e)
-			}
+			all = append(all, strings.Trim(e, " \t"))
 		}
 	}
 	return all
+}
+
+// isExtension reports whether an element of Sec-WebSocket-Extensions is a name
+// with parameters, whose values are not quoted.
+func isExtension(element string) bool {
+	name, parameters, more := strings.Cut(element, ";")
+	if !isToken(strings.Trim(name, " \t")) {
+		return false
+	}
+	for more {
+		var p string
+		p, parameters, more = strings.Cut(parameters, ";")
+		key, value, valued := strings.Cut(strings.Trim(p, " \t"), "=")
+		if !isToken(key) || valued && !isToken(value) {
+			return false
+		}
+	}
+	return true
 }
 
 func isToken(s string) bool {

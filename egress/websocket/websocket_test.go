@@ -116,6 +116,35 @@ func TestParseOfferKeepsOrder(t *testing.T) {
 	}
 }
 
+// A part of a handshake makes the request one, and what it lists is well formed.
+func TestHalfHandshakes(t *testing.T) {
+	for _, name := range []string{"Sec-Websocket-Key", "Sec-Websocket-Version"} {
+		if h := (http.Header{name: {"13"}}); !IsHandshake("", h) {
+			t.Errorf("%s alone is no handshake", name)
+		}
+	}
+	whole := func(name, value string) Request {
+		return Request{Method: "GET", HTTP11: true, Upgrade: "websocket", Connection: []string{"upgrade"}, Header: http.Header{
+			"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Version": {"13"}, name: {value},
+		}}
+	}
+	for name, values := range map[string][]string{
+		"Sec-Websocket-Protocol":   {"", "a,", ",a", "a,,b", "a b"},
+		"Sec-Websocket-Extensions": {"", ",", "x,", "x;", "x;;y", "x; y=", "x; =1", `x; y="1"`, "x y", "permessage-deflate; client_no_context_takeover, "},
+	} {
+		for _, v := range values {
+			if o, err := ParseOffer(whole(name, v)); err == nil {
+				t.Errorf("%s %q: %v", name, v, o)
+			}
+		}
+	}
+	for _, v := range []string{"x", "x; y", "x;y=1 , z", "permessage-deflate; client_max_window_bits=10"} {
+		if o, err := ParseOffer(whole("Sec-Websocket-Extensions", v)); err != nil || o.Deflate.On {
+			t.Errorf("%q: %v %v", v, o, err)
+		}
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	for _, s := range []string{"\x81\x05Hello", "\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", "\x01\x03Hel\x80\x02lo", "\x89\x05Hello", "\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00",
 		"\xc1\x08\xf3\x48\xcd\xc9\xc9\x07\x00\x00", "\x82\x7e\x01\x00", "\x88\x02\x03\xe8\x81\x00", "\xc1\x0b\x00\x05\x00\xfa\xffHello\x00"} {

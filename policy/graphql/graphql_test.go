@@ -289,6 +289,7 @@ func TestURL(t *testing.T) {
 		{"GET", "query=%7Ba%7", "", nil, BadQuery},
 		{"GET", "query=%7Ba%7D%ff", "", nil, BadQuery},
 		{"GET", "query=%7Ba%7D&query%ff=1", "", nil, BadQuery},
+		{"GET", "query=%7Ba%7D&x=%ff", "", nil, BadQuery},
 		{"GET", "query=%2525", "", nil, Syntax}, // decoded once, not twice
 
 		{"POST", "", `{"query":"{a}"}`, a, ""},

@@ -2,6 +2,7 @@ package graphql
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -129,7 +130,7 @@ func readParams(rawQuery string) (params, error) {
 	}
 	p := params{values: map[string]string{}}
 	for key, values := range all {
-		if !utf8.ValidString(key) {
+		if !utf8.ValidString(key) || slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) }) {
 			return params{}, fault(BadQuery)
 		}
 		name := key
@@ -144,8 +145,6 @@ func readParams(rawQuery string) (params, error) {
 			return params{}, fault(Keys)
 		case len(values) != 1:
 			return params{}, fault(Repeated)
-		case !utf8.ValidString(values[0]):
-			return params{}, fault(BadQuery)
 		}
 		p.any = true
 		p.values[key] = values[0]
