@@ -1,4 +1,6 @@
-// Package vectors runs the conformance vectors of testdata/vectors from tests.
+// Package vectors runs the conformance vectors of testdata/vectors and
+// testdata/vectors-more from tests. The first folder is a copy and says what
+// OpenShell does; the second is the repository's own, and says what is done here.
 //
 // A vector is an input and the outcome expected for it (the README beside them
 // gives the form). An entry with a note may be judged more strictly on purpose,

@@ -145,13 +145,26 @@ func ofKinds(t *testing.T, entries []Entry, kinds []string) []Entry {
 	})
 }
 
-// Load reads the entries of a file, without its extension.
+// Load reads the entries of a file, without its extension: those of another
+// folder, if one is named, else those of both folders of the repository.
 func Load(file string) ([]Entry, error) {
 	dir, err := Dir()
 	if err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(filepath.Join(dir, file+".json"))
+	entries, err := read(filepath.Join(dir, file+".json"))
+	if err != nil || os.Getenv(Env) != "" {
+		return entries, err
+	}
+	more, err := read(filepath.Join(dir+"-more", file+".json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return entries, nil
+	}
+	return append(entries, more...), err
+}
+
+func read(file string) ([]Entry, error) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("load vectors: %w", err)
 	}

@@ -109,6 +109,58 @@ func TestVectorKinds(t *testing.T) {
 	}
 }
 
+// The repository's own vectors are for files that have a subject, under ids that
+// are used once, and say what is done here: none has a note that would let
+// another outcome pass.
+func TestVectorMore(t *testing.T) {
+	if os.Getenv(Env) != "" {
+		t.Skip("another folder is named")
+	}
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(root, "testdata", "vectors-more", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("list vectors: %v, %d files", err, len(files))
+	}
+	claimed := map[string]bool{}
+	for _, s := range Subjects() {
+		claimed[s.File+".json"] = s.Package != ""
+	}
+	for _, f := range files {
+		if !claimed[filepath.Base(f)] {
+			t.Errorf("%s: no test runs it", filepath.Base(f))
+		}
+		own, err := read(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range own {
+			if e.Note != "" {
+				t.Errorf("%s has a note: say in want what is done, and in source why", e.ID)
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for _, s := range Subjects() {
+		if seen[s.File+".json"] {
+			continue // by kinds
+		}
+		seen[s.File+".json"] = true
+		entries, err := Load(s.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if seen[e.ID] {
+				t.Errorf("%s: two vectors have this id", e.ID)
+			}
+			seen[e.ID] = true
+		}
+	}
+}
+
 // The copy in the repository equals the shared set, where that is at hand.
 func TestVectorCopy(t *testing.T) {
 	root, err := Root()
