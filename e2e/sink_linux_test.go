@@ -113,6 +113,7 @@ type sink struct {
 	mu    sync.Mutex
 	reqs  []seen
 	bytes bytes.Buffer // all that arrived, TLS taken off
+	lean  bool         // it is not kept
 	conns int
 
 	datagrams int            // of a worldSink
@@ -186,7 +187,9 @@ type tappedConn struct {
 func (c *tappedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.s.mu.Lock()
-	c.s.bytes.Write(b[:n])
+	if !c.s.lean {
+		c.s.bytes.Write(b[:n])
+	}
 	c.s.mu.Unlock()
 	return n, err
 }

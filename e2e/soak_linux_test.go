@@ -226,7 +226,7 @@ func TestSoak(t *testing.T) {
 	}
 	outside := &lean{out: &streams{}}
 	s := newSink(t)
-	s.server.Handler = outside
+	s.server.Handler, s.lean = outside, true // before anybody asks
 	l := box{policy: soakPolicy(false), flags: join(s.upstreams("a.test", "r.test"), []string{"--trust-ca", caFile(t), "--quiet"})}.start(t)
 	pid := l.cmd.Process.Pid
 	before := measure(t, pid)
