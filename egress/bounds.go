@@ -136,6 +136,10 @@ const (
 	// for, to tell whether its client can read a reason.
 	denyTimeout = time.Second
 
+	// dismissTime is how long a denied connection of HTTP/2 stays after its first
+	// answer: for clients to have read it, and for others that they asked for at once.
+	dismissTime = time.Second
+
 	// idleTimeout is how long an inspected connection may be kept alive without
 	// a request; relayIdle the silence on a relayed one (shells stay quiet for
 	// long; dead peers are found by TCP keep-alive).

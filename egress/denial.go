@@ -206,7 +206,7 @@ func (c *conn) answer(w http.ResponseWriter, d *denial) {
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if !ok || c.denial != nil { // of several requests only the one that is denied ends
+	if !ok { // of several requests only the one that is denied ends
 		h.Set("Connection", "close")
 	}
 	h.Set("Cache-Control", "no-store")

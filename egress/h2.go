@@ -30,6 +30,9 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer g.leave()
+	if g.c.denial != nil {
+		defer g.dismiss()
+	}
 	body := &streamBody{ReadCloser: r.Body}
 	r.Body = body
 	ctx, cancel := context.WithCancel(r.Context())

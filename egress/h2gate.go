@@ -77,6 +77,8 @@ type h2gate struct {
 	running int // requests
 	serving sync.WaitGroup
 
+	leaving sync.Once
+
 	once   sync.Once
 	closed chan struct{}
 }
@@ -121,6 +123,13 @@ func (g *h2gate) wait() {
 }
 
 func (g *h2gate) CloseWrite() error { return closeWrite(g.Conn) }
+
+// dismiss ends a denied connection soon, so that a client that asks again, perhaps
+// under another policy, asks anew. Not at once: GOAWAY goes out before the answers,
+// and Java's client and httpx take it for the end of what they wait for.
+func (g *h2gate) dismiss() {
+	g.leaving.Do(func() { time.AfterFunc(dismissTime, func() { _ = g.Close() }) })
+}
 
 func (g *h2gate) Close() error {
 	err := g.Conn.Close()

@@ -196,6 +196,15 @@ func (h *head) add(name, value string) *httpFault {
 	return nil
 }
 
+// decline takes an offer to go on in HTTP/2 for not made, as a server may (RFC 9110
+// §7.8): Java's client makes it with whatever it asks for without TLS. Over TLS
+// nobody may make it (RFC 9113 §3.1), and it is refused like other upgrades.
+func (h *head) decline() {
+	if strings.EqualFold(h.upgrade, "h2c") {
+		h.upgrade = ""
+	}
+}
+
 func (h *head) connection(value string) *httpFault {
 	for _, token := range strings.Split(value, ",") {
 		token = strings.ToLower(strings.Trim(token, " \t"))

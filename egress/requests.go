@@ -62,6 +62,9 @@ func (r *requests) one() (more bool) {
 		lingeringClose(r.nc)
 		return false
 	}
+	if r.scheme == "http" {
+		h.decline()
+	}
 	x.r = r.request(h, body)
 	w.body = body
 	if !h.hasBody() {
