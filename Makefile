@@ -32,7 +32,7 @@ test: prepare ## install what the tests need, then run them all
 
 .PHONY: prepare
 prepare: build
-	@./tools/prepare tests agents
+	@./tools/prepare tests agents clients
 
 .PHONY: agents
 agents: build ## install OpenClaw, Claude Code, Codex, OpenCode and Gemini CLI into .tools/agents
@@ -45,9 +45,21 @@ test-agents: agents ## let each of the five agents do a task in a sandbox, as ro
 	@./tools/prepare tests
 	CREEL_AGENTS=$(CURDIR)/.tools/agents $(GO) test -count=1 -tags agents -timeout 30m -run '^TestAgent' ./e2e
 
-.PHONY: test-mcp
-test-mcp: build ## let the official MCP client, server and conformance suite talk through a sandbox
+.PHONY: clients
+clients: ## install clients of HTTP, WebSockets and mail, of Node and Python, into .tools/clients
+	@./tools/prepare clients
+
+.PHONY: test-clients
+test-clients: build clients ## let clients that people use talk through a sandbox (docs/clients.md)
+	@./tools/prepare tests
+	CREEL_CLIENTS=$(CURDIR)/.tools/clients $(GO) test -count=1 -timeout 10m -run '^Test(HTTPClients|WebSocketClients|Apt|NativeClients|Clients|PackageManagers)$$' ./e2e ./egress
+
+.PHONY: mcp
+mcp:
 	@./tools/prepare mcp
+
+.PHONY: test-mcp
+test-mcp: build mcp ## let the official MCP client, server and conformance suite talk through a sandbox
 	CREEL_MCP=$(CURDIR)/.tools/mcp $(GO) test -count=1 -tags mcp -timeout 10m -run '^TestMCP' ./e2e
 
 .PHONY: check

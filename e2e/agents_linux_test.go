@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/internal/fakemodel"
 )
@@ -31,34 +29,13 @@ func agentsRoot(t *testing.T) string {
 	t.Helper()
 	root, err := bindAgents()
 	if err != nil {
-		t.Fatalf("%v\nhint: make agents, then make test-agents", err)
+		t.Fatalf("the agents: %v\nhint: make agents, then make test-agents", err)
 	}
 	return root
 }
 
 var bindAgents = sync.OnceValues(func() (string, error) {
-	root := os.Getenv(agentsVar)
-	if root == "" {
-		return "", fmt.Errorf("%s does not say where the agents are", agentsVar)
-	}
-	if _, err := os.Stat(filepath.Join(root, "node_modules", "openclaw")); err != nil {
-		return "", fmt.Errorf("the agents are not installed in %s: %w", root, err)
-	}
-	if os.Geteuid() != 0 {
-		return root, nil
-	}
-	dir := filepath.Join(os.Getenv(shared), "agents")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
-	}
-	// In the mount namespace of these tests alone, and gone with it.
-	if err := unix.Mount(root, dir, "", unix.MS_BIND, ""); err != nil {
-		return "", err
-	}
-	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
-		return "", err
-	}
-	return dir, os.Setenv(agentsVar, dir)
+	return bind(agentsVar, filepath.Join("node_modules", "openclaw"))
 })
 
 // agentRun is one agent with its model, its hosts and a task.

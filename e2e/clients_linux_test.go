@@ -16,9 +16,9 @@ import (
 	"testing"
 )
 
-// clientsVar carries what root's clients are configured with to the ordinary
+// registriesVar carries what root's clients are configured with to the ordinary
 // user's half, whose home has no configuration.
-const clientsVar = "CREEL_E2E_CLIENTS"
+const registriesVar = "CREEL_E2E_REGISTRIES"
 
 // clients is where this machine's package clients get packages from. The hosts
 // are the machine's to say; they stand in no file.
@@ -39,11 +39,11 @@ func clientEnv() []string {
 	if err != nil {
 		return nil
 	}
-	return []string{clientsVar + "=" + string(b)}
+	return []string{registriesVar + "=" + string(b)}
 }
 
 func readClients() (c clients, err error) {
-	if text := os.Getenv(clientsVar); text != "" {
+	if text := os.Getenv(registriesVar); text != "" {
 		return c, json.Unmarshal([]byte(text), &c)
 	}
 	ask := func(name string, args ...string) string {

@@ -189,7 +189,7 @@ func asOrdinaryUser(t *testing.T) {
 	cmd := exec.Command(probePath(), "-test.run", pattern, "-test.v", "-test.timeout=10m")
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "USER=tester", "LANG=C.UTF-8", "TMPDIR=/tmp", "XDG_RUNTIME_DIR=" + home,
-		quickRace, asUser + "=1", shared + "=" + os.Getenv(shared), ownWorld + "=" + os.Getenv(ownWorld), agentsVar + "=" + os.Getenv(agentsVar),
+		quickRace, asUser + "=1", shared + "=" + os.Getenv(shared), ownWorld + "=" + os.Getenv(ownWorld), agentsVar + "=" + os.Getenv(agentsVar), clientsVar + "=" + os.Getenv(clientsVar), "CI=" + os.Getenv("CI"),
 	}
 	cmd.Env = append(append(cmd.Env, clientEnv()...), kills+"="+os.Getenv(kills))
 	cmd.Dir = "/"

@@ -22,7 +22,7 @@ import (
 // native is a server that people run, whose protocol creel does not know.
 type native struct {
 	name  string
-	needs []string // programs; the first one that is missing skips it by name
+	needs []string // programs
 	port  int      // that clients know
 	// start gives the server; the address is where it has to listen. dir is its own,
 	// ws the agent's.
@@ -32,7 +32,13 @@ type native struct {
 	ready       func(t *testing.T, addr string) // nil: it accepts connections
 }
 
-const pgBin, mariaBin = "/usr/lib/postgresql/15/bin/", "/usr/sbin/"
+const mariaBin = "/usr/sbin/"
+
+// pgBin is where the newest PostgreSQL of Debian's lies.
+var pgBin = func() string {
+	all, _ := filepath.Glob("/usr/lib/postgresql/*/bin/")
+	return append([]string{"/usr/lib/postgresql/bin/"}, all...)[len(all)]
+}()
 
 // asService runs a server as an ordinary user, where it refuses to be root.
 func asService(t *testing.T, name, dir string, cmd *exec.Cmd) *exec.Cmd {
@@ -81,17 +87,9 @@ var natives = []native{
 		// The client asks for TLS in its own first eight bytes, and begins it later.
 		name: "postgres", needs: []string{pgBin + "postgres", pgBin + "initdb", pgBin + "psql"}, port: 5432,
 		start: func(t *testing.T, host string, port int, dir, _ string) *exec.Cmd {
-			cert, err := testCA().leaf("postgres.test")
-			if err != nil {
-				t.Fatal(err)
-			}
-			key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-			if err != nil {
-				t.Fatal(err)
-			}
 			must(t, asService(t, "postgres", dir, exec.Command(pgBin+"initdb", "-D", dir+"/data", "-U", "lobster", "-A", "trust", "--no-sync")))
-			script := fmt.Sprintf("umask 077; cat > %[1]s/server.crt <<'E'\n%[2]sE\ncat > %[1]s/server.key <<'E'\n%[3]sE\n", dir+"/data",
-				pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+			cert, key := leafPEM(t, "postgres.test")
+			script := fmt.Sprintf("umask 077; cat > %[1]s/server.crt <<'E'\n%[2]sE\ncat > %[1]s/server.key <<'E'\n%[3]sE\n", dir+"/data", cert, key)
 			must(t, asService(t, "postgres", dir, exec.Command("sh", "-c", script)))
 			return asService(t, "postgres", dir, exec.Command(pgBin+"postgres", "-D", dir+"/data", "-h", host, "-p", fmt.Sprint(port), "-k", dir, "-c", "ssl=on", "-c", "fsync=off"))
 		},
@@ -116,6 +114,38 @@ var natives = []native{
 		},
 		client: "mariadb --no-defaults -h mariadb.test -u lobster -ppot -N -e 'select 6*7'", out: "42",
 	},
+	{
+		name: "smtp", needs: []string{"python3", "/usr/bin/python3"}, port: 587,
+		start: func(t *testing.T, host string, port int, dir, ws string) *exec.Cmd {
+			script, err := clientScripts.ReadFile("testdata/clients/mail.py")
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeMode(t, ws+"/mail.py", string(script), 0o644)
+			writeMode(t, ws+"/ca.pem", string(testCA().pem), 0o644)
+			cert, key := leafPEM(t, "smtp.test")
+			python, _ := pythonRoot(t)
+			cmd := exec.Command(python, "-m", "aiosmtpd", "-n", "-l", fmt.Sprint(host, ":", port),
+				"--tlscert", writeMode(t, dir+"/crt", string(cert), 0o600), "--tlskey", writeMode(t, dir+"/key", string(key), 0o600))
+			cmd.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(installedClients(t), "py"))
+			return cmd
+		},
+		client: "/usr/bin/python3 mail.py smtp.test", out: "sent with TLSv1.3",
+	},
+}
+
+// leafPEM is the certificate of a name, and its key.
+func leafPEM(t *testing.T, name string) (cert, key []byte) {
+	t.Helper()
+	leaf, err := testCA().leaf(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
 // sshd is a server for one user, with the key in ws.
@@ -146,11 +176,7 @@ func poll(t *testing.T, what string, ok func() bool) {
 func TestNativeClients(t *testing.T) {
 	for _, n := range natives {
 		t.Run(n.name, func(t *testing.T) {
-			for _, p := range n.needs {
-				if _, err := exec.LookPath(p); err != nil {
-					t.Skipf("%s is not installed", p)
-				}
-			}
+			needs(t, n.needs...)
 			dir, err := os.MkdirTemp("/tmp", "creel-e2e-native-") // short: it holds sockets
 			if err != nil {
 				t.Fatal(err)

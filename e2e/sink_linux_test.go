@@ -101,6 +101,7 @@ type seen struct {
 	At                string // the address of ours where it arrived
 	TLS               bool
 	SNI               string
+	Proto             string // of HTTP
 	Header            http.Header
 	Body              []byte
 }
@@ -220,7 +221,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	req := seen{At: fmt.Sprint(at), Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Body: body}
+	req := seen{At: fmt.Sprint(at), Proto: r.Proto, Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone(), Body: body}
 	s.mu.Lock()
 	s.reqs = append(s.reqs, req)
 	s.mu.Unlock()

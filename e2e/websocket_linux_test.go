@@ -44,17 +44,7 @@ func TestWebSocket(t *testing.T) {
 		s := newSink(t)
 		s.extra = chat
 		roots := toolRoot(t, "node")
-		policy := policyHead() + `network_policies:
-  ok:
-    endpoints:
-      - host: ok.test
-        ports: [80, 443]
-        protocol: websocket
-        rules:
-          - allow: {method: GET, path: "/x/**"}
-          - allow: {method: WEBSOCKET_TEXT, path: /x/chat}
-    binaries: any
-`
+		policy := policyHead() + socketRules
 		for _, root := range roots {
 			if !strings.HasPrefix(root, "/usr/") {
 				policy = strings.Replace(policy, "    - /usr\n", "    - /usr\n    - "+root+"\n", 1)

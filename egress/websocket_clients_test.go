@@ -11,16 +11,16 @@ import (
 	"testing"
 )
 
-// clientsVar names a folder with node_modules/ws and a Python environment py
-// that has the package websockets.
-const clientsVar = "CREEL_WEBSOCKET_CLIENTS"
+// clientsVar is the folder where `make clients` installed clients of Node, ws
+// among them, and of Python (below py), websockets among them.
+const clientsVar = "CREEL_CLIENTS"
 
 // TestWebSocketClients: the usual implementations of two languages, every client
 // with every server, compressed and not.
 func TestWebSocketClients(t *testing.T) {
 	dir := os.Getenv(clientsVar)
 	if dir == "" {
-		t.Skip("set " + clientsVar + " to a folder in which `npm i ws` and `python3 -m venv py && py/bin/pip install websockets` were run")
+		t.Skip(clientsVar + " does not say where the clients are\nhint: make test-clients")
 	}
 	tool := func(script string, args ...string) *exec.Cmd {
 		script, err := filepath.Abs(filepath.Join("testdata", "websocket", script))
@@ -29,10 +29,10 @@ func TestWebSocketClients(t *testing.T) {
 		}
 		name := "node"
 		if strings.HasSuffix(script, ".py") {
-			name = filepath.Join(dir, "py", "bin", "python")
+			name = "python3"
 		}
 		cmd := exec.Command(name, append([]string{script}, args...)...)
-		cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(dir, "node_modules"))
+		cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(dir, "node_modules"), "PYTHONPATH="+filepath.Join(dir, "py"))
 		cmd.Stderr = os.Stderr
 		return cmd
 	}
