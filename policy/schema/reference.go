@@ -26,7 +26,7 @@ How values are written:
 | number | decimal digits without quotes, no leading zero |
 | size | a number, or for bytes a text such as ` + "`512M`" + ` or ` + "`2G`" + ` (powers of 1024) |
 | text | a YAML text; quote what begins with ` + "`*`, `&`, `!`, `%`, `@`" + ` or could be a number or a boolean |
-| glob | ` + "`*`" + ` is any run of characters that does not cross ` + "`/`" + ` in paths, ` + "`.`" + ` in hosts and query values; ` + "`**`" + ` as a whole component crosses; ` + "`?`, `[a-z]`, `{a,b}`" + ` and ` + "`\\`" + ` work as in a shell |
+| glob | ` + "`*`" + ` is any run of characters that does not cross ` + "`/`" + ` in paths, ` + "`.`" + ` in hosts and query values; ` + "`**`" + ` as a whole component crosses; ` + "`?`, `[a-z]`, `{a,b}`" + ` and ` + "`\\`" + ` work as in a shell, but that an empty alternative (` + "`{a,}`" + `) is none |
 
 `
 
