@@ -150,11 +150,13 @@ func (n *network) withDigest(sum string) *network {
 	return n.digests[sum]
 }
 
-// Wants says what of a caller any rule looks at, beside its program.
-func (e *Engine) Wants() (ancestors, digest bool) {
+// Wants says what of a caller any rule looks at, beside its program, whose path is given.
+func (e *Engine) Wants(binary string) (ancestors, digest bool) {
 	for _, n := range e.networks {
 		ancestors = ancestors || n.ancestors && !n.any
-		digest = digest || len(n.digests) > 0
+		for _, of := range n.digests {
+			digest = digest || of.takesPath(binary)
+		}
 	}
 	return ancestors, digest
 }

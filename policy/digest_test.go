@@ -42,8 +42,11 @@ network_policies:
 			t.Errorf("unknown %s: %s", tt.binary, got)
 		}
 	}
-	if ancestors, digest := e.Wants(); ancestors || !digest {
-		t.Errorf("wants %t, %t", ancestors, digest)
+	// A digest is taken of what a rule may match with it, and of nothing else.
+	for path, want := range map[string]bool{"/usr/bin/curl": true, "/opt/x/tool": true, "/usr/bin/wget": false, "/usr/bin/git": false} {
+		if ancestors, digest := e.Wants(path); ancestors || digest != want {
+			t.Errorf("%s: wants %t, %t", path, ancestors, digest)
+		}
 	}
 	x := e.Explain(policy.Connection{Host: host(t, "a.test"), Port: 443, Binary: "/usr/bin/curl", KnownCaller: true}, nil)
 	found := false

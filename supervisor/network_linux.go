@@ -51,7 +51,7 @@ const namePoolSize = 16384
 // runs.
 func (s *supervisor) startNetwork(p *prepared, start func(string, func(context.Context) error)) error {
 	tracker, err := caller.New(caller.Config{Notify: s.box.Notify, Diag: s.box.Diag, Init: s.box.InitPID, UID: s.box.UID, GID: s.box.GID, Verify: s.box.HostFile,
-		Wants:   func() (ancestors, digest bool) { return s.rev.Load().engine.Wants() },
+		Wants:   func(path string) (ancestors, digest bool) { return s.rev.Load().engine.Wants(path) },
 		Refused: s.unixRefused(),
 	})
 	s.box.Notify, s.box.Diag = nil, nil // the tracker's now

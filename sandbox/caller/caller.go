@@ -34,9 +34,9 @@ type Config struct {
 	// or the ancestor is left out. It must be safe for concurrent use.
 	Verify func(path string, dev, ino uint64) bool
 
-	// Wants says what beside the program is looked at: the ones above it, and the
-	// digest of its content. Nil: the ancestors alone.
-	Wants func() (ancestors, digest bool)
+	// Wants says what beside the program of this path is looked at: the ones above
+	// it, and the digest of its content. Nil: the ancestors alone.
+	Wants func(path string) (ancestors, digest bool)
 
 	// Refused is told of each connect to a unix socket that no process of the
 	// sandbox listens on: the path, as the agent wrote it, and who asked. The

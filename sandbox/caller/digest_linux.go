@@ -3,6 +3,7 @@ package caller
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"strconv"
@@ -17,14 +18,24 @@ type version struct {
 	sec, nanos int64 // of the last change (ctime), which no call sets
 }
 
-// maxDigests bounds the digests that are kept. Only programs that the host shows
-// are looked at, so that an agent cannot fill it.
-const maxDigests = 1024
+const (
+	// maxDigests bounds the digests that are kept.
+	maxDigests = 1024
+
+	// maxProgram is the most bytes of a program whose digest is taken. The agent
+	// may make a program of its own, with a hole of exabytes in it, where a rule
+	// expects one; the programs that people pin have less than half of this.
+	maxProgram = 1 << 30
+
+	// digestPiece is how much is read before it is asked whether that still matters.
+	digestPiece = 1 << 20
+)
 
 // digests remembers the SHA-256 of executables. Tracker's worker alone uses it.
 type digests map[version]string
 
-// digest gives the SHA-256 of a process's program; empty if it cannot be read.
+// digest gives the SHA-256 of a process's program; empty if it cannot be read, or
+// has more than maxProgram bytes.
 // The kernel lets nobody write a file while it is executed (ETXTBSY), and the
 // caller waits meanwhile; the first look at a large program takes as long as
 // reading it.
@@ -36,15 +47,22 @@ func (ps *processes) digest(id int) string {
 	f := os.NewFile(uintptr(fd), "executable")
 	defer f.Close()
 	before, ok := versionOf(fd)
-	if !ok {
+	if !ok || before.size > maxProgram {
 		return ""
 	}
 	if sum, ok := ps.digests[before]; ok {
 		return sum
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return ""
+	for {
+		if ps.over != nil && ps.over() {
+			return ""
+		}
+		if _, err := io.CopyN(h, f, digestPiece); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return ""
+		}
 	}
 	if after, ok := versionOf(fd); !ok || after != before {
 		return ""

@@ -30,8 +30,9 @@ const (
 type processes struct {
 	proc   *os.File
 	init   int
-	verify func(path string, dev, ino uint64) bool // nil accepts all
-	wants  func() (ancestors, digest bool)         // nil: ancestors
+	verify func(path string, dev, ino uint64) bool    // nil accepts all
+	wants  func(path string) (ancestors, digest bool) // nil: ancestors
+	over   func() bool                                // the end has come: nothing is read any more; nil: never
 
 	digests digests
 	held    []process // threads that connected last, the newest at the end
@@ -243,7 +244,7 @@ func (ps *processes) caller(p process) (Caller, error) {
 	}
 	ancestors, digest := true, false
 	if ps.wants != nil {
-		ancestors, digest = ps.wants()
+		ancestors, digest = ps.wants(c.Binary)
 	}
 	if digest {
 		c.SHA256 = ps.digest(p.id)

@@ -179,6 +179,7 @@ func (t *Tracker) work(ctx context.Context, wg *sync.WaitGroup) error {
 		return err
 	}
 	beQuick()
+	t.ps.over = func() bool { return ctx.Err() != nil }
 	for {
 		var n notification
 		done, err := t.receive(&n)

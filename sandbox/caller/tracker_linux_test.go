@@ -292,7 +292,7 @@ func testCallers(t *testing.T, b *box, noThread bool) {
 func TestDigest(t *testing.T) {
 	b := newBox(t)
 	var wanted atomic.Bool
-	b.tracker.ps.wants = func() (ancestors, digest bool) { return true, wanted.Load() }
+	b.tracker.ps.wants = func(string) (ancestors, digest bool) { return true, wanted.Load() }
 	b.start()
 	_, p := programs(t, "one")
 	ask := func() Caller {
@@ -334,6 +334,13 @@ func TestDigest(t *testing.T) {
 	if got := ask(); got.SHA256 != sum() {
 		t.Errorf("after a write: digest %s, want %s", got.SHA256, sum())
 	}
+	// A program of exabytes is a program that costs nothing to make.
+	if err := os.Truncate(p[0], maxProgram+1); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got.SHA256 != "" || !got.Known {
+		t.Errorf("more than is read: %+v", got)
+	}
 	b.cancel()
 	<-b.ran
 	if n := len(b.tracker.ps.held); n != 0 {
@@ -341,6 +348,23 @@ func TestDigest(t *testing.T) {
 	}
 	if n := len(b.tracker.ps.digests); n != 2 {
 		t.Errorf("%d digests are kept, want 2", n)
+	}
+}
+
+// TestDigestEnds: the end of a sandbox does not wait until a large program is read.
+func TestDigestEnds(t *testing.T) {
+	ps := &processes{over: func() bool { return true }}
+	var err error
+	if ps.proc, err = os.Open("/proc"); err != nil {
+		t.Fatal(err)
+	}
+	defer ps.proc.Close()
+	if got := ps.digest(os.Getpid()); got != "" || len(ps.digests) != 0 {
+		t.Errorf("digest %q after the end", got)
+	}
+	ps.over = nil
+	if got := ps.digest(os.Getpid()); len(got) != 64 {
+		t.Errorf("digest %q before it", got)
 	}
 }
 
