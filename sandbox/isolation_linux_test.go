@@ -33,6 +33,20 @@ func TestIsolation(t *testing.T) {
 			{"only the sandbox's processes", `ls /proc | grep -cE '^[0-9]+$'`, `^[1-5]$`},
 			{"core_pattern", `echo x > /proc/sys/kernel/core_pattern`, `Read-only file system|ermission denied`},
 			{"sysrq", `echo x > /proc/sysrq-trigger`, `Read-only file system|ermission denied|nonexistent`},
+			{"pressure", `echo 'some 1000 2000000' > /proc/pressure/memory`, `Read-only file system|nonexistent`},
+			{"terminals are bounded", `python3 -c "
+import os
+n = 0
+try:
+    while n < 4096: os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY); n += 1
+except OSError as e: print(n, e.errno)
+"`, `^256 28$`},
+			{"file systems are not asked for more than files", `python3 -c "
+import fcntl, os
+for request in (0x50009417, 0x5000940e, 0x4020bc10, 0xc0406618):
+    try: fcntl.ioctl(os.open('.', 0), request, b'x' * 1024); print('answered')
+    except OSError as e: print(e.errno)
+"`, `^1\n1\n1\n1$`},
 			{"kcore and keys are empty", `cat /proc/kcore /proc/keys /proc/kallsyms 2>/dev/null | wc -c`, `^0$`},
 			{"no new user namespace", `unshare -U true`, `Operation not permitted`},
 			{"no mounts", `mount -t tmpfs x /mnt; mount -o remount,rw /usr`, `(?s)(ermission denied|not permitted|must be superuser|only root)`},

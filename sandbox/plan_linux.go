@@ -35,7 +35,10 @@ var maskedProc = []string{
 	"/proc/sysrq-trigger", "/proc/timer_list", "/proc/timer_stats", "/proc/vmallocinfo", "/proc/config.gz",
 }
 
-var readOnlyProc = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/driver"}
+// readOnlyProc are its parts that take orders. Those of /proc/pressure are for
+// everybody since Linux 6.4: each one is kernel memory that no limit counts, and
+// work for the whole machine.
+var readOnlyProc = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/driver", "/proc/pressure"}
 
 // Shares of the memory, percent, that a sandbox's own folders may take. The
 // kernel's default is half for each, so that two full ones exhaust the host.

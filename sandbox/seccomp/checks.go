@@ -153,9 +153,27 @@ var socketOptions = &check{[]rule{
 // TIOCSTI and TIOCLINUX type into the operator's terminal; TIOCCONS takes the
 // console's output; TIOCSETD loads line disciplines, old code that any pty
 // reaches (CVE-2023-6546).
+//
+// A file system's own requests work on all of it, whatever a mount shows of it. Who
+// owns a folder of btrfs makes a snapshot of its subvolume: what was hidden below
+// lies open in it, and before Linux 6.7 so does all that lies beside a declared
+// path, the home folder for one. bcachefs has the like. Copies by reference, which
+// got their numbers from btrfs, are every file system's. The keys of encrypted
+// folders are those of the user, not of the sandbox: taking one away locks the
+// user out.
 var ioctlRequests = &check{[]rule{
 	{[]cond{{arg: 1, in: []uint32{0x5412, 0x541c, 0x541d, 0x5423}}}, refuse},
+	{[]cond{{arg: 1, in: []uint32{0x40049409, 0x4020940d, 0xc0189436}}}, Allow}, // FICLONE, FICLONERANGE, FIDEDUPERANGE
+	{[]cond{{arg: 1, mask: ioctlType, in: []uint32{0x9400, 0xbc00}}}, refuse},   // BTRFS_IOCTL_MAGIC, bcachefs
+	// FS_IOC_SET_ENCRYPTION_POLICY, ADD_ENCRYPTION_KEY, REMOVE_ENCRYPTION_KEY and its ALL_USERS.
+	{[]cond{{arg: 1, mask: ioctlType | ioctlNumber, in: []uint32{0x6613, 0x6617, 0x6618, 0x6619}}}, refuse},
 }, Allow}
+
+// The parts of a request's number (asm-generic/ioctl.h); above them are size and direction.
+const (
+	ioctlNumber = 0x00ff
+	ioctlType   = 0xff00
+)
 
 // A lease (F_SETLEASE) blocks whoever opens the file until its holder lets go or
 // lease-break-time is over; it can be taken through a read-only mount, so that

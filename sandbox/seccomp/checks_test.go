@@ -127,6 +127,20 @@ func TestArguments(t *testing.T) {
 		{"ioctl", []uint64{0, 0x541c | 0xdeadbeef<<32}, refuse},
 		{"ioctl", []uint64{0, 0x541d}, refuse},
 		{"ioctl", []uint64{0, 0x5423}, refuse},
+		{"ioctl", []uint64{0, 0x50009401}, refuse},        // BTRFS_IOC_SNAP_CREATE
+		{"ioctl", []uint64{0, 0x50009417}, refuse},        // BTRFS_IOC_SNAP_CREATE_V2
+		{"ioctl", []uint64{0, 0x50009417 | high}, refuse}, // CVE-2023-1523
+		{"ioctl", []uint64{0, 0x5000940e}, refuse},        // BTRFS_IOC_SUBVOL_CREATE
+		{"ioctl", []uint64{0, 0x5000943f}, refuse},        // BTRFS_IOC_SNAP_DESTROY_V2
+		{"ioctl", []uint64{0, 0x4020bc10}, refuse},        // BCH_IOCTL_SUBVOLUME_CREATE
+		{"ioctl", []uint64{0, 0x40049409}, Allow},         // FICLONE
+		{"ioctl", []uint64{0, 0x4020940d}, Allow},         // FICLONERANGE
+		{"ioctl", []uint64{0, 0xc0189436}, Allow},         // FIDEDUPERANGE
+		{"ioctl", []uint64{0, 0x5000940d}, refuse},        // the number of one, not its size
+		{"ioctl", []uint64{0, 0xc0406618}, refuse},        // FS_IOC_REMOVE_ENCRYPTION_KEY
+		{"ioctl", []uint64{0, 0xc0506617}, refuse},        // FS_IOC_ADD_ENCRYPTION_KEY
+		{"ioctl", []uint64{0, 0x80086601}, Allow},         // FS_IOC_GETFLAGS
+		{"ioctl", []uint64{0, 0xc020660b}, Allow},         // FS_IOC_FIEMAP
 
 		{"fcntl", []uint64{3, 1, 3}, Allow},    // F_GETFD
 		{"fcntl", []uint64{3, 1025}, Allow},    // F_GETLEASE

@@ -154,6 +154,8 @@ func TestKernelErrno(t *testing.T) {
 		{"TIOCSTI", unix.SYS_IOCTL, []uint64{badFD, unix.TIOCSTI}, unix.EPERM},
 		{"TIOCSTI, high bits set", unix.SYS_IOCTL, []uint64{badFD, 1<<32 | unix.TIOCSTI}, unix.EPERM},
 		{"TIOCLINUX", unix.SYS_IOCTL, []uint64{badFD, unix.TIOCLINUX}, unix.EPERM},
+		{"btrfs snapshot", unix.SYS_IOCTL, []uint64{badFD, 0x50009417}, unix.EPERM},
+		{"FICLONE", unix.SYS_IOCTL, []uint64{badFD, unix.FICLONE}, unix.EBADF},
 		{"TIOCGWINSZ", unix.SYS_IOCTL, []uint64{badFD, unix.TIOCGWINSZ}, unix.EBADF},
 		{"sendto fast open", unix.SYS_SENDTO, []uint64{badFD, 0, 0, unix.MSG_FASTOPEN}, unix.EOPNOTSUPP},
 		{"sendto", unix.SYS_SENDTO, []uint64{badFD, 0, 0, 0}, unix.EBADF},

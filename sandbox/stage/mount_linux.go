@@ -71,6 +71,11 @@ func (b *batch) contents(s *spec.Spec, blobs [][]byte, made folders) {
 	b.setAttr("/", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }
 
+// maxTerminals bounds the terminals that a sandbox opens. The machine has 4096 of
+// them, of which all but its own first 1024 are for whoever comes first: an agent
+// that held them would leave none to other sandboxes and containers.
+const maxTerminals = "256"
+
 func attrs(m spec.Mount) uint64 {
 	a := uint64(unix.MOUNT_ATTR_NOSUID)
 	if !m.Device && m.Kind != spec.MountPTS {
@@ -123,7 +128,7 @@ func (b *batch) tree(m spec.Mount, source, layer *int32) *int32 {
 		return b.fileSystem("sysfs", nil, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	case spec.MountPTS:
 		m.Write = true
-		return b.fileSystem("devpts", []option{{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
+		return b.fileSystem("devpts", []option{{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"max", maxTerminals}}, attrs(m)|unix.MOUNT_ATTR_NOEXEC)
 	}
 	b.fail(fmt.Errorf("open %s: unknown kind of mount %q", m.Target, m.Kind))
 	return b.cell()

@@ -18,7 +18,7 @@ func Files() []Attempt {
 		all = append(all, opens(Mounts, path, unix.O_RDONLY))
 	}
 	for _, path := range []string{"/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches", "/proc/sys/kernel/modprobe",
-		"/proc/sys/net/ipv4/ip_forward", "/proc/irq/default_smp_affinity", "/etc/passwd", "/usr/bin/x", "/etc/ld.so.preload", "/x", "/run/creel/ca.pem"} {
+		"/proc/sys/net/ipv4/ip_forward", "/proc/irq/default_smp_affinity", "/proc/pressure/cpu", "/etc/passwd", "/usr/bin/x", "/etc/ld.so.preload", "/x", "/run/creel/ca.pem"} {
 		all = append(all, opens(Mounts, path, unix.O_WRONLY|unix.O_CREAT))
 	}
 	return append(all, Attempt{Layer: Namespaces, Name: "write /proc/self/uid_map", Try: func() string {
