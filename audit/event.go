@@ -21,7 +21,7 @@ const (
 	Operator      Kind = "operator.command" // reload, stop, …
 	Tool          Kind = "mcp.tool"         // a server's definition of a tool: new, or another than before
 	Middleware    Kind = "middleware.check" // what one found, changed, denied, or failed at
-	Protected     Kind = "file.protected"   // the agent made or changed what host tools trust
+	Protected     Kind = "file.protected"   // the agent made or changed what host tools trust; a path is no longer hidden or protected
 )
 
 // UpstreamFailed is the value of "error" in the Detail of a Close when the server

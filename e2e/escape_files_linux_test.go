@@ -152,6 +152,22 @@ func TestEscapeProtected(t *testing.T) {
 			t.Fatal(err)
 		}
 		creelCmd(t, "posture", name).want(t, 0).out(t, ".git/config has lost its read-only mount", "degraded")
+		// So does that of a hidden one. Whoever runs the sandbox is told of both at once.
+		seq := len(l.events())
+		write(t, filepath.Join(ws, "new"), "host-secret\n")
+		if err := os.Rename(filepath.Join(ws, "new"), filepath.Join(ws, ".env")); err != nil {
+			t.Fatal(err)
+		}
+		for path, cover := range map[string]string{".git/config": "read-only", ".env": "hidden"} {
+			l.event(0, path+" has lost its cover", func(e audit.Event) bool {
+				return e.Kind == audit.Protected && e.Path == filepath.Join(ws, path) && e.Detail["cover"] == cover && (cover != "hidden" || e.Seq > uint64(seq))
+			})
+		}
+		for _, want := range []string{".git/config is no longer protected", ".env is no longer hidden", "hint: creel stop " + name} {
+			if !eventually(func() bool { return strings.Contains(l.stderr.String(), want) }) {
+				t.Errorf("%q is not told: %s", want, l.stderr.String())
+			}
+		}
 		l.end()
 		if names, _ := os.ReadDir(base); len(names) != 2 {
 			t.Errorf("files of ours are left in %s: %v", base, names)

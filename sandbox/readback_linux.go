@@ -51,6 +51,11 @@ func ReadMounts(pid int) ([]MountPoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
 	}
+	return ParseMounts(b)
+}
+
+// ParseMounts reads the text of a mountinfo.
+func ParseMounts(b []byte) ([]MountPoint, error) {
 	var all []MountPoint
 	for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
 		f := strings.Fields(sc.Text())

@@ -355,6 +355,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 	}
 	caught := heard.all() // from here on there is an agent to take them
 	start("watch protected files", s.watchAbsent)
+	start("watch covered paths", s.watchCovers)
 	if err := s.box.Release(ctx); err != nil {
 		return fail(commandError(err, s.o.Command[0], s.o.Workspace))
 	}
