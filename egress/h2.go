@@ -47,9 +47,11 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	h, fault := headOf(r)
 	switch {
 	case full:
-		x.deny(&denial{status: http.StatusServiceUnavailable, code: codeLimit, layer: layerHTTP,
-			reason: fmt.Sprintf("more than %d connections and requests at once", s.conf.MaxConns)})
-		return
+		// No answer, which a client that gives it no window would keep here, and the
+		// request with it. The end of a stream waits for nobody.
+		_ = g.c.recordDenial(&denial{status: http.StatusServiceUnavailable, code: codeLimit, layer: layerHTTP,
+			reason: fmt.Sprintf("more than %d connections and requests at once", s.conf.MaxConns)}, g.scheme)
+		panic(http.ErrAbortHandler)
 	case fault != nil:
 		x.deny(&denial{status: fault.status, code: codeRequest, layer: layerHTTP, reason: fault.reason})
 		return
