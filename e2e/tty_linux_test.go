@@ -193,6 +193,26 @@ func TestJobControl(t *testing.T) {
 	})
 }
 
+// TestLateAnswers: what a terminal answers after the agent has ended, as one behind
+// a network does, is not typed into the operator's shell.
+func TestLateAnswers(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		cmd, _, _ := (&box{policy: policyHead()}).setup(t, "/bin/sh", "-c", `printf 'asked\033[21t\033[5n'`)
+		cmd.Path, cmd.Args = "/bin/bash", append([]string{"bash", "-c", `"$@"; read -r line; echo "typed:[$line]"`, "-"}, cmd.Args...)
+		s := onScreen(t, cmd)
+		s.see("asked")
+		s.see("\x1b[!p")
+		s.see("\x1b[5n") // the agent's was before
+		s.key("\x1b]lecho owned\r\x1b\\\x1b[0n\x1b[0n")
+		s.see("creel: ")
+		s.key("mine\r")
+		s.see("typed:[mine]")
+		if got := s.exit(); got != 0 {
+			t.Errorf("status %d", got)
+		}
+	})
+}
+
 // TestTerminalIsCalmed: an agent that leaves the terminal hiding or swallowing
 // text cannot keep Creel's summary from the operator, nor type into his shell.
 func TestTerminalIsCalmed(t *testing.T) {

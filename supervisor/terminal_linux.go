@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -35,6 +37,8 @@ type terminal struct {
 
 	mu  sync.Mutex
 	raw *term.State // the mode to restore; nil: not raw
+
+	asked atomic.Bool // the terminal may have something to answer
 }
 
 func openTerminal(stdin, stdout, stderr *os.File) (*terminal, error) {
@@ -102,17 +106,76 @@ func (t *terminal) restore() {
 
 // calm ends what the agent may have left a terminal in: text that is swallowed or
 // not seen, which would hide Creel's own lines behind it, and reports that would be
-// typed into the operator's shell. Answers that came too late are thrown away.
+// typed into the operator's shell. What the terminal still answers is thrown away.
+// It comes before restore: what a shell's terminal gets is shown.
 func (t *terminal) calm() {
+	ours := t.tty[0] && foreground(int(t.files[0].Fd()))
 	for i := 1; i < len(t.files); i++ {
 		if t.tty[i] {
 			_, _ = io.WriteString(t.files[i], calming)
+			if ours && t.asked.Load() {
+				_, _ = io.WriteString(t.files[i], areYouThere)
+				t.passOver(int(t.files[0].Fd()))
+			}
 			break
 		}
 	}
-	if t.tty[0] && foreground(int(t.files[0].Fd())) {
+	if ours {
 		_ = unix.IoctlSetInt(int(t.files[0].Fd()), unix.TCFLSH, unix.TCIFLUSH)
 	}
+}
+
+// A terminal answers in turn, so that its answer to Creel's question (DSR, ECMA-48
+// §8.3.35) is behind those to the agent's, which over a network are on their way when
+// the agent has ended. The agent may have asked the same: what follows within
+// answerGap is passed over as well. One that gives no answer is waited for for
+// answerTime, if the agent has written anything that a terminal answers.
+const (
+	areYouThere = "\x1b[5n"
+	iAm         = "\x1b[0n"
+	answerTime  = 250 * time.Millisecond
+	answerGap   = 20 * time.Millisecond
+)
+
+// passOver reads what the terminal answers, and what was typed meanwhile.
+func (t *terminal) passOver(fd int) {
+	var last []byte // of what was read: an answer may come in two pieces
+	answered, buf := false, make([]byte, 1024)
+	end := time.Now().Add(answerTime)
+	for {
+		left := time.Until(end)
+		if answered {
+			left = min(left, answerGap)
+		}
+		polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+		switch n, err := unix.Poll(polled, int(left/time.Millisecond)); {
+		case errors.Is(err, unix.EINTR) && left > 0:
+			continue
+		case left <= 0 || n <= 0 || polled[0].Revents&unix.POLLIN == 0:
+			return
+		}
+		n, err := unix.Read(fd, buf)
+		if n <= 0 || err != nil {
+			return
+		}
+		last = append(last, buf[:n]...)
+		answered = answered || bytes.Contains(last, []byte(iAm))
+		last = last[max(0, len(last)-len(iAm)):]
+	}
+}
+
+// questions notes whether anything was written that a terminal may answer: what
+// begins with ESC, or with a control function of eight bits, and ENQ.
+type questions struct {
+	io.Writer
+	asked *atomic.Bool
+}
+
+func (q questions) Write(p []byte) (int, error) {
+	if !q.asked.Load() && bytes.ContainsFunc(p, func(r rune) bool { return r == 0x1b || r == 0x05 || r == utf8.RuneError || r >= 0x80 && r < 0xa0 }) {
+		q.asked.Store(true)
+	}
+	return q.Writer.Write(p)
 }
 
 // calming (ECMA-48, xterm's ctlseqs): CAN and ST end a sequence or string that was
@@ -164,12 +227,12 @@ func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (exit 
 		if err := t.setRaw(); err != nil {
 			return sandbox.Exit{}, false, err
 		}
-		defer t.calm()
 		defer t.restore()
+		defer t.calm()
 	}
 	var output sync.WaitGroup
 	var lost atomic.Pointer[error] // output that could not be written
-	copyOut := func(to, from *os.File) {
+	copyOut := func(to io.Writer, from *os.File) {
 		output.Add(1)
 		go func() {
 			defer output.Done()
@@ -192,7 +255,7 @@ func (s *supervisor) relay(ctx context.Context, signals <-chan os.Signal) (exit 
 		if !t.tty[1] && !t.tty[2] {
 			to = t.files[0] // only the input is a terminal: echo goes back to it
 		}
-		copyOut(to, s.box.PTY)
+		copyOut(questions{to, &t.asked}, s.box.PTY)
 	}
 	if s.box.Stdout != nil {
 		copyOut(t.files[1], s.box.Stdout)
