@@ -46,7 +46,7 @@ func followMemory() (undo func()) {
 	const beside = 16 << 20 // bytes
 	var ended atomic.Bool
 	last := int64(leastMemory)
-	type mark struct{ self *mark } // a pointer in it: it is no part of another object
+	type mark struct{ _ *mark } // a pointer in it: it is no part of another object
 	var again func(*mark)
 	again = func(m *mark) {
 		if ended.Load() {
