@@ -197,9 +197,7 @@ func (d *decoder) section(v value, what string, words []word) (section, bool) {
 		case words[i].since > d.version:
 			d.fault(k, UnknownKey, show(name)+" of "+what, "",
 				fmt.Sprintf("%q is a word of version %d; this file says version: %d", name, words[i].since, d.version))
-		case !words[i].built && !asksNothing(val.n):
-			d.fault(k, NotYet, "the key "+strconv.Quote(name), "", "remove it if the rest is enough without it")
-		case words[i].built:
+		default:
 			s.fields[name] = val
 			if d.written != nil && !strings.HasPrefix(v.path, "network_policies") {
 				d.written[val.path] = d.at(key)
@@ -209,26 +207,18 @@ func (d *decoder) section(v value, what string, words []word) (section, bool) {
 	return s, ok
 }
 
-// asksNothing: a flag written as false is the default, and so needs nothing built.
-func asksNothing(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool" && strings.EqualFold(n.Value, "false")
-}
-
 func (d *decoder) unknown(k value, name, what string, words []word) {
 	if name == "<<" {
 		d.fault(k, UnknownKey, `"<<" of `+what, "", "merge keys are not part of the language; repeat the keys or use an alias for a whole value")
 		return
 	}
-	var names, built []string
+	var names []string
 	for _, w := range words {
 		if w.since <= d.version {
 			names = append(names, w.name)
-			if w.built {
-				built = append(built, w.name)
-			}
 		}
 	}
-	hint := "known keys: " + strings.Join(built, ", ")
+	hint := "known keys: " + strings.Join(names, ", ")
 	if near := nearest(name, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}

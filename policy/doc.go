@@ -12,10 +12,9 @@
 // warnings; ambiguity.go: endpoints that contradict each other) → Document →
 // Compile → Engine. What a document extends is read and merged in between
 // (layers.go: the chain and what is open; merge.go: one layer below another;
-// cover.go: is a rule surely no wider). A word that is part of the language and
-// not built is a fault of its own kind, NotYet. What is built here and not enforced by the
-// egress path is no fault: Unenforced names it, and whoever runs a sandbox
-// refuses it. Messages repeat foreign values escaped and
+// cover.go: is a rule surely no wider). What is judged here and not enforced by the
+// egress path is no fault of a document: Unenforced names it, as NotYet, and whoever
+// runs a sandbox refuses it. Messages repeat foreign values escaped and
 // shortened, and never what could be a secret.
 //
 // A file per protocol reads its rules (decode_rest.go, decode_websocket.go,

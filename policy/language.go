@@ -11,8 +11,7 @@ type Section struct {
 // Word is one key of a section.
 type Word struct {
 	Name  string
-	Since int  // the version of the language that brought it
-	Built bool // false: known, and refused by this build unless it is false
+	Since int // the version of the language that brought it
 	Value Shape
 	About string // one sentence
 }
@@ -56,7 +55,7 @@ func Language() []Section {
 	for _, s := range sections {
 		one := Section{Name: s.name, About: s.about, Words: make([]Word, 0, len(*s.words))}
 		for _, w := range *s.words {
-			one.Words = append(one.Words, Word{Name: w.name, Since: w.since, Built: w.built, Value: w.value, About: w.about})
+			one.Words = append(one.Words, Word{Name: w.name, Since: w.since, Value: w.value, About: w.about})
 		}
 		list = append(list, one)
 	}

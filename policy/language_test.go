@@ -134,7 +134,7 @@ func TestWordsOfValues(t *testing.T) {
 					words, empty = append(slices.Clone(words), of.Words...), empty || of.Empty
 				}
 			}
-			if w.Value.Form != OneOf && (w.Value.Form != AnyOf || len(words) == 0) || !w.Built {
+			if w.Value.Form != OneOf && (w.Value.Form != AnyOf || len(words) == 0) {
 				continue
 			}
 			text, ok := where[s.Name+"."+w.Name]

@@ -51,7 +51,7 @@ func (s *Strict) Section(v Value, what string, keys ...string) (map[string]Value
 	}
 	words := make([]word, len(keys))
 	for i, k := range keys {
-		words[i] = word{name: k, since: 1, built: true}
+		words[i] = word{name: k, since: 1}
 	}
 	sec, ok := s.d.section(v.v, what, words)
 	out := make(map[string]Value, len(sec.fields))

@@ -50,14 +50,8 @@ func mapping(s policy.Section, version int) (object, bool) {
 		if w.Since > version {
 			continue
 		}
-		one := object{"const": false} // what a word that is not built may say
-		about := w.About
-		if w.Built {
-			one = value(w.Value, version)
-		} else {
-			about += " Not in this build yet."
-		}
-		one["description"] = about
+		one := value(w.Value, version)
+		one["description"] = w.About
 		properties[w.Name] = one
 		if w.Value.Required != 0 && w.Value.Required <= version {
 			required = append(required, w.Name)

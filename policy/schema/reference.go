@@ -37,11 +37,7 @@ func Reference() string {
 	for _, s := range policy.Language() {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n| word | since | value | |\n|---|---|---|---|\n", s.Name, s.About)
 		for _, w := range s.Words {
-			since := fmt.Sprint(w.Since)
-			if !w.Built {
-				since += ", not yet"
-			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s%s |\n", w.Name, since, inWords(w.Value), required(w), cell(w.About))
+			fmt.Fprintf(&b, "| `%s` | %d | %s | %s%s |\n", w.Name, w.Since, inWords(w.Value), required(w), cell(w.About))
 		}
 		b.WriteByte('\n')
 	}
