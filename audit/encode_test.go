@@ -29,8 +29,7 @@ func TestAppendEvent(t *testing.T) {
 	texts := []string{"", "plain", `"`, `\`, "<&>", "\x00\x1f\x7f", "\xff\xfe", "é", "\u202e", "\u2028", "😀", strings.Repeat("a", 300)}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	text := func() string { return texts[rnd.IntN(len(texts))] + texts[rnd.IntN(len(texts))] }
-	var fill func(v reflect.Value)
-	fill = func(v reflect.Value) {
+	fill := func(v reflect.Value) {
 		switch v.Kind() {
 		case reflect.String:
 			v.SetString(text())

@@ -190,7 +190,7 @@ func readScript(where string, roots *x509.CertPool) (text, from string, err erro
 	case u.Scheme == "file" && u.Host == "" && u.Path != "":
 		body, err = openScript(u.Path)
 	case strings.Contains(where, "://") || where == "":
-		return "", "", errors.New("want a path or https:// behind " + scriptPrefix)
+		return "", "", fmt.Errorf("want a path or https:// behind %q", scriptPrefix)
 	default:
 		body, err = openScript(where)
 	}
