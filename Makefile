@@ -17,8 +17,13 @@ FOREIGN := darwin/arm64 linux/arm64 windows/amd64
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: go
+go:
+	@command -v $(GO) >/dev/null || { echo "make: $(GO) is not on the PATH; creel is built with Go $$(sed -n 's/^go //p' go.mod) or newer" >&2; \
+		echo 'hint: export PATH="$$PATH:/usr/local/go/bin"   (if it is there)' >&2; exit 2; }
+
 .PHONY: build
-build: ## build bin/creel, static and reproducible
+build: go ## build bin/creel, static and reproducible
 	@mkdir -p bin
 	$(BUILD) -o bin/creel ./cmd/creel
 
@@ -27,7 +32,7 @@ demo: build ## run an agent in a sandbox against a local model: the main job
 	./demo/run
 
 .PHONY: test
-test: prepare ## install what the tests need, then run them all
+test: go prepare ## install what the tests need, then run them all
 	./tools/test
 
 .PHONY: prepare

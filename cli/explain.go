@@ -226,12 +226,9 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 		rows = append(rows, []string{"note", "requests on it are judged one by one: add --method and --path"})
 	}
 	for _, a := range x.Addresses {
-		if x.Verdict == policy.Allow {
+		if x.Verdict == policy.Allow || x.Refused != "" {
 			rows = append(rows, []string{"address", a.String() + ", of dns.hosts"})
 		}
-	}
-	if x.Refused != "" && x.Verdict == policy.Allow {
-		rows = append(rows, []string{"note", "creel run refuses it all the same: " + x.Refused})
 	}
 	for _, l := range x.Limits {
 		rows = append(rows, []string{"limit", l})

@@ -29,7 +29,7 @@ func newPolicyDefault(streams IO) *cobra.Command {
 		Use:     "default",
 		Short:   "Print the built-in policy",
 		Long:    "Print the policy that holds when none is named and the workspace has no creel.yaml.",
-		Example: "  creel policy default > creel.yaml",
+		Example: "  creel policy default > ~/creel.yaml",
 		Args:    exactly(0),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.WriteString(streams.Out, policy.Default())

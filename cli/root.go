@@ -39,7 +39,7 @@ func newRoot(streams IO) *cobra.Command {
 		Example: `  creel run -- claude
   creel run --policy agent.yaml --workspace ~/src/project -- codex
   creel doctor
-  creel policy default > creel.yaml`,
+  creel policy default > ~/creel.yaml`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,

@@ -97,6 +97,15 @@ func (w Warning) String() string {
 	return s
 }
 
+// Line is String on one line.
+func (w Warning) Line() string {
+	s := place(w.At, w.Path) + w.Text
+	if w.Hint != "" {
+		s += "; " + w.Hint
+	}
+	return s
+}
+
 // Warnings are in the order of the file.
 type Warnings []Warning
 

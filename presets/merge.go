@@ -26,7 +26,7 @@ func Merge(name string, data []byte, r *Rules, parse format.Parser) ([]byte, err
 	}
 	if before.Version != 2 {
 		return nil, fault.UsageError(op, fmt.Sprintf("%s says version: %d, presets are written in version 2", name, before.Version),
-			"add it to a file of version 2: creel policy default > creel.yaml")
+			"add it to a file of version 2: creel policy default > ~/creel.yaml")
 	}
 	for _, n := range before.Networks {
 		if slices.Contains(r.Keys, n.Key) {

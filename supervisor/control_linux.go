@@ -135,7 +135,7 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 		s.o.Notice(err.Error())
 	}
 	for _, w := range warnings {
-		s.o.Notice(w.String())
+		s.o.Notice(w.Line())
 	}
 	if why := s.names.overruled(rev.doc); why != "" && old.doc.DNS.Upstream != rev.doc.DNS.Upstream {
 		s.o.Notice(why)

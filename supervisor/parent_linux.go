@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -33,6 +34,8 @@ func (s *supervisor) parentProxies(p *prepared) error {
 			return fault.Wrap(err, op, fault.Usage, append(secretHints(err, []string{flag}), parentHint)...)
 		}
 		c = parent.ForAll(strings.TrimSpace(v.Reveal()), flag, s.o.Getenv)
+	case !strings.Contains(flag, ":"): // a host alone, which may be a word that was meant
+		return fault.UsageError(op, fmt.Sprintf("%q is no proxy: want its URL, HOST:PORT, pac:PATH, env or none", flag), parentHint, "creel run --parent-proxy none -- …")
 	default:
 		if u, err := url.Parse(flag); err == nil && u.User != nil || strings.Contains(flag, "@") {
 			return fault.UsageError(op, "a password in a flag is seen by everyone on this machine",

@@ -203,7 +203,7 @@ func (s *supervisor) loadPolicy() error {
 		return err
 	}
 	for _, w := range warnings {
-		s.o.Notice(w.String())
+		s.o.Notice(w.Line())
 	}
 	for _, path := range s.source.exposedFiles() {
 		s.o.Notice("the policy " + path + " lies where the agent can write; it is read-only for the agent, and is taken again only when it is saved in place")

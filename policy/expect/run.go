@@ -18,8 +18,12 @@ type Route interface {
 	Serves(path string) bool
 }
 
-// Routed is an explanation where there is a route, which takes model calls.
+// Routed is an explanation as a run acts on it: a route takes model calls, and what
+// a rule allows goes nowhere if its address may not be dialled.
 func Routed(x policy.Explanation, r Route) policy.Explanation {
+	if x.Refused != "" && x.Verdict == policy.Allow {
+		x.Verdict, x.Reason = policy.Deny, "a rule allows it, and its address is refused: "+x.Refused
+	}
 	if x.Model != nil && r != nil && r.Serves(x.Model.Served) {
 		x.Verdict, x.Reason = policy.Reroute, "the request has the shape of a model protocol; the inference route answers it"
 	}
@@ -63,7 +67,7 @@ func Judge(e *policy.Engine, route Route, c Case) policy.Explanation {
 		// It is refused before any rule is asked.
 		return policy.Explanation{Decision: policy.Decision{Reason: err.Error()}, Connection: conn}
 	}
-	return e.Explain(asked, nil)
+	return Routed(e.Explain(asked, nil), route)
 }
 
 // asked is the connection at the time of the case.
