@@ -191,12 +191,28 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 	if seen := keysIn(abs); len(seen) > 0 {
 		o.Warnings = append(o.Warnings, fmt.Sprintf("the workspace %s holds %s: the agent can read them",
 			abs, strings.Join(seen, ", ")))
-		if home != "" && isHome(abs, home) {
+		if home != "" && isHome(abs, home) || slices.ContainsFunc(accountHomes("/etc/passwd"), func(home string) bool { return isHome(abs, home) }) {
 			return fault.UsageError(op, fmt.Sprintf("%s is a home folder, and the agent could read %s", abs, strings.Join(seen, ", ")),
 				"cd to the project's folder, or name it with --workspace DIR")
 		}
 	}
 	return nil
+}
+
+// accountHomes are the home folders of a file of accounts (passwd(5)), whoever's
+// HOME is in the environment: sudo and services set another one.
+func accountHomes(file string) []string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil // the folders of HOME and of the system are refused all the same
+	}
+	var homes []string
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Split(line, ":"); len(f) > 5 && filepath.IsAbs(f[5]) && filepath.Clean(f[5]) != "/" {
+			homes = append(homes, f[5])
+		}
+	}
+	return homes
 }
 
 // ofSystem reports whether a folder is one that holds other people's things, or

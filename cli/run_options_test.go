@@ -1,41 +1,22 @@
 package cli
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
 
-func TestBelowSystem(t *testing.T) {
-	for _, c := range []struct {
-		dir, home string
-		want      bool
-	}{
-		{"/usr/share", "/root", true},
-		{"/usr/share/doc/x", "/root", true},
-		{"/usr/local", "/root", true},
-		{"/usr/local/bin", "/root", true},
-		{"/etc/cron.d", "/root", true},
-		{"/boot/grub", "/root", true},
-		{"/lib32/x", "/root", true},
-		{"/var/lib", "/root", true},
-		{"/var/lib/dpkg", "/root", true},
-		{"/var/spool/cron", "/root", true},
-		{"/usr/share", "/usr", true},
-		{"/var/lib/dpkg", "/", true},
-		{"/var/lib/dpkg", "/var/lib", true},
-		{"/var/lib/dpkg", "/var/lib/ci", true},
-		{"/var/lib/ci/work", "/var/lib/ci", false},
-		{"/usr/local/src", "/root", false},
-		{"/usr/local/src/x", "/root", false},
-		{"/usr/src/linux", "/root", false},
-		{"/usr/srcs", "/root", true},
-		{"/var/tmp/x", "/root", false},
-		{"/var/www/site", "/root", false},
-		{"/library/x", "/root", false},
-		{"/home/a/usr/share", "/home/a", false},
-		{"/root/job", "/root", false},
-		{"/srv/x", "/root", false},
-		{"/opt/x", "/root", false},
-	} {
-		if got := belowSystem(c.dir, c.home); got != c.want {
-			t.Errorf("%s with the home %s: %v", c.dir, c.home, got)
-		}
+func TestAccountHomes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "passwd")
+	text := "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nshort:x:1\nrel:x:2:2::home:/bin/sh\nwalker:x:1000:1000:,,,:/home/walker:/bin/sh\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := accountHomes(file); !slices.Equal(got, []string{"/root", "/home/walker"}) {
+		t.Error(got)
+	}
+	if got := accountHomes(file + ".none"); got != nil {
+		t.Error(got)
 	}
 }
