@@ -99,7 +99,7 @@ func TestMessages(t *testing.T) {
 		}
 		git(bare, "rev-parse", "--verify", "agent/one")
 		l.event(0, "the push", func(e audit.Event) bool {
-			return e.Verdict == "deny" && e.Detail["git"] == "push team/app refs/heads/main (forced)"
+			return e.Verdict == "deny" && e.Detail["git"] == "push team/app refs/heads/main (not known to be a fast forward)"
 		})
 		l.event(0, "the mutation", func(e audit.Event) bool { return e.Verdict == "deny" && e.Detail["graphql"] == "mutation{a}" })
 	})

@@ -125,7 +125,7 @@ func kept(r *git.Request) *git.Request {
 	k := *r
 	k.Updates = slices.Clone(k.Updates)
 	for i := range k.Updates {
-		k.Updates[i].Forced = false
+		k.Updates[i].Forced, k.Updates[i].Unproved = false, false
 	}
 	return &k
 }

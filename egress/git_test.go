@@ -3,6 +3,7 @@ package egress
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -151,6 +152,9 @@ func TestGit(t *testing.T) {
 		}
 	}
 	want(false, "main", "refs/heads/main", "HEAD:main")
+	g.event("a push that nobody looked at", func(ev audit.Event) bool {
+		return ev.Verdict == "deny" && ev.Detail["git"] == "push team/app refs/heads/main (not known to be a fast forward)"
+	})
 	want(true, "fast forward", "refs/heads/agent/one", "HEAD:agent/one")
 	want(true, "new branch", "refs/heads/agent/new", "HEAD:refs/heads/agent/new")
 	g.event("allowed push", func(ev audit.Event) bool {
@@ -267,10 +271,25 @@ func TestGitRequests(t *testing.T) {
 		"large files":         {"POST", "/team/app.git/info/lfs/objects/batch", "{}", []string{"Content-Type", "application/vnd.git-lfs+json"}, false},
 		"another API":         {"GET", "/api/v1/repos", "", nil, false},
 		"a query with a push": {"POST", "/team/app.git/git-receive-pack?x=y", create, []string{"Content-Type", receive}, false},
+		"update of another":   {"POST", "/team/app.git/git-receive-pack", pkt(old+" "+tip+" refs/heads/main\x00report-status") + "0000PACKxxxxxxxx", []string{"Content-Type", receive}, false},
+		"removal":             {"POST", "/team/app.git/git-receive-pack", pkt(old+" "+zero+" refs/heads/agent/x\x00report-status") + "0000", []string{"Content-Type", receive}, false},
+		"refs of a push":      {"GET", "/other/app.git/info/refs?service=git-receive-pack", "", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, body := send(t, c, tt.method, "https://ok.test"+tt.path, tt.body, tt.header...)
 			got := arrived()
+			if want, ok := map[string]string{
+				"update of another": "refs: [refs/heads/main]}\n",
+				"two refs":          "refs: [refs/heads/main]}\n", // the other one is allowed
+				"removal":           "refs: [refs/heads/agent/x], delete: true}\n",
+				"refs of a push":    "# no lines are suggested: which refs would be pushed is not known yet",
+				"probe elsewhere":   "# no lines are suggested: which refs would be pushed is not known yet",
+			}[name]; ok {
+				var d denialBody
+				if err := json.Unmarshal([]byte(body), &d); err != nil || d.RuleMissing == nil || !strings.Contains(d.RuleMissing.Lines, want) {
+					t.Errorf("suggests %+v, want %q", d.RuleMissing, want)
+				}
+			}
 			if tt.allowed {
 				if resp.StatusCode != 200 || len(got) != 1 || got[0] != tt.method+" "+tt.path+" "+tt.body {
 					t.Errorf("%d %s, arrived %q", resp.StatusCode, body, got)

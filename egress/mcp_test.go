@@ -162,6 +162,17 @@ func TestMCP(t *testing.T) {
 			}
 			s.arrived()
 			for params, want := range map[string]string{
+				`{"name":"read_file","arguments":{"path":"/other/[a]"}}`:          `tool: read_file, arguments: {path: "/other/\\[a\\]"}}` + "\n",
+				`{"name":"read_file","arguments":{"path":"/work/../etc/shadow"}}`: "# no lines are suggested: the argument \"path\" leads elsewhere",
+				`{"name":"read_file"}`: "# no lines are suggested: the rule at ",
+			} {
+				var m struct{ Error struct{ Data denialBody } }
+				_, body := send(t, c, "POST", "https://ok.test/mcp", rpcText("tools/call", params), "Content-Type", asJSON, "Accept", "application/json")
+				if err := json.Unmarshal([]byte(body), &m); err != nil || m.Error.Data.RuleMissing == nil || !strings.Contains(m.Error.Data.RuleMissing.Lines, want) {
+					t.Errorf("%s suggests %+v, want %q", params, m.Error.Data.RuleMissing, want)
+				}
+			}
+			for params, want := range map[string]string{
 				`{"name":"search","arguments":{"q":"x"}}`:                         "",
 				`{"name":"read_file","arguments":{"path":"/work/a"}}`:             "",
 				`{"name":"read_file","arguments":{"path":"/etc/shadow"}}`:         "with these arguments",

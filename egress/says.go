@@ -91,6 +91,8 @@ func gitText(r *git.Request) string {
 		switch {
 		case u.Delete:
 			text += " (deleted)"
+		case u.Unproved:
+			text += " (not known to be a fast forward)"
 		case u.Forced:
 			text += " (forced)"
 		}

@@ -22,6 +22,7 @@ type gitRule struct {
 
 const (
 	reasonNoGit    = "the request is none of Git's smart HTTP protocol, or could not be read"
+	reasonNoRefs   = "which refs the push changes is not known"
 	reasonGit      = "no rule of the network policies allows this Git operation"
 	reasonGitAudit = "no rule allows this Git operation; enforcement is audit, so it is forwarded"
 )
@@ -86,9 +87,13 @@ func (rule *gitRule) permits(u *git.Update) bool {
 func (e *Engine) judgeGit(selected *endpoint, r *Request, j *judgement) {
 	j.none, j.noneAudit = reasonGit, reasonGitAudit
 	g := r.Git
-	if g == nil || g.Repository == "" || g.Push && !g.Discovery && len(g.Updates) == 0 || !g.Push && len(g.Updates) > 0 ||
-		!strings.EqualFold(r.Method, "GET") && !strings.EqualFold(r.Method, "POST") {
+	switch {
+	case g == nil || g.Repository == "" || !g.Push && len(g.Updates) > 0 ||
+		!strings.EqualFold(r.Method, "GET") && !strings.EqualFold(r.Method, "POST"):
 		j.hard = reasonNoGit
+		return
+	case g.Push && !g.Discovery && len(g.Updates) == 0:
+		j.hard = reasonNoRefs
 		return
 	}
 	e.same(selected, r, func(ep *endpoint) {

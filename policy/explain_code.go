@@ -40,28 +40,6 @@ func (rule *gitRule) misses(g *git.Request) (score int, misses []Miss) {
 	return score, misses
 }
 
-// gitRuleText is the rule that would allow a request: each ref by its name.
-func gitRuleText(g *git.Request) string {
-	text := "operation: " + gitOperation(g.Push) + ", repository: " + scalar(literalGlob(g.Repository, false))
-	if !g.Push || len(g.Updates) == 0 {
-		return text
-	}
-	refs := make([]string, len(g.Updates))
-	force, remove := false, false
-	for i, u := range g.Updates {
-		refs[i] = scalar(literalGlob(u.Ref, false))
-		force, remove = force || u.Forced, remove || u.Delete
-	}
-	text += ", refs: [" + strings.Join(refs, ", ") + "]"
-	if force {
-		text += ", force: true"
-	}
-	if remove {
-		text += ", delete: true"
-	}
-	return text
-}
-
 // misses says what of a package rule does not hold for a request at a time.
 func (rule *packageRule) misses(p *registry.Request, now time.Time) (score int, misses []Miss) {
 	if rule.name.Match(p.Name) {

@@ -257,7 +257,7 @@ func TestExplainMessages(t *testing.T) {
 	e := compile(t, mixed)
 	for _, c := range []struct{ name, misses, suggestion string }{
 		{"one field too many", "field: admin, want viewer, repo*", "fields: [admin, viewer]"},
-		{"named otherwise", "operation name: New, want Issue*", "operation_type: mutation, fields: [createIssue]"},
+		{"named otherwise", "operation name: New, want Issue*", "operation_type: mutation, operation_name: New, fields: [createIssue]"},
 		{"persisted, unknown", "persisted query: h3, want one of the 2 in graphql_persisted_queries", "graphql_persisted_queries"},
 		{"other tool", "tool: write, want read, list_*", "method: tools/call, tool: write"},
 		{"call in another case", "method: A.read, want a.read", "method: A.read"},

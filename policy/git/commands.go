@@ -24,7 +24,7 @@ var ErrCommands = errors.New("read git push")
 
 // ReadCommands reads the commands of a push, up to the pack (or the end, if there
 // is none). It gives the bytes that it read, which are to be sent on unchanged.
-// Updates of refs that exist are Forced until FastForward has looked.
+// Updates of refs that exist are Forced, and Unproved, until FastForward has looked.
 func ReadCommands(r io.Reader) (updates []Update, read []byte, err error) {
 	p := &packets{r: r}
 	seen := map[string]bool{}
@@ -85,6 +85,7 @@ func parseUpdate(text string) (Update, error) {
 		return Update{}, fmt.Errorf("%w: a command that does nothing", ErrCommands)
 	}
 	u.Forced = !u.Create && !u.Delete && u.old != u.new
+	u.Unproved = u.Forced
 	return u, nil
 }
 

@@ -36,7 +36,8 @@ const (
 )
 
 // FastForward reads the pack of a push and takes Forced from the updates that
-// keep every commit. r is read to the end of the pack; nothing may follow it.
+// keep every commit; none is Unproved then. r is read to the end of the pack;
+// nothing may follow it. After an error the updates are as they were.
 func FastForward(r io.Reader, updates []Update) error {
 	p := &pack{in: &counter{r: bufio.NewReader(r)}, at: map[int64]*object{}, byID: map[string]*object{}}
 	p.wide = len(updates) > 0 && len(updates[0].old) == 64
@@ -45,9 +46,9 @@ func FastForward(r io.Reader, updates []Update) error {
 	}
 	p.resolve()
 	for i := range updates {
-		if u := &updates[i]; u.Forced && p.leads(u.new, u.old) {
-			u.Forced = false
-		}
+		u := &updates[i]
+		u.Forced = u.Forced && !p.leads(u.new, u.old)
+		u.Unproved = false
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ type Update struct {
 	Create bool
 	Delete bool
 	Forced bool // may leave commits behind; see FastForward
+	// Unproved: Forced only because nobody has looked at the pack. It is judged
+	// like any that is Forced.
+	Unproved bool
 
 	old, new string // object ids, hexadecimal
 }

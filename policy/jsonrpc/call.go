@@ -39,6 +39,16 @@ func TextArguments(texts map[string]string) *Arguments {
 // Open reports that the arguments are not known yet.
 func (a *Arguments) Open() bool { return a != nil && a.open }
 
+// Given reports that there is an argument of a name, be it text or not, or one
+// that some server would take for it.
+func (a *Arguments) Given(name string) bool {
+	if a == nil {
+		return false
+	}
+	v, err := strictjson.Value{Kind: strictjson.Object, Members: a.members}.Pick(name)
+	return err != nil || v[0].Kind != strictjson.Absent
+}
+
 // Text is the argument of a name, if it is there and is text. An argument whose
 // name some server would take for this one makes it none.
 func (a *Arguments) Text(name string) (string, bool) {
