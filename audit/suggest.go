@@ -64,8 +64,17 @@ func SuggestFor(engine *policy.Engine) Suggest {
 		if allows(engine, c, e.Method, e.Path) {
 			return Proposal{}
 		}
+		if e.RuleMissing != "" {
+			return Proposal{Note: MessageNote(e.Asked, e.RuleMissing)}
+		}
 		if why := engine.Refusal(c, e.Method, e.Path); why != "" {
+			if e.Asked != "" {
+				why = "# " + e.Asked + ": " + OneLine(why)
+			}
 			return Proposal{Note: why}
+		}
+		if note := MessageNote(e.Asked, ""); note != "" {
+			return Proposal{Note: note}
 		}
 		var allow []policy.Permit
 		switch {
@@ -106,7 +115,7 @@ func suggestions(denied []Entry, suggest Suggest) []suggestion {
 	var list []suggestion
 	seen := map[Suggestion]bool{}
 	for _, e := range denied {
-		if strings.HasSuffix(e.Host, ellipsis) || strings.HasSuffix(e.Path, ellipsis) || strings.HasSuffix(e.Binary, ellipsis) {
+		if e.RuleMissing == "" && (strings.HasSuffix(e.Host, ellipsis) || strings.HasSuffix(e.Path, ellipsis) || strings.HasSuffix(e.Binary, ellipsis)) {
 			continue // lines made of a shortened string would allow something else
 		}
 		p := suggest(e)
@@ -127,13 +136,25 @@ const policyHeader = "network_policies:"
 // merge makes one piece of policy out of suggestions: one header, one rule for
 // what differs in nothing but the requests that it allows, and no key twice,
 // though each was made without knowing of the others. notes are the suggestions
-// that allow nothing.
+// that allow nothing as they stand; those that begin alike, as all for one endpoint
+// do, become one.
 func merge(list []suggestion) (lines, notes []string) {
 	var rules []policy.Draft
+	var remarks [][]string
 	for _, sg := range list {
 		if sg.rule == nil {
-			first, _, _ := strings.Cut(sg.Lines, "\n")
-			notes = append(notes, fmt.Sprintf("# %s:%d: %s", sg.Host, sg.Port, strings.TrimSpace(strings.TrimLeft(first, "#"))))
+			first, rest, more := strings.Cut(sg.Lines, "\n")
+			head := fmt.Sprintf("# %s:%d: %s", sg.Host, sg.Port, strings.TrimSpace(strings.TrimLeft(first, "#")))
+			at := slices.IndexFunc(remarks, func(r []string) bool { return r[0] == head })
+			if at < 0 {
+				at = len(remarks)
+				remarks = append(remarks, []string{head})
+			}
+			for l := range strings.SplitSeq(rest, "\n") {
+				if more && !slices.Contains(remarks[at], l) {
+					remarks[at] = append(remarks[at], l)
+				}
+			}
 			continue
 		}
 		if i := slices.IndexFunc(rules, func(r policy.Draft) bool { return sameButRequests(r, *sg.rule) }); i >= 0 {
@@ -160,7 +181,7 @@ func merge(list []suggestion) (lines, notes []string) {
 		}
 		lines = append(lines, strings.Split(strings.TrimRight(r.YAML("  "), "\n"), "\n")...)
 	}
-	return lines, notes
+	return lines, slices.Concat(remarks...)
 }
 
 // sameButRequests: two rules for one program and one inspected endpoint.

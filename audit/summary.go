@@ -39,8 +39,13 @@ type Entry struct {
 	RuleAt     string `json:"rule_at,omitempty"`
 	Audited    bool   `json:"audited,omitempty"`
 	// Layer is which check denied, and Addr the address that address rules refused.
-	Layer  string `json:"layer,omitempty"`
-	Addr   string `json:"addr,omitempty"`
+	Layer string `json:"layer,omitempty"`
+	Addr  string `json:"addr,omitempty"`
+	// Asked is what a message that was denied asked for, and RuleMissing the comment
+	// lines that say what would allow it.
+	Asked       string `json:"asked,omitempty"`
+	RuleMissing string `json:"rule_missing,omitempty"`
+
 	Reason string `json:"reason,omitempty"` // of the first one
 	Count  uint64 `json:"count"`
 }
@@ -152,6 +157,11 @@ func (s *Summary) Add(e Event) {
 		if entry.Layer == "address" {
 			entry.Addr = e.Addr
 			entry.Path, entry.Method = "", "" // the same for every request
+		} else {
+			entry.Asked = shorten(e.Asked())
+			if lines := e.Detail[RuleMissing]; len(lines) <= MaxRuleMissing {
+				entry.RuleMissing = lines
+			}
 		}
 		s.totals.Denied++
 	}
@@ -330,6 +340,9 @@ func (e Entry) String() string {
 		fmt.Fprintf(&b, ":%d", e.Port)
 	}
 	b.WriteString(e.Path)
+	if e.Asked != "" {
+		b.WriteString(" (" + e.Asked + ")")
+	}
 	if e.Model != "" {
 		b.WriteString(" model " + e.Model)
 	}

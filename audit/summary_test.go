@@ -295,3 +295,82 @@ func TestVerifyHead(t *testing.T) {
 		}
 	}
 }
+
+// Denials by a message are told with what was asked, and what would allow each
+// stands once, below its endpoint. No rule of a path is made of any.
+func TestSummaryOfMessages(t *testing.T) {
+	deny := func(path string, detail ...string) Event {
+		e := Event{Kind: Request, Verdict: "deny", Host: "git.test", Port: 443, Method: "POST", Path: path, Binary: "/usr/bin/git", Detail: map[string]string{"layer": "request"}}
+		for i := 0; i < len(detail); i += 2 {
+			e.Detail[detail[i]] = detail[i+1]
+		}
+		return e
+	}
+	add := func(rule string) string {
+		return "# add to the rules of the endpoint at g.yaml:8:9:\n#   - allow: {" + rule + "}\n"
+	}
+	s := NewSummary()
+	s.Add(deny("/app/git-receive-pack", "git", "push app refs/heads/a", RuleMissing, add("refs: [refs/heads/a]")))
+	s.Add(deny("/app/git-receive-pack", "git", "push app refs/heads/b\x1b[31m", RuleMissing, add("refs: [refs/heads/b]")))
+	s.Add(deny("/app.git/git-receive-pack", "git", "push app refs/heads/a", RuleMissing, add("refs: [refs/heads/a]")))
+	s.Add(deny("/"+strings.Repeat("long", maxShown), RuleMissing, "# no rule allows it\nnetwork_policies: {}\n"))
+	s.Add(deny("/huge", "rpc", "tools/call huge", RuleMissing, add(strings.Repeat("x", MaxRuleMissing))))
+	for _, key := range []string{"git", "graphql", "grpc", "package", "rpc"} {
+		s.Add(deny("/old", key, "this\none"))
+	}
+	for _, engine := range []*policy.Engine{nil, engineOf(t, "version: 2\n")} {
+		var b strings.Builder
+		if err := s.Render(&b, SummaryOptions{Suggest: SuggestFor(engine)}); err != nil {
+			t.Fatal(err)
+		}
+		got := b.String()
+		old := ": no lines are suggested, because a rest rule for this path would allow every request to it; add a rule for this to an endpoint with protocol: "
+		want := `about what was denied:
+# git.test:443: add to the rules of the endpoint at g.yaml:8:9:
+#   - allow: {refs: [refs/heads/a]}
+#   - allow: {refs: [refs/heads/b]}
+# git.test:443: no rule allows it
+# network_policies: {}
+# git.test:443: rpc tools/call huge` + old + `mcp (or json-rpc)
+# git.test:443: git this one` + old + `git
+# git.test:443: graphql this one` + old + `graphql
+# git.test:443: grpc this one` + old + `grpc
+# git.test:443: package this one` + old + `package
+# git.test:443: rpc this one` + old + `mcp (or json-rpc)
+`
+		if _, after, _ := strings.Cut(got, "about"); cmp.Diff(want, "about"+after) != "" {
+			t.Error(cmp.Diff(want, "about"+after))
+		}
+		for _, line := range []string{
+			"1× POST git.test:443/app/git-receive-pack (git push app refs/heads/a) by /usr/bin/git\n",
+			"1× POST git.test:443/app/git-receive-pack (git push app refs/heads/b\\x1b[31m) by /usr/bin/git\n",
+		} {
+			if !strings.Contains(got, line) {
+				t.Errorf("no %q in %s", line, got)
+			}
+		}
+	}
+	// A policy that lets the request through by now needs nothing.
+	allows := engineOf(t, "version: 2\nnetwork_policies:\n  a:\n    endpoints: [{host: git.test, port: 443}]\n    binaries: any\n")
+	if d := s.Data(SuggestFor(allows)); d.Policy != "" {
+		t.Error(d.Policy)
+	}
+	// With the endpoint at hand an old log is told where it is.
+	there := engineOf(t, "version: 2\nnetwork_policies:\n  a:\n    endpoints: [{host: git.test, port: 443, protocol: git, rules: [{allow: {operation: fetch, repository: app}}]}]\n    binaries: any\n")
+	if d := s.Data(SuggestFor(there)); !strings.Contains(d.Policy, "# git.test:443: rpc this\none: ") && !strings.Contains(d.Policy, "the endpoint at p:4:") || strings.Contains(d.Policy, "protocol: rest\n") {
+		t.Error(d.Policy)
+	}
+}
+
+func engineOf(t *testing.T, text string) *policy.Engine {
+	t.Helper()
+	doc, _, err := policy.Parse("p", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := policy.Compile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}

@@ -54,7 +54,11 @@ func (e Event) Text() string {
 		add("— ", e.Reason)
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.Detail)) {
-		add(k+"=", e.Detail[k])
+		v := e.Detail[k]
+		if k == RuleMissing {
+			v = OneLine(strings.TrimRight(v, "\n"))
+		}
+		add(k+"=", v)
 	}
 	return Printable(b.String())
 }

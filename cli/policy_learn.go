@@ -43,7 +43,8 @@ AUDIT is an audit log; the NAME of a sandbox means its newest log, and - means
 standard input. Its lines are verified on the way: what is damaged or missing is
 reported with its line, and nothing is learned from damaged lines.
 
-What no rule can allow is told on standard error. Exit status 0: done, also if
+What no rule can allow, and what was denied by its message (a push, a tool), is told
+on standard error, with what would allow it. Exit status 0: done, also if
 there was nothing to learn; 2: bad input, also a log that is damaged (what its
 sound lines teach is printed).`,
 		Example: "  creel policy learn claude-7f3a --base creel.yaml > candidate.yaml\n  creel policy replay candidate.yaml claude-7f3a",

@@ -356,6 +356,9 @@ func (c *conn) recordDenial(d *denial, protocol string) error {
 	ev.Addr = d.addr
 	ev.Detail = map[string]string{"error": d.code, "layer": d.layer}
 	maps.Copy(ev.Detail, d.says)
+	if d.missing != nil && !d.unsaid {
+		ev.Detail[audit.RuleMissing] = d.missing.record()
+	}
 	if d.middleware != "" {
 		ev.Detail["middleware"] = d.middleware
 	}

@@ -24,9 +24,9 @@ type denial struct {
 	addr   string // that the address rules refused
 	cause  error  // why the upstream gave no answer, as gRPC tells it
 
-	says  map[string]string // what was read of the message, for the record
-	asked *policy.Request   // with its message; nil: method and path are all
-	calls *pending          // nil: the answer is one of HTTP
+	says    map[string]string // what was read of the message, for the record
+	missing *ruleMissing      // what would allow the message; nil: method and path are all
+	calls   *pending          // nil: the answer is one of HTTP
 
 	middleware string // that denied
 	unsaid     bool   // the record does not have the path
@@ -122,7 +122,9 @@ func (c *conn) describe(d *denial) denialBody {
 		b.NextSteps = append(b.NextSteps, "Try again later, or tell the user that the server cannot be reached.")
 	case codePolicy:
 		b.Detail = what + " is not permitted by the policy of this sandbox"
-		b.RuleMissing = c.missing(d)
+		if b.RuleMissing = d.missing; b.RuleMissing == nil {
+			b.RuleMissing = c.missing(d, nil)
+		}
 		b.NextSteps = append(b.NextSteps,
 			"Work without this access if you can.",
 			"Otherwise tell the user that this access is missing. The operator can add the lines in rule_missing to the policy file; it takes effect while the sandbox runs.")
@@ -159,20 +161,31 @@ func (c *conn) denialBody(d *denial) []byte {
 	return append(audit.PrintableJSON(out), '\n')
 }
 
-func (c *conn) missing(d *denial) *ruleMissing {
+// missing is made of method and path, or of a request with its message.
+func (c *conn) missing(d *denial, asked *policy.Request) *ruleMissing {
 	m := &ruleMissing{
 		Type: "connection", Host: c.facts.Host.String(), Port: c.facts.Port,
 		Method: d.method, Path: d.path, Binary: c.facts.Binary,
-		Lines: c.s.conf.Engine().Suggest(c.facts, d.method, d.path),
 	}
-	if d.method != "" {
+	switch {
+	case asked != nil:
+		m.Type = "message_allow"
+		m.Lines = c.s.conf.Engine().SuggestRequest(*asked)
+		return m
+	case d.method != "":
 		m.Type = "rest_allow"
 	}
-	if d.asked != nil {
-		m.Type = "message_allow"
-		m.Lines = c.s.conf.Engine().SuggestRequest(*d.asked)
-	}
+	m.Lines = c.s.conf.Engine().Suggest(c.facts, d.method, d.path)
 	return m
+}
+
+// record is what the log keeps of the lines. Shortened they could allow something
+// else: they are there as a whole or not at all.
+func (m *ruleMissing) record() string {
+	if len(m.Lines) > audit.MaxRuleMissing {
+		return "# the lines that would allow it are too long for the log: the answer to the program has them, as rule_missing\n"
+	}
+	return m.Lines
 }
 
 // policyHeader names the rule that denied, in a response header.

@@ -161,6 +161,11 @@ func TestGit(t *testing.T) {
 		return ev.Verdict == "allow" && ev.Detail["git"] == "push team/app refs/heads/agent/one"
 	})
 	want(false, "tag", "refs/tags/v1", "HEAD:refs/tags/v1")
+	g.event("denied tag", func(ev audit.Event) bool {
+		return ev.Verdict == "deny" && ev.Detail["git"] == "push team/app refs/tags/v1" &&
+			strings.HasPrefix(ev.Detail[audit.RuleMissing], "# add to the rules of the endpoint at test.yaml:") &&
+			strings.Contains(ev.Detail[audit.RuleMissing], "#   - allow: {operation: push, repository: team/app, refs: [refs/tags/v1]}\n")
+	})
 	want(false, "deep branch", "refs/heads/agent/a/b", "HEAD:refs/heads/agent/a/b")
 	want(false, "deletion", "refs/heads/agent/new", ":agent/new")
 	if out, ok := g.try(work, "push", "-q", "origin", "HEAD:refs/heads/agent/two", "HEAD:main"); ok || g.at("team/app", "refs/heads/agent/two") != "" {

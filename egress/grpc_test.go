@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/creel-run/creel/audit"
 )
 
 // echoService is a gRPC service without generated code: every message is a StringValue.
@@ -301,6 +303,9 @@ network_policies:
 		}
 	}
 	resp, body := r.https(viaRedirect, "ok.test:443", "POST /test.v1.Echo/Say HTTP/1.1\r\nHost: ok.test\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n")
+	r.event("denied call", func(ev audit.Event) bool {
+		return ev.Verdict == "deny" && ev.Detail["grpc"] != "" && strings.Contains(ev.Detail[audit.RuleMissing], "#   - allow: {service: grpc.reflection.v1.ServerReflection, method: ServerReflectionInfo}")
+	})
 	if d := wantDenial(t, resp, body, 403, codePolicy); !strings.Contains(d.Reason, "HTTP/2") {
 		t.Error(d.Reason)
 	}

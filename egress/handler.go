@@ -174,8 +174,8 @@ func (x *exchange) event(k audit.Kind) audit.Event {
 // connection ends then.
 func (x *exchange) deny(d *denial) {
 	d.says, d.unsaid = x.says(), x.unsaid
-	if d.says != nil {
-		d.asked = &x.request
+	if d.code == codePolicy && (x.governs != nil || d.says != nil) {
+		d.missing = x.c.missing(d, &x.request)
 	}
 	if d.calls = x.pending(); d.calls != nil {
 		d.status = http.StatusOK

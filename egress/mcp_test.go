@@ -193,7 +193,7 @@ func TestMCP(t *testing.T) {
 				t.Error(f)
 			}
 			r.event("denied tool", func(ev audit.Event) bool {
-				return ev.Verdict == "deny" && ev.Kind == audit.Request && ev.Detail["rpc"] == "tools/call write_file"
+				return ev.Verdict == "deny" && ev.Kind == audit.Request && ev.Detail["rpc"] == "tools/call write_file" && strings.Contains(ev.Detail[audit.RuleMissing], "write_file")
 			})
 			// The end of a session, with and without one.
 			resp, body = send(t, c, "DELETE", "https://ok.test/mcp", "", "Mcp-Session-Id", "1")

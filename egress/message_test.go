@@ -138,11 +138,31 @@ func TestGraphQL(t *testing.T) {
 				}
 				return
 			}
-			if d := wantDenial(t, resp, body, 403, codePolicy); !strings.Contains(d.Reason, tt.why) || len(got) != 0 {
+			d := wantDenial(t, resp, body, 403, codePolicy)
+			if !strings.Contains(d.Reason, tt.why) || len(got) != 0 {
 				t.Errorf("%q, arrived %q", d.Reason, got)
 			}
+			// The log has the lines of the answer, also where no message was understood.
+			if m := d.RuleMissing; m == nil || m.Type != "message_allow" || !strings.HasPrefix(m.Lines, "# ") {
+				t.Fatalf("%+v", m)
+			}
+			r.event("the lines", func(ev audit.Event) bool {
+				return ev.Verdict == "deny" && ev.Reason == d.Reason && ev.Detail[audit.RuleMissing] == d.RuleMissing.Lines
+			})
 		})
 	}
+	// Lines that are too long are not shortened.
+	var fields strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&fields, "f%d ", i)
+	}
+	resp, body := send(t, c, "POST", "https://ok.test/graphql", `{"query":"mutation {`+strings.TrimSpace(fields.String())+`}"}`, "Content-Type", asJSON)
+	if d := wantDenial(t, resp, body, 403, codePolicy); d.RuleMissing == nil || len(d.RuleMissing.Lines) <= audit.MaxRuleMissing {
+		t.Errorf("%+v", d.RuleMissing)
+	}
+	r.event("too long lines", func(ev audit.Event) bool {
+		return strings.HasPrefix(ev.Detail["graphql"], "mutation{f0 f1") && strings.HasPrefix(ev.Detail[audit.RuleMissing], "# the lines that would allow it are too long")
+	})
 	ev := r.event("what was asked", func(ev audit.Event) bool {
 		return ev.Kind == audit.Request && ev.Detail["graphql"] == "query{a}, query B{b}"
 	})

@@ -16,7 +16,8 @@ import (
 const maxSays = 512
 
 // says is what the audit keeps of a message beside method and path: what it asks
-// for by name. Arguments, variables and documents are not in it.
+// for by name. Arguments, variables and documents are not in it; a denial has of
+// them what a rule would name, in its ruleMissing.
 func (x *exchange) says() map[string]string {
 	m := map[string]string{}
 	note := func(key string, list []string) {
@@ -39,6 +40,9 @@ func (x *exchange) says() map[string]string {
 	}
 	if r := x.request.Package; r != nil {
 		note("package", []string{packageText(r)})
+	}
+	if r := x.request.GRPC; r != nil {
+		note("grpc", []string{r.Service + "/" + r.Method})
 	}
 	if len(m) == 0 {
 		return nil

@@ -440,6 +440,9 @@ network_policies:
 		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "GET", Path: "/a/b"}, ""},
 		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "POST", Path: "/a/b"}, "method: POST"},
 		{audit.Entry{Host: "now.test", Port: 443, Layer: "request", Method: "GET", Path: "/b"}, "path: /b"},
+		// denied by a message
+		{audit.Entry{Host: "git.test", Port: 443, Layer: "request", Method: "POST", Path: "/a", Asked: "git push a refs/heads/b", RuleMissing: "# add\n#   - allow: {}\n"}, "# add\n#   - allow: {}"},
+		{audit.Entry{Host: "git.test", Port: 443, Layer: "request", Method: "POST", Path: "/a", Asked: "git push a refs/heads/b"}, "# git push a refs/heads/b: no lines are suggested"},
 	} {
 		got := s.suggest(tt.e).Lines()
 		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {

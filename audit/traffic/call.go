@@ -22,6 +22,9 @@ type Call struct {
 	Known   bool   // the program is one that rules can name
 	Method  string // empty: a connection
 	Path    string // canonical, without query
+	// Message says of a call that was denied by its message what it asked for, and
+	// what would allow it; "": its method and path are all.
+	Message string
 
 	Verdict   policy.Verdict
 	Audited   bool
@@ -131,6 +134,11 @@ func call(line uint64, e audit.Event) (Call, bool) {
 		return c, false
 	}
 	c.Host = host
+	if asked := e.Asked(); c.Verdict != policy.Allow {
+		if c.Message = audit.OneLine(audit.MessageNote(asked, e.Detail[audit.RuleMissing])); asked != "" && e.Detail[audit.RuleMissing] != "" {
+			c.Message = asked + ": " + c.Message
+		}
+	}
 	switch {
 	case c.Method == "" && e.Kind == audit.Request:
 		return c, false

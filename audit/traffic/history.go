@@ -57,7 +57,7 @@ func (h *History) Add(c Call) {
 		return
 	}
 	h.total++
-	k := learn.Call{Host: c.Host, Port: c.Port, Binary: c.Binary, Known: c.Known, Method: c.Method, Path: c.Path}
+	k := learn.Call{Host: c.Host, Port: c.Port, Binary: c.Binary, Known: c.Known, Method: c.Method, Path: c.Path, Message: c.Message}
 	t := h.denied[k]
 	if t == nil {
 		if len(h.denied) == maxDenied {

@@ -16,6 +16,10 @@ type Call struct {
 	Method string // empty: a connection, of which no request was read
 	Path   string // canonical, without query
 	Count  uint64
+	// Message is set of a call that was denied by what its message asked for: what
+	// that was, and what would allow it. No rule is learned from it, because one of
+	// a method and a path would let every such message through.
+	Message string
 }
 
 func (c Call) connection() policy.Connection {

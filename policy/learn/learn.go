@@ -108,6 +108,7 @@ type learner struct {
 	base   Base
 	hosts  map[netname.Host]Host
 	engine *policy.Engine
+	asked  map[Call]int // of messages: where each is in Left
 	out    Result
 }
 
@@ -150,6 +151,10 @@ func (l *learner) group(calls []Call) [][]Call {
 			l.out.Already += c.Count
 			continue
 		}
+		if c.Message != "" {
+			l.message(c)
+			continue
+		}
 		if why := l.engine.Refusal(c.connection(), c.Method, c.Path); why != "" {
 			l.leave([]Call{c}, strings.TrimSpace(strings.TrimPrefix(why, "#")))
 			continue
@@ -165,6 +170,27 @@ func (l *learner) group(calls []Call) [][]Call {
 		out[i] = groups[k]
 	}
 	return out
+}
+
+// message leaves a call that was denied by its message: one Left for an operation,
+// whatever its path.
+func (l *learner) message(c Call) {
+	why := c.Message
+	r := policy.Request{Connection: c.connection(), Method: c.Method}
+	r.Target.Path = c.Path
+	if l.engine.Unsure(r) != "" {
+		why += " (the base may have it by now: the log does not keep the message)"
+	}
+	k := Call{Host: c.Host, Port: c.Port, Binary: c.Binary, Message: c.Message}
+	if at, ok := l.asked[k]; ok {
+		l.out.Left[at].Call.Count += c.Count
+		return
+	}
+	if l.asked == nil {
+		l.asked = make(map[Call]int)
+	}
+	l.asked[k] = len(l.out.Left)
+	l.leave([]Call{c}, why)
 }
 
 // rule drafts the rule for the calls of one host and program.

@@ -365,3 +365,44 @@ func FuzzLearn(f *testing.F) {
 		}
 	})
 }
+
+// Calls that were denied by their message teach no rule of their path, with and
+// without a base: each operation is told once.
+func TestMessages(t *testing.T) {
+	push := func(path, message string) learn.Call {
+		c := with(get(t, "git.test", path), "POST")
+		c.Message = message
+		return c
+	}
+	calls := []learn.Call{
+		push("/app/git-receive-pack", "git push app refs/heads/a: add it"), push("/app.git/git-receive-pack", "git push app refs/heads/a: add it"),
+		push("/app/git-receive-pack", "git push app refs/heads/b: add it"), get(t, "git.test", "/readme"),
+	}
+	from := func(text string) learn.Result {
+		b := learn.Base{Name: "base.yaml"}
+		if text != "" {
+			b.Text = []byte(text)
+		}
+		res, err := learn.Learn(b, calls, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	const governed = "version: 2\nnetwork_policies:\n  code:\n    endpoints: [{host: git.test, port: 443, path: /app/**, protocol: git, rules: [{allow: {operation: fetch, repository: app}}]}]\n    binaries: any\n"
+	for text, unsure := range map[string]bool{"": false, "version: 2\n": false, governed: true} {
+		res := from(text)
+		if len(res.Left) != 2 || res.Left[0].Call.Count != 2 || strings.Contains(res.Policy, "receive-pack") || strings.Contains(res.Policy, "method: POST") {
+			t.Errorf("%+v", res)
+		}
+		for i, want := range []string{"git push app refs/heads/a: add it", "git push app refs/heads/b: add it"} {
+			if why := res.Left[i].Why; !strings.HasPrefix(why, want) || strings.Contains(why, "may have it by now") != unsure {
+				t.Errorf("%q", why)
+			}
+		}
+	}
+	// What the base lets through by now needs nothing.
+	if res := from("version: 2\nnetwork_policies:\n  a:\n    endpoints: [{host: git.test, port: 443}]\n    binaries: any\n"); res.Already != 4 || len(res.Left) != 0 {
+		t.Errorf("%+v", res)
+	}
+}
