@@ -36,8 +36,8 @@ const mariaBin = "/usr/sbin/"
 
 // pgBin is where the newest PostgreSQL of Debian's lies.
 var pgBin = func() string {
-	all, _ := filepath.Glob("/usr/lib/postgresql/*/bin/")
-	return append([]string{"/usr/lib/postgresql/bin/"}, all...)[len(all)]
+	all, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	return append([]string{"/usr/lib/postgresql/bin"}, all...)[len(all)] + "/"
 }()
 
 // asService runs a server as an ordinary user, where it refuses to be root.

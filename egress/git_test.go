@@ -195,6 +195,11 @@ func TestGit(t *testing.T) {
 	}
 }
 
+// oneOne makes git speak HTTP/1.1 where a push does not fit into a buffer: with
+// windows of HTTP/2 that are full now and then, git 2.39 over libcurl 7.88 asks for
+// more of a pack that has ended, and hangs; towards a server of Go's alone, too.
+const oneOne = "http.version=HTTP/1.1"
+
 // TestLargePush: git sends what is longer than its buffer in chunks, and asks
 // before with a push that does nothing.
 func TestLargePush(t *testing.T) {
@@ -214,12 +219,12 @@ func TestLargePush(t *testing.T) {
 	g.git(work, "commit", "-q", "-m", "noise")
 	tip := g.git(work, "rev-parse", "HEAD")
 	for _, ref := range []string{"refs/heads/agent/one", "refs/heads/agent/large"} { // looked at, and not
-		g.git(work, "-c", "http.postBuffer=65536", "push", "-q", "origin", "HEAD:"+ref)
+		g.git(work, "-c", oneOne, "-c", "http.postBuffer=65536", "push", "-q", "origin", "HEAD:"+ref)
 		if g.at("team/app", ref) != tip {
 			t.Errorf("%s is not there", ref)
 		}
 	}
-	if out, ok := g.try(work, "-c", "http.postBuffer=65536", "push", "-q", "origin", "HEAD:main"); ok || g.at("team/app", "refs/heads/main") == tip {
+	if out, ok := g.try(work, "-c", oneOne, "-c", "http.postBuffer=65536", "push", "-q", "origin", "HEAD:main"); ok || g.at("team/app", "refs/heads/main") == tip {
 		t.Error(out)
 	}
 	if !g.s.spools.TryAcquire(maxSpools) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -79,7 +80,10 @@ func compileAllows(list []allow) []exception {
 	return out
 }
 
-var commonExceptions = sync.OnceValue(func() []exception { return compileAllows(commonAllows) })
+// goChecksum: a module of a go.sum may be called token, and its checksum looks like one.
+var goChecksum = allow{of: theMatch, regexes: []string{`[ \t]v[0-9][\w.+-]*(?:/go\.mod)?[ \t]h1:[A-Za-z0-9+/]{43}=`}}
+
+var commonExceptions = sync.OnceValue(func() []exception { return compileAllows(append(slices.Clip(commonAllows), goChecksum)) })
 
 // set is the bytes of chars.
 func (r *rule) set() *[256]bool {
