@@ -281,7 +281,7 @@ func (m *message) head() string {
 }
 
 func packageOf(m *message) string {
-	if len(m.parts) > 0 {
+	if len(m.parts) > 0 && m.parts[0].label == "" {
 		return " of"
 	}
 	return ""

@@ -252,9 +252,6 @@ func (a *analysis) compare(c *cell) ([]Class, []Unknown) {
 			continue
 		}
 		items = append(items, a.compareCaller(c, i, &left, &right)...)
-		if u, some := c.twoRegistries(&left, &right); some {
-			unknown = append(unknown, u)
-		}
 		if x.hit && y.hit && destPrint(x.dest) != destPrint(y.dest) {
 			more, inexact := a.addresses(c, who, i, x, y)
 			classes = append(classes, more...)

@@ -67,9 +67,7 @@
 //
 // What this package does not know (a protocol, a key that package policy has
 // and it has not) is an Unknown: an error of the analysis that its user has to
-// see, unless both sides say the same. One thing of today is: what two policies do at
-// paths that one of them reads as those of one package registry and the other as
-// those of another, as npm and PyPI at one host (twoRegistries). Bounds (states,
+// see, unless both sides say the same. Nothing of the language is one today. Bounds (states,
 // conditions, kinds of requests in one cell) end in an error. It imports netname,
 // policy and the packages below policy; it does no I/O and asks no clock.
 package analyse

@@ -10,12 +10,17 @@ import (
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/glob"
 	"github.com/creel-run/creel/policy/registry"
+	"github.com/creel-run/creel/policy/target"
 )
 
-// Holds is what an assertion describes of a request's body, of what its path
+// Holds is what an assertion describes of a request's query and body, of what its path
 // means, or of a text message. Texts are globs as in rules. Empty fields stand for
 // every request.
 type Holds struct {
+	// Query is KEY=GLOB over the decoded values of a key of the query. Never looks for
+	// one such value, only and always want the key to be there and all of its values to be
+	// such: as deny and allow rules do.
+	Query string `json:"query,omitempty"`
 	// GraphQL is a type, or TYPE:FIELD,FIELD with globs over root fields, or
 	// hash:KEY or id:KEY. Never looks for one of the fields in an operation, only and
 	// always want all of its fields to be among them: as deny and allow rules do.
@@ -46,11 +51,13 @@ type Holds struct {
 	Text     bool   `json:"text,omitempty"`    // text messages alone
 }
 
-var holdsKeys = []string{"graphql", "operation", "rpc_method", "tool", "argument", "response", "stream", "ends", "service", "grpc_method",
+var holdsKeys = []string{"query", "graphql", "operation", "rpc_method", "tool", "argument", "response", "stream", "ends", "service", "grpc_method",
 	"repository", "fetch", "ref", "force", "delete", "registry", "package", "version", "publish", "younger", "text"}
 
 func (h *Holds) text(key string) *string {
 	switch key {
+	case "query":
+		return &h.Query
 	case "graphql":
 		return &h.GraphQL
 	case "operation":
@@ -155,6 +162,15 @@ func (h *Holds) check(key string) *badText {
 			return &badText{"an argument like path=/work/**", ""}
 		}
 		sep = '/'
+	case "query":
+		name, value, ok := strings.Cut(text, "=")
+		if !ok || name == "" {
+			return &badText{"a key of a query and a glob, like draft=true", ""}
+		}
+		if _, err := target.ParseMatcher(value); err != nil {
+			return &badText{"a key of a query and a well-formed glob, like draft=true", "write a backslash before [ { * ? that stand for themselves"}
+		}
+		return nil
 	case "repository", "ref", "package", "version", "grpc_method":
 		sep = '/'
 	}
@@ -175,6 +191,12 @@ func (h *Holds) ofGit() bool {
 }
 func (h *Holds) ofPackages() bool {
 	return h.Registry != "" || h.Package != "" || h.Version != "" || h.Publish || h.Younger != ""
+}
+
+// ofMessages reports whether more is described than the query.
+func (h Holds) ofMessages() bool {
+	h.Query = ""
+	return h != Holds{}
 }
 
 // ofSessions: what of MCP is no call.
@@ -206,6 +228,8 @@ func (h *Holds) conflict(method string) string {
 		return "younger, which is about downloads, with publish"
 	case h.Text && (n > 0 && !h.ofOperations()):
 		return "text with keys that are about requests"
+	case h.Text && h.Query != "":
+		return "text with query, which no text message has"
 	case h.Text && method != "":
 		return "text with a method, which no text message has"
 	case h.Operation != "" && fields != "" && (strings.HasPrefix(h.GraphQL, "hash:") || strings.HasPrefix(h.GraphQL, "id:")):

@@ -24,6 +24,8 @@ type kinds struct {
 	refs                       *texts
 	ages                       int                   // kinds of ages of a package
 	packages                   map[[2]int][]*message // by path and method class
+	shared                     map[sharedPaths]bool  // paths that several registries have
+	formTexts                  map[*registryForm]*formTexts
 }
 
 // texts are classes of texts, with their names for reports.
@@ -67,7 +69,7 @@ func (c *cell) speakers(f func(ep *endpoint, m *messageRules)) {
 }
 
 func (a *analysis) kindsOf(c *cell, r *requests) (*kinds, error) {
-	k := &kinds{c: c, r: r, operationsBy: map[string][]*message{}, packages: map[[2]int][]*message{}}
+	k := &kinds{c: c, r: r, operationsBy: map[string][]*message{}, packages: map[[2]int][]*message{}, shared: map[sharedPaths]bool{}, formTexts: map[*registryForm]*formTexts{}}
 	var names, fields, methods, tools, refs []*pattern
 	operations, calls, gits, loose := false, false, false, false
 	c.speakers(func(_ *endpoint, m *messageRules) {

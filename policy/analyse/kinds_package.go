@@ -1,6 +1,7 @@
 package analyse
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,15 +113,21 @@ type registryAt struct {
 
 // packageRulesOf are the registries of a cell, and all that rules about packages name.
 type packageRulesOf struct {
-	registries      []registryAt
-	names, versions []*pattern
-	ages            []time.Duration // from none on, rising
+	registries []registryAt
+	named      map[registry.Kind]*named
+	ages       []time.Duration // from none on, rising
 }
 
-// packageRules: names, versions and ages count for all registries, because endpoints of
-// one kind that begin elsewhere speak of the same packages.
+// named are the names and versions that rules about a kind of registry speak of.
+type named struct{ names, versions []*pattern }
+
+// packageRules: names and versions count for all registries of a kind, because endpoints
+// that begin elsewhere speak of the same packages, and those of assertions for all kinds.
 func (c *cell) packageRules() (*packageRulesOf, error) {
-	all := &packageRulesOf{}
+	all := &packageRulesOf{named: map[registry.Kind]*named{}}
+	for _, kind := range registry.Kinds() {
+		all.named[kind] = &named{}
+	}
 	var err error
 	add := func(kind registry.Kind, prefix string) {
 		if err != nil || slices.ContainsFunc(all.registries, func(r registryAt) bool { return r.kind == kind && r.prefix == prefix }) {
@@ -142,7 +149,11 @@ func (c *cell) packageRules() (*packageRulesOf, error) {
 		instead = append(instead, p.instead...)
 		for _, list := range [][]packageRule{p.allow, p.deny} {
 			for _, r := range list {
-				all.names, all.versions = append(all.names, r.name), append(all.versions, r.versions...)
+				for kind, of := range all.named {
+					if p.kind == kind || p.kind == "" {
+						of.names, of.versions = append(of.names, r.name), append(of.versions, r.versions...)
+					}
+				}
 				if r.minAge > 0 {
 					all.ages = append(all.ages, r.minAge)
 				}
@@ -190,6 +201,9 @@ func (all *packageRulesOf) paths(add func(name string, set func() (*automaton.Au
 func (a *analysis) packageKinds(k *kinds) error {
 	all := k.r.packages
 	k.ages = len(all.ages) + 1 // and those that are not known
+	if err := a.sharedKinds(k); err != nil {
+		return err
+	}
 	for i := range all.registries {
 		r := &all.registries[i]
 		for n := range r.forms {
@@ -201,8 +215,44 @@ func (a *analysis) packageKinds(k *kinds) error {
 	return nil
 }
 
-// formKinds lists what can be asked for in one form: every combination of a class of
-// paths, a class of names and a class of versions that some path has.
+// formTexts are the classes of the names and versions that can be asked for in a form;
+// nil: it names none.
+type formTexts struct{ names, versions *texts }
+
+// classes of names and versions, for a chain.
+func (t *formTexts) classes() (names, versions *automaton.Classes) {
+	if t.names != nil {
+		names = t.names.Classes
+	}
+	if t.versions != nil {
+		versions = t.versions.Classes
+	}
+	return names, versions
+}
+
+func (a *analysis) textsOfForm(k *kinds, kind registry.Kind, f *registryForm) (*formTexts, error) {
+	if t := k.formTexts[f]; t != nil {
+		return t, nil
+	}
+	t := &formTexts{}
+	var err error
+	if f.names != nil {
+		if t.names, err = a.textsOf(f.names, k.r.packages.named[kind].names, "every package"); err != nil {
+			return nil, fmt.Errorf("names of packages: %w", err)
+		}
+	}
+	if f.versions != nil {
+		if t.versions, err = a.textsOf(f.versions, k.r.packages.named[kind].versions, "every version"); err != nil {
+			return nil, fmt.Errorf("versions of packages: %w", err)
+		}
+	}
+	k.formTexts[f] = t
+	return t, nil
+}
+
+// formKinds lists what can be asked for in one form, where no other registry has the
+// paths: every combination of a class of paths, a class of names and a class of versions
+// that some path has.
 func (a *analysis) formKinds(k *kinds, r *registryAt, form int) error {
 	f := &r.forms[form]
 	if f.ways == nil {
@@ -215,33 +265,24 @@ func (a *analysis) formKinds(k *kinds, r *registryAt, form int) error {
 		}
 		return nil
 	}
-	var names, versions *texts
-	var err error
-	if names, err = a.textsOf(f.names, k.r.packages.names, "every package"); err != nil {
-		return fmt.Errorf("names of packages: %w", err)
+	t, err := a.textsOfForm(k, r.kind, f)
+	if err != nil {
+		return err
 	}
-	if f.versions != nil {
-		if versions, err = a.textsOf(f.versions, k.r.packages.versions, "every version"); err != nil {
-			return fmt.Errorf("versions of packages: %w", err)
-		}
-	}
+	names, versions := t.classes()
 	for i := range f.ways {
-		var of *automaton.Classes
-		if versions != nil {
-			of = versions.Classes
-		}
-		chain, name, version, err := r.chain(&f.ways[i], r.prefix, names.Classes, of)
+		chain, name, version, err := r.chain(&f.ways[i], r.prefix, names, versions)
 		if err != nil {
 			return err
 		}
-		list, err := k.r.classes.Chained(chain)
-		if err != nil {
+		list, work, err := k.r.classes.Chained(chain)
+		if err = cmp.Or(err, a.spend(work/stepsOfAutomata)); err != nil {
 			return err
 		}
 		for _, one := range list {
-			m := message{path: one.Text, parts: []part{{names, "", one.Parts[name]}}}
+			m := message{path: one.Text, parts: []part{{t.names, "", one.Parts[name]}}}
 			if version >= 0 {
-				m.parts = append(m.parts, part{versions, "version", one.Parts[version]})
+				m.parts = append(m.parts, part{t.versions, "version", one.Parts[version]})
 			}
 			if err := a.addPackage(k, r, f, one.Class, m); err != nil {
 				return err
@@ -251,58 +292,13 @@ func (a *analysis) formKinds(k *kinds, r *registryAt, form int) error {
 	return nil
 }
 
-// twoRegistries is what is not told where two sides read the same paths as those of
-// different registries: the packages of both are listed, and not which are the same.
-func (c *cell) twoRegistries(left, right *view) (Unknown, bool) {
-	all := c.requests.packages
-	if all == nil || len(all.registries) < 2 || !left.base.inspect || !right.base.inspect {
-		return Unknown{}, false
-	}
-	named := func(ep *endpoint, class int, method string) bool {
-		for i := range all.registries {
-			r := &all.registries[i]
-			if r.kind != ep.messages.packages.kind || r.prefix != ep.messages.packages.prefix {
-				continue
-			}
-			for n := range r.forms {
-				if f := &r.forms[n]; f.ways != nil && slices.Contains(f.methods, method) && c.requests.classes.List[class].In(c.requests.indexOf[r.formName(n)]) {
-					return true
-				}
-			}
-		}
-		return false
-	}
-	for p := range c.requests.classes.List {
-		left.enter(p)
-		right.enter(p)
-		x, y := left.at.governs, right.at.governs
-		if x == nil || y == nil || x.protocol != policy.Package || y.protocol != policy.Package {
-			continue
-		}
-		if a, b := x.messages.packages, y.messages.packages; a.kind == b.kind && a.prefix == b.prefix {
-			continue
-		}
-		for _, m := range c.requests.methods {
-			if method := m.example(c.requests.methods); named(x, p, method) && named(y, p, method) {
-				what := fmt.Sprintf("which packages of a registry of kind %s are which of one of kind %s, at the same paths", x.messages.packages.kind, y.messages.packages.kind)
-				return Unknown{At: y.at, What: what, Place: placeOf(y.spec), requests: true}, true
-			}
-		}
-	}
-	return Unknown{}, false
-}
-
 // longestName is the bound of names and versions (package registry).
 const longestName = 255
 
 // addPackage adds a question that a path of a class asks, if somebody reads packages
 // there. Its reader has to agree.
 func (a *analysis) addPackage(k *kinds, r *registryAt, f *registryForm, class int, m message) error {
-	read := false
-	k.c.speakers(func(ep *endpoint, m *messageRules) {
-		read = read || m.packages != nil && k.r.selects(ep, class)
-	})
-	if !read || len(m.path) > target.MaxPath {
+	if k.shared[sharedPaths{class, f.methods[0]}] || !k.readAt(class) || len(m.path) > target.MaxPath {
 		return nil
 	}
 	asks, err := registry.Parse(r.kind, r.prefix, f.methods[0], m.path)
@@ -315,22 +311,37 @@ func (a *analysis) addPackage(k *kinds, r *registryAt, f *registryForm, class in
 	}
 	switch {
 	case agree:
-	case slices.ContainsFunc(strings.Split(m.path, "/"), func(s string) bool { return len(s) > longestName }):
-		return nil // a name that is too long for the protocol is none
+	case tooLong(m.path):
+		return nil
 	default:
 		return fmt.Errorf("analyse policy: internal error: %s is no path of %s of a registry of kind %s", m.path, f.title, r.kind)
 	}
 	m.form, m.kind = packaged, f.action.String()
 	for _, method := range f.methods {
-		k.addAges(f, [2]int{class, k.r.method(method)}, m)
+		k.addAges(f.action == registry.Download, [2]int{class, k.r.method(method)}, m)
 	}
 	return a.spend(len(f.methods))
 }
 
+// readAt reports whether somebody reads packages at the paths of a class.
+func (k *kinds) readAt(class int) bool {
+	read := false
+	k.c.speakers(func(ep *endpoint, m *messageRules) {
+		read = read || m.packages != nil && k.r.selects(ep, class)
+	})
+	return read
+}
+
+// tooLong reports whether a path has a part that is too long for a name: it asks for
+// nothing.
+func tooLong(path string) bool {
+	return slices.ContainsFunc(strings.Split(path, "/"), func(s string) bool { return len(s) > longestName })
+}
+
 // addAges adds a question; of a download, once for each age that rules tell apart.
-func (k *kinds) addAges(f *registryForm, at [2]int, m message) {
+func (k *kinds) addAges(download bool, at [2]int, m message) {
 	ages := k.r.packages.ages
-	if f.action != registry.Download || len(ages) == 1 {
+	if !download || len(ages) == 1 {
 		k.packages[at] = append(k.packages[at], &m)
 		return
 	}
@@ -353,44 +364,68 @@ func ageText(ages []time.Duration, i int) string {
 	return "from " + policy.DurationText(ages[i]) + " to " + policy.DurationText(ages[i+1]) + " old"
 }
 
+// formAt is a form of a registry.
+type formAt struct {
+	*registryAt
+	*registryForm
+}
+
+// formsAt are the forms in which the paths of a class may ask, one of a registry at most.
+func (k *kinds) formsAt(class int, method string) []formAt {
+	var list []formAt
+	for i := range k.r.packages.registries {
+		r := &k.r.packages.registries[i]
+		for n := range r.forms {
+			if f := &r.forms[n]; slices.Contains(f.methods, method) && k.r.classes.List[class].In(k.r.indexOf[r.formName(n)]) {
+				list = append(list, formAt{r, f})
+			}
+		}
+	}
+	return list
+}
+
+// parse reads a path; nil: it asks for nothing in this form.
+func (f *formAt) parse(method, path string) *registry.Request {
+	one, err := registry.Parse(f.kind, f.prefix, method, path)
+	if err != nil || one.Action != f.action {
+		return nil
+	}
+	return one
+}
+
 // noPackage is a path of a class that no registry there has; "" if all of its paths
-// ask for something. Paths of which a part stands twice are looked at one package
-// after the other: of infinitely many, some do not repeat it.
+// ask for something.
 func (k *kinds) noPackage(class int, method string) (string, error) {
-	c := k.r.classes.List[class]
-	asks := func(path string) (r *registryAt, one *registry.Request) {
-		for i := range k.r.packages.registries {
-			r := &k.r.packages.registries[i]
-			if one, err := registry.Parse(r.kind, r.prefix, method, path); err == nil {
-				return r, one
+	forms := k.formsAt(class, method)
+	if slices.ContainsFunc(forms, func(f formAt) bool { return f.after == nil }) {
+		return "", nil
+	}
+	return without(k.r.classes, class, forms, method)
+}
+
+// without is a path of a class that asks for nothing in some forms, in all of which a
+// part has to stand twice; "" if there is none. Packages are looked at one after the
+// other: of infinitely many, some do not repeat it.
+func without(c *automaton.Classes, class int, forms []formAt, method string) (string, error) {
+	asks := func(path string) (*formAt, *registry.Request) {
+		for i := range forms {
+			if one := forms[i].parse(method, path); one != nil {
+				return &forms[i], one
 			}
 		}
 		return nil, nil
 	}
-	path := c.Witness
-	if r, _ := asks(path); r == nil {
+	path := c.List[class].Witness
+	f, one := asks(path)
+	if f == nil {
 		return path, nil
 	}
-	for i := range k.r.packages.registries {
-		r := &k.r.packages.registries[i]
-		for n := range r.forms {
-			if f := &r.forms[n]; f.after == nil && slices.Contains(f.methods, method) && c.In(k.r.indexOf[r.formName(n)]) {
-				return "", nil
-			}
-		}
-	}
 	const most = 32 // packages of which all files are in one class
-	left := k.r.classes.Set(class)
+	left := c.Set(class)
 	for range most {
-		r, one := asks(path)
 		folder, file := path[:strings.LastIndexByte(path, '/')+1], path[strings.LastIndexByte(path, '/')+1:]
 		var s shaper
-		like := s.text(file)
-		for n := range r.forms {
-			if f := &r.forms[n]; f.after != nil && f.action == one.Action {
-				like = s.path(file[:f.length(one.Name)], f.after) // of the same package in the same folder
-			}
-		}
+		like := s.path(file[:f.length(one.Name)], f.after) // of the same package in the same folder
 		left = s.of(automaton.Minus(left, s.path(folder, like)))
 		if s.err != nil {
 			return "", s.err
@@ -399,7 +434,7 @@ func (k *kinds) noPackage(class int, method string) (string, error) {
 		if path, some = left.Witness(); !some || len(path) > target.MaxPath {
 			return "", nil
 		}
-		if r, _ := asks(path); r == nil {
+		if f, one = asks(path); f == nil {
 			return path, nil
 		}
 	}

@@ -82,6 +82,8 @@ type rule struct {
 	method string // upper case, or "*"
 	path   string // glob; "**" is every path
 	query  []queryRule
+	// oneValue, of an assertion: one value of a key is enough, as for a deny rule.
+	oneValue bool
 }
 
 type queryRule struct{ key, matcher string } // matcher: key of analysis.matchers

@@ -170,8 +170,15 @@ func (a *analysis) assertion(one Assertion, kinds []registry.Kind, version int) 
 		if one.Text {
 			r.method = textMethod
 		}
+		if key, value, some := strings.Cut(one.Query, "="); some {
+			name, err := a.matcher([]string{value})
+			if err != nil {
+				return nil, err
+			}
+			r.query, r.oneValue = []queryRule{{key, name}}, one.Word == Never
+		}
 		ep.inspect, ep.allow = true, []rule{r}
-		if one.Holds != (Holds{}) {
+		if one.ofMessages() {
 			var err error
 			if ep.messages, ep.wants, err = a.lowerHolds(one.Holds, one.Word, kinds); err != nil {
 				return nil, err

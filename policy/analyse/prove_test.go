@@ -91,6 +91,42 @@ func TestProveAncestors(t *testing.T) {
 	}
 }
 
+// What an assertion says of the query is what rules say: never as a deny rule, only and
+// always as an allow rule.
+func TestProveQuery(t *testing.T) {
+	doc := parse(t, rest("rules: [{allow: {method: GET, path: /search, query: {draft: 't*'}}}, {allow: {method: GET, path: /all}}], deny_rules: [{method: GET, path: /all, query: {raw: '1'}}]"))
+	for text, want := range map[string]string{
+		`never: {query: draft=true, path: /search}`:  "/usr/bin/curl → api.test:443 GET /search?draft=true",
+		`never: {query: draft=false, path: /search}`: "holds",
+		`never: {query: "draft=*", path: /other}`:    "holds",
+		`never: {query: raw=1}`:                      "/usr/bin/curl → api.test:443 GET /search?draft=t&raw=1",
+		`never: {query: raw=1, path: /all}`:          "holds",
+		`never: {query: "raw=*", path: /all}`:        "/usr/bin/curl → api.test:443 GET /all?raw=",
+		`always: {binary: /usr/bin/curl, host: api.test, port: 443, method: GET, path: /search, query: "draft=tr*"}`: "holds",
+		`always: {binary: /usr/bin/curl, host: api.test, port: 443, method: GET, path: /search, query: "draft=*"}`:   "/usr/bin/curl → api.test:443 GET /search?draft=",
+		`always: {binary: /usr/bin/curl, host: api.test, port: 443, method: GET, path: /all, query: "x=*"}`:          "/usr/bin/curl → api.test:443 GET /all?raw=1&x=",
+		`only: {host: api.test, query: "draft=t*"}`:                                                                  "/usr/bin/curl → api.test:443 GET /all",
+	} {
+		list, err := analyse.ParseAssertions("a.yaml", []byte("- "+text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got, err := analyse.Prove(doc, list, time.Time{})
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		have := "holds"
+		if !got[0].Holds {
+			have = got[0].Counterexample.String()
+		}
+		if have != want {
+			t.Errorf("%s\n got %s\nwant %s", text, have, want)
+		}
+	}
+}
+
 func TestParseAssertions(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                        "list of assertions; the file is empty",
@@ -106,6 +142,9 @@ func TestParseAssertions(t *testing.T) {
 		"- never: {port: '443'}":                  "a port of 1..65535",
 		"- never: {binary: curl}":                 "the absolute path of a program",
 		"- never: {path: 'v1'}":                   "matches no request",
+		"- never: {query: draft}":                 "a key of a query and a glob, like draft=true",
+		"- never: {query: 'draft=[a'}":            "a key of a query and a well-formed glob",
+		"- never: {query: 'a=b', text: true}":     "text with query",
 		"- never: {path: '/[a'}":                  "a well-formed path glob",
 		"- never: {method: 'GET,POST'}":           "an HTTP method",
 		"- never: {host: a.test, host: b.test}":   `duplicate key "host"`,

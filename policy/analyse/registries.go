@@ -25,6 +25,12 @@ type registryForm struct {
 	// after are the texts behind it. nil: none stands twice.
 	length func(name string) int
 	after  *automaton.Automaton
+	// folders are, where a part stands twice, ways of all paths: the name stands before
+	// the file. nil: it stands in the file alone.
+	folders []registryWay
+	// file: name and version stand in the name of the file alone, and so are the same
+	// wherever the registry begins.
+	file bool
 }
 
 // registryWay is a chain whose parts are automata, and marks for name and version.
@@ -164,7 +170,8 @@ func (s *shaper) npm() *registryPaths {
 				paths: s.path("/", written, way.behind, versions), ways: []registryWay{{parts: []any{"/", nameHere{plain}, way.behind, versionHere{}}}}},
 			registryForm{title: "downloads" + way.of, action: registry.Download, methods: readMethods, names: way.names, versions: versions,
 				paths: s.path("/", written, way.behind, "-/", automaton.Without("/")), ways: way.files,
-				length: func(name string) int { return len(name) - strings.IndexByte(name, '/') - 1 }, after: s.path("-", versions, ".tgz")},
+				length: func(name string) int { return len(name) - strings.IndexByte(name, '/') - 1 }, after: s.path("-", versions, ".tgz"),
+				folders: []registryWay{{parts: []any{"/", nameHere{plain}, way.behind, "-/", automaton.Without("/")}}}},
 			registryForm{title: "publishing" + way.of, action: registry.Publish, methods: npmMethods, names: way.names,
 				paths: s.any(s.path("/", written), s.path("/", written, way.behind, anything)),
 				ways:  []registryWay{{parts: []any{"/", nameHere{plain}}}, {parts: []any{"/", nameHere{plain}, way.behind, anything}}}})
@@ -191,8 +198,8 @@ func (s *shaper) pypi() *registryPaths {
 			ways: []registryWay{{parts: []any{"/simple/", plain, slash}}, {parts: []any{"/pypi/", plain, "/json"}}}},
 		{title: "metadata of versions", action: registry.Metadata, methods: readMethods, names: names, versions: versions, paths: s.path("/pypi/", every, "/", versions, "/json"),
 			ways: []registryWay{{parts: []any{"/pypi/", plain, "/", versionHere{}, "/json"}}}},
-		{title: "metadata of files", action: registry.Metadata, methods: readMethods, names: names, versions: ofFile, paths: s.path(files, ".metadata"), ways: ofFiles(".metadata")},
-		{title: "downloads", action: registry.Download, methods: readMethods, names: names, versions: ofFile, paths: files, ways: ofFiles("")},
+		{title: "metadata of files", action: registry.Metadata, methods: readMethods, names: names, versions: ofFile, paths: s.path(files, ".metadata"), ways: ofFiles(".metadata"), file: true},
+		{title: "downloads", action: registry.Download, methods: readMethods, names: names, versions: ofFile, paths: files, ways: ofFiles(""), file: true},
 		{title: "publishing", action: registry.Publish, methods: pypiMethods, paths: s.path("/", anything)},
 	}
 	return p
@@ -244,7 +251,8 @@ func (s *shaper) cargo() *registryPaths {
 			ways: []registryWay{{parts: []any{crates, plain, "/", versionHere{}, "/download"}}}},
 		{title: "downloads of files", action: registry.Download, methods: readMethods, names: names, versions: versions, paths: s.path(crates, every, "/", automaton.Without("/")),
 			ways:   []registryWay{{parts: []any{crates, "\x00", plain, "\x00-", versionHere{}, ".crate"}, twice: true, between: "/"}},
-			length: func(name string) int { return len(name) }, after: s.path("-", versions, ".crate")},
+			length: func(name string) int { return len(name) }, after: s.path("-", versions, ".crate"),
+			folders: []registryWay{{parts: []any{crates, plain, "/", automaton.Without("/")}}}},
 		{title: "publishing", action: registry.Publish, methods: cargoMethods, paths: s.any(s.text("/crates", "/api/v1/crates"), s.path(crates, anything))},
 	}
 	return p
@@ -260,7 +268,7 @@ func (s *shaper) debian() *registryPaths {
 			{title: "its lists", action: registry.Index, methods: readMethods, paths: s.path(above, "/dists/", anything)},
 			{title: "downloads", action: registry.Download, methods: readMethods, names: names, versions: versions,
 				paths: s.path(pool, names, "_", versions, "_", machine, ".deb"),
-				ways:  []registryWay{{parts: []any{pool, nameHere{anything}, "_", versionHere{}, "_", machine, ".deb"}}}},
+				ways:  []registryWay{{parts: []any{pool, nameHere{anything}, "_", versionHere{}, "_", machine, ".deb"}}}, file: true},
 		},
 		name: automaton.Written, version: automaton.Written,
 	}

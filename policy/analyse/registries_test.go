@@ -14,6 +14,7 @@ import (
 	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/analyse"
+	"github.com/creel-run/creel/policy/automaton"
 	"github.com/creel-run/creel/policy/registry"
 	"github.com/creel-run/creel/policy/target"
 )
@@ -132,14 +133,21 @@ func TestRegistryThatIsCutUpIsTold(t *testing.T) {
 		kind := rapid.SampledFrom(registry.Kinds()).Draw(t, "kind")
 		docs := []*policy.Document{d.cutUp(kind), nil}
 		docs[1] = docs[0]
-		if d.once(2, "another document") {
+		asked := asksOf(kind)
+		switch {
+		case d.once(4, "another registry"):
+			other := rapid.SampledFrom(registry.Kinds()).Draw(t, "other kind")
+			docs[1] = d.cutUp(other)
+			asked = append(asked, asksOf(other)...)
+		case d.once(2, "another document"):
 			docs[1] = d.cutUp(kind)
-		} else {
+		default:
 			docs[1] = d.changed(docs[0])
 		}
 		var engines []*policy.Engine
 		var sets []*analyse.Set
 		var many *analyse.TooManyError
+		var large *automaton.TooLargeError // rules of two registries may be too many to be told
 		for _, doc := range docs {
 			e, err := policy.Compile(doc)
 			if err != nil {
@@ -155,29 +163,22 @@ func TestRegistryThatIsCutUpIsTold(t *testing.T) {
 			engines, sets = append(engines, e), append(sets, s)
 		}
 		diff, err := analyse.Diff(docs[0], docs[1], now)
-		if errors.As(err, &many) {
+		if errors.As(err, &many) || docs[0].Networks[0].Endpoints[0].Registry != docs[1].Networks[0].Endpoints[0].Registry && errors.As(err, &large) {
 			t.Skip(err)
 		}
 		if err != nil {
 			t.Fatalf("%v\n%s\n%s", err, shown(docs[0]), shown(docs[1]))
 		}
-		kinds := map[registry.Kind]bool{}
-		for _, doc := range docs {
-			for _, e := range doc.Networks[0].Endpoints {
-				kinds[e.Registry] = e.Registry != ""
-			}
+		if len(diff.Unknown) > 0 {
+			t.Fatalf("%v\n%s\n%s", diff.Unknown, shown(docs[0]), shown(docs[1]))
 		}
-		if delete(kinds, ""); len(diff.Unknown) > 0 {
-			if len(kinds) < 2 {
-				t.Fatalf("%v\n%s\n%s", diff.Unknown, shown(docs[0]), shown(docs[1]))
-			}
+		if docs[0].Networks[0].Endpoints[0].Registry != docs[1].Networks[0].Endpoints[0].Registry {
 			counts["two registries"]++
-			return
 		}
 		differ := len(diff.Allowed)+len(diff.Denied)+len(diff.Recorded) > 0
 		counts[map[bool]string{true: "different", false: "equal"}[differ]]++
 		told := false
-		for _, path := range asksOf(kind) {
+		for _, path := range asked {
 			for _, method := range []string{"GET", "PUT"} {
 				for _, age := range []time.Duration{-1, 0, 80 * time.Hour} {
 					var grants [2]analyse.Grant
@@ -200,7 +201,7 @@ func TestRegistryThatIsCutUpIsTold(t *testing.T) {
 		}
 	}
 	rapid.Check(t, property)
-	for _, o := range []string{"equal", "different", "told", "allow", "deny"} {
+	for _, o := range []string{"equal", "different", "told", "allow", "deny", "two registries"} {
 		if counts[o] == 0 {
 			t.Errorf("nothing was %s: %v", o, counts)
 		}
@@ -236,19 +237,42 @@ GET HEAD OPTIONS /@acme/secret/** []
 	}
 }
 
-// What is one registry for one policy and another for the other is not told.
+// What is one registry for one policy and another for the other is told for both.
 func TestDiffOfTwoRegistries(t *testing.T) {
-	of := func(kind string) *policy.Document {
-		return parse(t, "version: 2\nnetwork_policies: {a: {binaries: any, endpoints: [{host: a.test, port: 443, protocol: package, registry: "+kind+", rules: [{allow: {package: left-pad}}]}]}}\n")
+	of := func(registry, rules string) *policy.Document {
+		return parse(t, "version: 2\nnetwork_policies: {a: {binaries: any, endpoints: [{host: a.test, port: 443, protocol: package, registry: "+registry+", rules: ["+rules+"]}]}}\n")
 	}
-	d, err := analyse.Diff(of("npm"), of("pypi"), now)
-	if err != nil || len(d.Unknown) != 1 || !strings.Contains(d.Unknown[0].Error(), "which packages of a registry of kind npm are which of one of kind pypi, at the same paths for a.test:443") {
-		t.Errorf("%v %+v", err, d.Unknown)
-	}
-	if d, err = analyse.Diff(of("npm"), of("npm, registry_path: /x"), now); err != nil || len(d.Unknown) != 1 {
-		t.Errorf("%v %+v", err, d.Unknown)
-	}
-	if d, err = analyse.Diff(of("npm, registry_path: /y"), of("npm, registry_path: /x"), now); err != nil || len(d.Unknown) != 0 {
-		t.Errorf("%v %+v", err, d.Unknown)
+	const leftPad = "{allow: {package: left-pad}}"
+	for _, c := range []struct {
+		name   string
+		a, b   *policy.Document
+		denied bool     // whether something is newly denied, too
+		want   []string // witnesses of what is newly allowed
+	}{
+		{"another kind", of("npm", leftPad), of("pypi", leftPad), true, []string{
+			"GET /simple [", "GET /simple/left-pad [metadata of left-pad that npm has as metadata of every package but not left-pad]",
+			"GET /left-pad-a.tgz [download of left-pad that npm has as metadata of every package but not left-pad]"}},
+		{"a registry below", of("npm", leftPad), of("npm, registry_path: /@acme", leftPad), true, []string{
+			"GET /@acme/", "GET /@acme/left-pad", "GET /@acme/left-pad/-/left-pad-a.tgz [download of left-pad]"}},
+		{"apart", of("npm, registry_path: /y", leftPad), of("npm, registry_path: /x", leftPad), true, []string{"GET /x/", "GET /x/left-pad"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, err := analyse.Diff(c.a, c.b, now)
+			if err != nil || len(d.Unknown) != 0 {
+				t.Fatalf("%v %+v", err, d.Unknown)
+			}
+			var have []string
+			for _, k := range d.Allowed {
+				have = append(have, fmt.Sprint(k.Witness, k.Messages, k.Paths))
+			}
+			for _, w := range c.want {
+				if !strings.Contains(strings.Join(have, "\n"), w) {
+					t.Errorf("%s is not among\n%s", w, strings.Join(have, "\n"))
+				}
+			}
+			if (len(d.Denied) > 0) != c.denied {
+				t.Errorf("%+v", d.Denied)
+			}
+		})
 	}
 }

@@ -460,7 +460,7 @@ func (r *requests) holds(one *rule, q *request, deny bool) bool {
 		found := false
 		for i, v := range keys {
 			if v.key == want.key {
-				found = q.query[i].meets(slices.Index(v.matchers, want.matcher), deny)
+				found = q.query[i].meets(slices.Index(v.matchers, want.matcher), deny || one.oneValue)
 			}
 		}
 		if !found {

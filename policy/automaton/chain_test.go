@@ -152,7 +152,7 @@ func TestChainedIsWhatTextsHave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := c.Chained(ch)
+		got, _, err := c.Chained(ch)
 		if err != nil {
 			t.Fatal(err)
 		}

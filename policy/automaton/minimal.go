@@ -1,5 +1,7 @@
 package automaton
 
+import "encoding/binary"
+
 // Minimal is the automaton of the same set with the fewest states. All states
 // of the receiver have to be reachable, as those of this package's
 // constructions are.
@@ -15,29 +17,27 @@ func (a *Automaton) Minimal() *Automaton {
 			blocks = 2
 		}
 	}
-	type pair struct{ a, b int32 }
+	refined := make([]int32, n)
+	key := make([]byte, 0, 4*(a.width+1))
 	for {
-		// A block is refined by the blocks of its successors, a class at a time.
-		refined := make([]int32, n)
-		copy(refined, block)
-		count := blocks
-		for k := 0; k < a.width; k++ {
-			ids := make(map[pair]int32, count)
-			for s := range n {
-				p := pair{refined[s], block[a.next[s*a.width+k]]}
-				id, ok := ids[p]
-				if !ok {
-					id = int32(len(ids))
-					ids[p] = id
-				}
-				refined[s] = id
+		// A block is refined by the blocks of its successors.
+		ids := make(map[string]int32, blocks)
+		for s := range n {
+			key = binary.NativeEndian.AppendUint32(key[:0], uint32(block[s])) //nolint:gosec // any number that is its own
+			for _, to := range a.next[s*a.width : (s+1)*a.width] {
+				key = binary.NativeEndian.AppendUint32(key, uint32(block[to])) //nolint:gosec // the same
 			}
-			count = len(ids)
+			id, ok := ids[string(key)]
+			if !ok {
+				id = int32(len(ids)) //nolint:gosec // at most as many as states
+				ids[string(key)] = id
+			}
+			refined[s] = id
 		}
-		if count == blocks {
+		if len(ids) == blocks {
 			break
 		}
-		block, blocks = refined, count
+		block, refined, blocks = refined, block, len(ids)
 	}
 	// Number the blocks in the order of their first state, so that 0 is the start.
 	number := make([]int32, blocks)
