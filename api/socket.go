@@ -29,6 +29,8 @@ const (
 	// held for long.
 	claimTries = 5
 	claimPause = 2 * time.Millisecond
+	// claimRaces is how often a cleaner may take the folder away before it is locked.
+	claimRaces = 1000
 )
 
 // Socket is the control socket of one sandbox, with the folder that it owns.
@@ -110,8 +112,13 @@ func (s *Socket) Close() error {
 // claim makes dir and takes its lock, which says that its owner lives: it ends
 // with the process, whatever way that dies.
 func claim(dir string) (*os.File, error) {
-	for tries := 0; ; {
-		if err := privateDir(dir); err != nil {
+	for tries, gone := 0, 0; ; {
+		err := privateDir(dir)
+		if errors.Is(err, fs.ErrNotExist) && gone < claimRaces {
+			gone++
+			continue // a cleaner took it away before it was looked at
+		}
+		if err != nil {
 			return nil, fault.Wrap(err, "claim sandbox name", fault.General)
 		}
 		lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|lockFlags, 0o600)
