@@ -148,17 +148,45 @@ func (s *supervisor) promise() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fault.Wrap(err, "start sandbox", fault.Internal)
 	}
-	f, err := os.CreateTemp(dir, s.name+"-*.json")
+	f, err := lockNew(dir, s.name+"-*.json")
 	if err == nil {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			err = json.NewEncoder(f).Encode(promised{s.workspaceWatch(), s.box.InitPID})
-		}
+		err = json.NewEncoder(f).Encode(promised{s.workspaceWatch(), s.box.InitPID})
 	}
 	if err != nil {
 		return fault.Wrap(err, "start sandbox", fault.Internal)
 	}
 	s.watched = &pending{f}
 	return nil
+}
+
+// lockNew makes a file and locks it. Another start, which looks for what killed
+// supervisors left, may be first, and remove it: then another one is made.
+func lockNew(dir, pattern string) (*os.File, error) {
+	for range 1000 {
+		f, err := os.CreateTemp(dir, pattern)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && stillNamed(f) {
+			return f, nil
+		}
+		_ = f.Close()
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, os.NewSyscallError("flock", err)
+		}
+	}
+	return nil, fmt.Errorf("lock a file in %s: others take it away each time", dir)
+}
+
+// stillNamed reports that the path of f still leads to f.
+func stillNamed(f *os.File) bool {
+	held, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(held, named)
 }
 
 func (p *pending) done() {
@@ -168,10 +196,12 @@ func (p *pending) done() {
 
 // catchUp makes the sweeps that killed supervisors left.
 func (s *supervisor) catchUp() {
-	dir, err := pendingFolder()
-	if err != nil {
-		return
+	if dir, err := pendingFolder(); err == nil {
+		s.catchUpIn(dir)
 	}
+}
+
+func (s *supervisor) catchUpIn(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
