@@ -137,7 +137,6 @@ var foreign = []struct {
 	{"google.golang.org/protobuf", []string{}, "a test of middleware/external reads its messages with it"},
 	{"github.com/spf13/cobra", []string{"cli"}, "the command line is read in one place"},
 	{"github.com/spf13/pflag", []string{"cli"}, "the command line is read in one place"},
-	{"github.com/fsnotify/fsnotify", []string{"supervisor"}, "watching the policy file"},
 	{"github.com/pavlo-v-chernykh/keystore-go", []string{}, "a test of the supervisor reads Java stores with it"},
 	{"github.com/creack/pty", []string{"supervisor", "sandbox", "internal/..."}, "the terminal of an interactive run"},
 }

@@ -61,7 +61,8 @@ type box struct {
 	stdin     io.Reader
 	workspace string // empty: a new one
 	name      string
-	own       bool // the probe lies in the workspace: the built-in policy shows nothing else
+	own       bool   // the probe lies in the workspace: the built-in policy shows nothing else
+	instances string // of inotify, that its user may have; empty: what the machine gives
 }
 
 // setup writes the policy and gives the command.
@@ -88,10 +89,13 @@ func (b *box) setup(t *testing.T, argv ...string) (cmd *exec.Cmd, audit, policy 
 	}
 	args = append(append(append(args, b.flags...), "--env", quickRace, "--"), argv...)
 	cmd = exec.Command(creel, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if b.instances != "" {
+		limited(cmd, b.instances)
+	}
 	cmd.Dir = b.workspace
 	cmd.Env = append(withoutProxies(os.Environ()), b.env...)
 	cmd.Stdin = b.stdin
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd, audit, policy
 }
 

@@ -53,6 +53,8 @@ type supervisor struct {
 	reload   sync.Mutex    // one reload at a time
 	moved    chan struct{} // another file is the policy now
 	refused  bool          // the last save was not taken; the watcher's own
+	watches  watches
+	hinted   sync.Once // what to do when nothing can be watched
 
 	socket   *api.Socket
 	log      *audit.Log
@@ -337,7 +339,6 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		return fault.Internal, err
 	}
 	start("serve control socket", func(ctx context.Context) error { return api.Serve(ctx, socket, s) })
-	start("watch policy", s.watch)
 	if err := s.recordStart(); err != nil {
 		return fault.Internal, err
 	}
@@ -354,7 +355,7 @@ func (s *supervisor) serve(ctx context.Context, p *prepared, socket *api.Socket)
 		return fail(fault.Internal, err)
 	}
 	caught := heard.all() // from here on there is an agent to take them
-	start("watch protected files", s.watchAbsent)
+	start("watch files", s.watchFiles)
 	start("watch covered paths", s.watchCovers)
 	if err := s.box.Release(ctx); err != nil {
 		return fail(commandError(err, s.o.Command[0], s.o.Workspace))

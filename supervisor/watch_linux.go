@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/creel-run/creel/api"
 	"github.com/creel-run/creel/fault"
@@ -30,65 +32,94 @@ func settled(ctx context.Context) bool {
 	}
 }
 
-// watch reloads the policy whenever its file, or one that it extends, is saved.
-// Their folders are watched, because editors replace files.
-func (s *supervisor) watch(ctx context.Context) error {
+// watchFiles watches the policy's files and the absent protected names until ctx
+// ends.
+func (s *supervisor) watchFiles(ctx context.Context) error {
 	if !settled(ctx) {
 		return nil
 	}
-	for ctx.Err() == nil {
-		if err := s.watchOne(ctx); err != nil {
-			return err
+	defer s.watches.close()
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error {
+		for ctx.Err() == nil {
+			s.watchPolicy(ctx)
 		}
-	}
-	return nil
+		return nil
+	})
+	parts.Go(func() error { return s.watchAbsent(ctx) })
+	return parts.Wait()
 }
 
-// watchOne watches the present policy's files until others take their place
-// (`creel reload --policy`, or another list of extends) or ctx ends.
-func (s *supervisor) watchOne(ctx context.Context) error {
+// watchPolicy reloads the policy whenever its file, or one that it extends, is
+// saved, until others take their place (`creel reload --policy`, or another list of
+// extends) or ctx ends. Their folders are watched, because editors replace files.
+func (s *supervisor) watchPolicy(ctx context.Context) {
 	paths := s.policyFiles()
 	if len(paths) == 0 {
 		select {
 		case <-ctx.Done():
 		case <-s.moved:
 		}
-		return nil
+		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := watchFiles(ctx, paths)
-	if err != nil {
-		// Watches are counted per user, and an agent of the same user can use them up.
-		s.o.Notice("the policy file is read every second, because watching it failed: " + err.Error())
-		return s.poll(ctx, paths)
-	}
+	w := s.watches.add(unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE|unix.IN_CREATE, false)
 	defer w.close()
+	if err := w.set(paths); err != nil {
+		s.poll(ctx, paths, err)
+		return
+	}
+	files := newLook(paths)
 	timer := time.NewTimer(0) // once at the start: the file may have changed since it was read
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-s.moved:
-			return nil
-		case e, ok := <-w.events:
+			return
+		case <-w.woken:
+			n := w.take()
+			if n.lost && !n.gone { // also that the folder is another one
+				if err := w.set(paths); err != nil {
+					s.poll(ctx, paths, err)
+					return
+				}
+			}
 			switch {
-			case !ok:
-				s.o.Notice("the policy file is read every second, because watching it ended")
-				return s.poll(ctx, paths)
-			case e.lost || e.whole:
+			case n.gone:
+				w.close()
+				s.poll(ctx, paths, errors.New("its folder was moved or removed"))
+				return
+			case n.any(unix.IN_MOVED_TO):
 				timer.Reset(0)
-			default:
+			case n.any(unix.IN_CLOSE_WRITE | unix.IN_CREATE), n.lost && files.again() != same:
 				timer.Reset(settle)
 			}
+			continue
 		case <-timer.C:
-			s.reloadSaved(ctx)
-			if !slices.Equal(paths, s.policyFiles()) {
-				return nil
-			}
+		}
+		files.again()
+		_ = s.reloadSaved(ctx)
+		if !slices.Equal(paths, s.policyFiles()) {
+			return
 		}
 	}
+}
+
+// unwatched tells the operator what is done instead of watching, and why. inotify's
+// instances and watches are counted per user: an agent of the same user can take them.
+func (s *supervisor) unwatched(instead string, why error) {
+	s.o.Notice(instead + ", because it cannot be watched: " + why.Error())
+	bound := ""
+	switch {
+	case errors.Is(why, unix.EMFILE):
+		bound = "fs.inotify.max_user_instances=1024"
+	case errors.Is(why, unix.ENOSPC):
+		bound = "fs.inotify.max_user_watches=524288"
+	default:
+		return
+	}
+	s.hinted.Do(func() { s.o.Notice("hint: sysctl -w " + bound + "  (as root; all that this user runs counts)") })
 }
 
 func (s *supervisor) policyFiles() []string {
@@ -97,36 +128,9 @@ func (s *supervisor) policyFiles() []string {
 	return s.source.files()
 }
 
-// poll looks at the files' identity once a second.
-func (s *supervisor) poll(ctx context.Context, paths []string) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	last := make([]os.FileInfo, len(paths))
-	for {
-		saved := false
-		for i, path := range paths {
-			fi, err := os.Stat(path)
-			if err == nil && (last[i] == nil || !os.SameFile(fi, last[i]) || fi.ModTime() != last[i].ModTime() || fi.Size() != last[i].Size()) {
-				last[i], saved = fi, true
-			}
-		}
-		if saved {
-			s.reloadSaved(ctx)
-			if !slices.Equal(paths, s.policyFiles()) {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.moved:
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *supervisor) reloadSaved(ctx context.Context) {
+// reloadSaved takes the saved policy, tells the operator what became of it, and
+// gives the error that it was refused with.
+func (s *supervisor) reloadSaved(ctx context.Context) error {
 	r, err := s.Reload(ctx, "")
 	refused := s.refused
 	s.refused = err != nil
@@ -153,4 +157,5 @@ func (s *supervisor) reloadSaved(ctx context.Context) {
 	case r.Changed:
 		s.o.Notice(fmt.Sprintf("policy revision %d is in force; %d connections closed", r.Revision, r.Closed))
 	}
+	return err
 }
