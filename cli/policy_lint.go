@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -24,7 +26,7 @@ place, the reason and the fix. What is not valid is found by creel policy check.
 
 The checks are audit-only, shared-hosting, uninspected, model-host, echo-host,
 unused, shadowed, idle-deny, any-writes, interpreter, tls-skip, no-host,
-internal-host and broad-write; what the reader of a policy warns about besides
+internal-host, broad-write, workspace-path and empty-alternative; what the reader of a policy warns about besides
 has its own names. --skip leaves checks out whose findings are meant.
 
 Exit status 0: nothing is found; 1: something is; 2: the policy is faulty.`,
@@ -33,13 +35,15 @@ Exit status 0: nothing is found; 1: something is; 2: the policy is faulty.`,
 		RunE:    func(_ *cobra.Command, args []string) error { return runPolicyLint(args[0], f, streams) },
 	}
 	cmd.Flags().StringSliceVar(&f.skip, "skip", nil, "`CHECKS` to leave out, with commas between them")
+	cmd.Flags().StringVar(&f.workspace, "workspace", "", "`DIR` that the policy is meant for (default the current folder)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
 }
 
 type lintFlags struct {
-	skip []string
-	json bool
+	skip      []string
+	workspace string
+	json      bool
 }
 
 // lintFinding is the JSON of one finding.
@@ -78,7 +82,15 @@ func runPolicyLint(file string, f lintFlags, streams IO) error {
 	if hosts == nil {
 		hosts = inference.DefaultHosts()
 	}
-	o := policy.LintOptions{ModelHosts: hosts}
+	workspace, err := filepath.Abs(f.workspace)
+	if err != nil {
+		return fault.Wrap(err, "open workspace", fault.Usage)
+	}
+	if info, err := os.Stat(workspace); err != nil || !info.IsDir() {
+		return fault.UsageError("open workspace", quote(f.workspace)+" is no folder", "--workspace DIR, without its mode")
+	}
+	workspace = realOf(workspace)
+	o := policy.LintOptions{ModelHosts: hosts, Workspace: func(path string) bool { return realOf(path) == workspace }}
 	if route != nil {
 		o.Claimed = route.Claims
 	}

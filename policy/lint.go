@@ -65,11 +65,13 @@ const (
 	Hostless     Check = "no-host"
 	InternalHost Check = "internal-host"
 	BroadWrite   Check = "broad-write"
+	OwnWorkspace Check = "workspace-path" // read_only names the workspace, which can be written
+	EmptyPart    Check = "empty-alternative"
 )
 
 // Checks are all of them.
 func Checks() []Check {
-	return []Check{AuditOnly, RentedHosts, Uninspected, DirectModel, EchoHost, Unused, Shadowed, IdleDeny, AnyWrites, RunsAnything, Opaque, Hostless, InternalHost, BroadWrite}
+	return []Check{AuditOnly, RentedHosts, Uninspected, DirectModel, EchoHost, Unused, Shadowed, IdleDeny, AnyWrites, RunsAnything, Opaque, Hostless, InternalHost, BroadWrite, OwnWorkspace, EmptyPart}
 }
 
 // find is warnAt of a check.

@@ -16,6 +16,8 @@ type LintOptions struct {
 	// Claimed reports whether an inference route answers a host and port before
 	// the policy is asked. nil: there is no route.
 	Claimed func(netname.Host, uint16) bool
+	// Workspace reports whether a path is the workspace of a run. nil: none is.
+	Workspace func(path string) bool
 }
 
 // Lint looks for what is valid and dangerous, or without effect, beyond what
@@ -28,6 +30,7 @@ func Lint(doc *Document, parsed Warnings, o LintOptions) Warnings {
 	}
 	d := &decoder{file: doc.File, version: doc.Version, warns: slices.Clone(parsed)}
 	l := linter{decoder: d, doc: doc, o: o, left: maxLintWork}
+	l.workspace()
 	for i := range doc.Networks {
 		n := &doc.Networks[i]
 		at := pathKey("network_policies", n.Key)
@@ -82,6 +85,17 @@ func (e *Endpoint) opaque() bool {
 
 // all are the allow rules of an endpoint, those of its preset included.
 func (e *Endpoint) all() []RequestRule { return append(preset(e), e.Allow...) }
+
+// workspace looks for what a run in the workspace refuses, or in version 1 tells.
+func (l *linter) workspace() {
+	if l.o.Workspace == nil {
+		return
+	}
+	if p, ok := l.doc.Filesystem.Contradicted(l.doc.Filesystem.Workspace.Mode, l.o.Workspace); ok {
+		text, hint := l.doc.Contradiction()
+		l.find(OwnWorkspace, p.At, "filesystem_policy.read_only", Conflict, text, hint)
+	}
+}
 
 // auditOnly: the decoder warns as well, and knows whether the word is written.
 func (l *linter) auditOnly(s site) {

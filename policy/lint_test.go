@@ -80,6 +80,12 @@ func TestLint(t *testing.T) {
 		{"glob inside a glob", doc(rule("a", git, rest+`rules: [{allow: {method: GET, path: "/*/b/*"}}, {allow: {method: GET, path: "/a/b/x*"}}]}`)), "3:shadowed"},
 
 		{"allow inside a deny", doc(rule("a", git, rest+`rules: [{allow: {method: GET, path: "**"}}, {allow: {method: PUT, path: /a/b}}], deny_rules: [{method: PUT, path: "/a/**"}]}`)), "3:unused"},
+		{"empty alternative", doc(rule("a", git, rest+`rules: [{allow: {method: GET, path: "/a{.json,}"}}]}`)), "3:empty-alternative"},
+		{"empty alternative in a deny rule", doc(rule("a", git, rest+`access: read-only, deny_rules: [{method: GET, path: "/a{.json,}"}]}`)), "3:empty-alternative"},
+		{"empty alternative of a value", doc(rule("a", git, rest+`rules: [{allow: {method: GET, path: /a, query: {k: {any: ["x{,y}"]}}}}]}`)), "3:empty-alternative"},
+		{"empty alternative of a program", doc(rule("a", `["/usr/lib/*/x{,y}"]`, rest+"access: read-only}")), "3:empty-alternative"},
+		{"full alternatives", doc(rule("a", git, rest+`rules: [{allow: {method: GET, path: "/a{.json,.xml}"}}]}`)), ""},
+
 		{"idle deny", doc(rule("a", git, rest+`access: read-only, deny_rules: [{method: POST, path: /a}]}`)), "3:idle-deny"},
 		{"deny that works", doc(rule("a", git, rest+`access: read-only, deny_rules: [{method: GET, path: /a}]}`)), ""},
 		{"deny of what another rule allows", doc(rule("a", git, rest+`access: read-only, deny_rules: [{method: POST, path: /a}]}`), rule("b", git, `{host: "*.x.test", port: 443, protocol: rest, rules: [{allow: {method: POST, path: "/*"}}]}`)), ""},
@@ -106,6 +112,28 @@ func TestLint(t *testing.T) {
 		}
 		if got := lint(t, tt.text, opts); got != tt.want {
 			t.Errorf("%s: %q, want %q\n%s", tt.name, got, tt.want, tt.text)
+		}
+	}
+}
+
+// The workspace as read_only contradicts include_workdir, unless the policy lets
+// nobody write there; what lies above or below it does not.
+func TestLintWorkspace(t *testing.T) {
+	in := policy.LintOptions{Workspace: func(path string) bool { return path == "/w" }}
+	for _, tt := range []struct{ version, fs, want string }{
+		{"2", "include_workdir: true, read_only: [/usr, /w]", "2:workspace-path"},
+		{"2", "include_workdir: true, read_only: [/w], workspace: copy-on-write", "2:workspace-path"},
+		{"1", "include_workdir: true, read_only: [/w]", "2:workspace-path"},
+		{"2", "include_workdir: true, read_only: [/w], workspace: read-only", ""},
+		{"2", "include_workdir: false, read_only: [/w]", ""},
+		{"2", "include_workdir: true, read_only: [/, /w/a, /wx]", ""},
+	} {
+		text := "version: " + tt.version + "\nfilesystem_policy: {" + tt.fs + "}\n"
+		if got := lint(t, text, in); got != tt.want {
+			t.Errorf("%s: %q, want %q", text, got, tt.want)
+		}
+		if got := lint(t, text, policy.LintOptions{}); got != "" {
+			t.Errorf("%s without a workspace: %q", text, got)
 		}
 	}
 }

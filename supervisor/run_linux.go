@@ -195,6 +195,9 @@ func (s *supervisor) loadPolicy() error {
 	if s.mode == policy.CopyOnWrite && !rev.doc.Filesystem.IncludeWorkdir {
 		return fault.UsageError("start sandbox", "a copy-on-write workspace needs include_workdir: true in the policy")
 	}
+	if err := s.contradiction(rev.doc); err != nil {
+		return err
+	}
 	if err := s.source.expose(s.areas); err != nil {
 		return err
 	}

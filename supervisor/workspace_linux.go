@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/creel-run/creel/api"
+	"github.com/creel-run/creel/fault"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -66,6 +67,22 @@ func workspaceMode(o Options, doc *policy.Document) policy.WorkspaceMode {
 		mode = policy.CopyOnWrite
 	}
 	return max(mode, doc.Filesystem.Workspace.Mode)
+}
+
+// contradiction refuses a policy that lists the workspace as read-only and lets the
+// agent write there; of version 1, which means the second, it tells.
+func (s *supervisor) contradiction(doc *policy.Document) error {
+	workspace := realPath(s.o.Workspace)
+	p, ok := doc.Filesystem.Contradicted(s.mode, func(path string) bool { return realPath(path) == workspace })
+	if !ok {
+		return nil
+	}
+	text, hint := doc.Contradiction()
+	if doc.Version >= 2 {
+		return fault.UsageError("load policy", p.At.String()+": filesystem_policy.read_only: "+text, hint)
+	}
+	s.o.Notice(p.At.String() + ": filesystem_policy.read_only: " + text + "; " + hint)
+	return nil
 }
 
 // holding returns the area that a path really lies in, or "".

@@ -87,6 +87,14 @@ func (g Glob) Literal() (string, bool) {
 
 func (g Glob) IsZero() bool { return g.p == nil }
 
+// Dropped reports whether the pattern has an empty alternative beside others, as
+// in `{a,}`, which takes nothing.
+func Dropped(pattern string, sep byte) bool {
+	p := &parser{text: pattern, sep: sep}
+	_, err := p.sequence(0)
+	return err == nil && p.dropped
+}
+
 // Nodes is the parsed pattern, for analysis. It must not be changed.
 func (g Glob) Nodes() []Node {
 	if g.p == nil {

@@ -6,6 +6,17 @@ import (
 	"testing"
 )
 
+func TestDropped(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		"/a{b,}": true, "/a{,b}": true, "/{a,{b,}}": true, "{a,,b}": true, "{**,}": true,
+		"/a": false, "/a{}": false, "/a{,}": false, "/a,": false, "/{a,b}": false, `/\{a,}`: false, "/{a,": false, "{**/,a}": false, "[{a,}]": false, "": false,
+	} {
+		if got := Dropped(pattern, '/'); got != want {
+			t.Errorf("%s: %t", pattern, got)
+		}
+	}
+}
+
 func TestMatch(t *testing.T) {
 	for _, c := range []struct {
 		pattern string

@@ -74,6 +74,8 @@ type parser struct {
 	sep   byte
 	pos   int
 	start int // of the construct that is read, for errors
+	// dropped: an empty alternative was left out.
+	dropped bool
 }
 
 // parse reads a whole pattern.
@@ -218,6 +220,7 @@ func (p *parser) alternatives(depth int) (Node, error) {
 		return Node{}, p.fail(fmt.Sprintf("alternatives nested deeper than %d", maxDepth))
 	}
 	n := Node{Kind: Alt}
+	empty := false
 	for {
 		p.pos++ // { or ,
 		seq, err := p.sequence(depth + 1)
@@ -226,6 +229,8 @@ func (p *parser) alternatives(depth int) (Node, error) {
 		}
 		if len(seq) > 0 {
 			n.Alts = append(n.Alts, seq)
+		} else {
+			empty = true
 		}
 		if p.pos == len(p.text) {
 			p.start = open
@@ -238,6 +243,8 @@ func (p *parser) alternatives(depth int) (Node, error) {
 	}
 	if len(n.Alts) == 0 {
 		n.Alts = [][]Node{{}}
+	} else if empty {
+		p.dropped = true
 	}
 	return n, nil
 }
