@@ -32,7 +32,7 @@ func (b *backend) Reload(_ context.Context, policy string) (Reloaded, error) {
 	case "":
 		return Reloaded{Revision: 4, Closed: 1, Changed: true}, nil
 	case "faulty":
-		return Reloaded{}, NewFaultyPolicy([]Fault{{File: "p.yaml", Line: 3, Column: 5, Message: "unknown key"}}, "creel policy check p.yaml")
+		return Reloaded{}, NewFaultyPolicy("nothing was changed", []Fault{{File: "p.yaml", Line: 3, Column: 5, Message: "unknown key"}}, "creel policy check p.yaml")
 	}
 	return Reloaded{}, fault.HostError("load policy", "no", "hint one")
 }

@@ -26,16 +26,14 @@ type Backend interface {
 	Stop(ctx context.Context) error // returns at once; the end follows
 }
 
-// NewFaultyPolicy is the error by which a Backend refuses a policy.
-func NewFaultyPolicy(faults []Fault, hints ...string) *FaultyPolicy {
-	return &FaultyPolicy{Faults: faults, err: fault.UsageError("load policy", countFaults(len(faults)), hints...)}
-}
-
-func countFaults(n int) string {
-	if n == 1 {
-		return "1 fault, nothing was changed"
+// NewFaultyPolicy is the error by which a Backend refuses a policy, and a start;
+// outcome says what that means, as in "nothing was changed".
+func NewFaultyPolicy(outcome string, faults []Fault, hints ...string) *FaultyPolicy {
+	text := "1 fault, " + outcome
+	if n := len(faults); n != 1 {
+		text = strconv.Itoa(n) + " faults, " + outcome
 	}
-	return strconv.Itoa(n) + " faults, nothing was changed"
+	return &FaultyPolicy{Faults: faults, err: fault.UsageError("load policy", text, hints...)}
 }
 
 // Serve answers on l until ctx ends, then closes it and waits for the answers

@@ -45,7 +45,7 @@ func (b *box) Posture(context.Context) (api.Posture, error) {
 func (b *box) Reload(_ context.Context, policy string) (api.Reloaded, error) {
 	b.asked.Store(policy)
 	if strings.HasSuffix(policy, "bad.yaml") {
-		return api.Reloaded{}, api.NewFaultyPolicy([]api.Fault{{File: policy, Line: 1, Column: 1, Message: "unknown key"}})
+		return api.Reloaded{}, api.NewFaultyPolicy("nothing was changed", []api.Fault{{File: policy, Line: 1, Column: 1, Message: "unknown key"}})
 	}
 	return api.Reloaded{Revision: 4, Closed: 2, Changed: policy != ""}, nil
 }

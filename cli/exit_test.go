@@ -39,7 +39,7 @@ func TestExitCodeAndReport(t *testing.T) {
 		{"wrapped faults", fmt.Errorf("start: %w", faults), 2, faultText + "creel: start: 2 faults\n"},
 		{"faults with hints", fault.Wrap(faults, "reload", fault.Usage, "creel policy check p.yaml"), 2,
 			faultText + "creel: reload: 2 faults\nhint: creel policy check p.yaml\n"},
-		{"refused reload", api.NewFaultyPolicy([]api.Fault{{File: "p", Line: 1, Column: 2, Message: "m", Hint: "h"}}, "next"), 2,
+		{"refused reload", api.NewFaultyPolicy("nothing was changed", []api.Fault{{File: "p", Line: 1, Column: 2, Message: "m", Hint: "h"}}, "next"), 2,
 			"p:1:2: m\n  hint: h\ncreel: load policy: 1 fault, nothing was changed\nhint: next\n"},
 	}
 	for _, tt := range tests {

@@ -166,10 +166,16 @@ func remark(w io.Writer, a expect.Asked, governing *policy.Endpoint) {
 	}
 }
 
-// hostHint takes a URL apart for whoever has copied one.
+// hostHint takes a URL, or a host with its port, apart for whoever has copied one.
 func hostHint(text string) []string {
+	if !strings.Contains(text, "//") {
+		text = "//" + text // HOST:PORT, or an address without its scheme
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	if _, err := netname.ParseHost(u.Hostname()); err != nil {
 		return nil
 	}
 	hint := "--host " + quote(u.Hostname())
@@ -240,7 +246,7 @@ func printExplanation(w io.Writer, file string, f explainFlags, x policy.Explana
 		rows = append(rows, []string{"nearest", ruleText(*x.Nearest)})
 	}
 	for _, m := range x.Misses {
-		rows = append(rows, []string{"", fmt.Sprintf("%s is %s, the rule wants %s", m.What, orNone(m.Found), m.Want)})
+		rows = append(rows, []string{"", m.Sentence()})
 		if m.What == "binary" && f.binary == "" {
 			rows = append(rows, []string{"note", "which program asks was not said: add --binary PATH"})
 		}
@@ -281,11 +287,4 @@ func ruleText(r policy.Rule) string {
 		return fmt.Sprintf("%s (%s)", r.Policy, at)
 	}
 	return r.Policy
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "unknown"
-	}
-	return s
 }

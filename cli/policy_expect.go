@@ -134,7 +134,7 @@ func printTAP(w io.Writer, results []expect.Result, failed int) error {
 		if r.Got.Nearest != nil {
 			put("  # nearest rule: %s", ruleText(*r.Got.Nearest))
 			for _, m := range r.Got.Misses {
-				put("  #   %s is %s, the rule wants %s", m.What, orNone(m.Found), m.Want)
+				put("  #   %s", m.Sentence())
 			}
 		}
 	}

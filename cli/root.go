@@ -59,6 +59,7 @@ func newRoot(streams IO) *cobra.Command {
 	root.SetErr(streams.Err)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return emptyFlag(cmd) }
 	root.AddCommand(
 		newRun(streams), newLs(streams), newPosture(streams), newReload(streams), newStop(streams),
 		newDiff(streams), newApply(streams), newDiscard(streams),
@@ -139,6 +140,17 @@ func flagError(cmd *cobra.Command, err error) error {
 		hint = "did you mean: --" + near
 	}
 	return fault.UsageError("read flags", "unknown flag --"+word, hint)
+}
+
+// emptyFlag refuses a flag with nothing behind it: it would mean the default, and is
+// most likely a variable that is not set.
+func emptyFlag(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" {
+			err = fault.UsageError("read flags", "--"+f.Name+" is empty", "leave it out, or write a value; a variable that is not set gives none")
+		}
+	})
+	return err
 }
 
 // wantKey is the annotation of a flag that says what its value has to be.

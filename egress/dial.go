@@ -184,6 +184,8 @@ func (s *Server) resolve(ctx context.Context, host netname.Host) ([]netip.Addr, 
 			reason = "the name does not exist"
 		} else if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &dns) && dns.IsTimeout {
 			reason = "the name server does not answer"
+		} else if away := (*net.OpError)(nil); errors.As(err, &away) {
+			reason = "the name server cannot be reached"
 		}
 		return nil, &upstreamError{"resolve: " + reason}
 	}

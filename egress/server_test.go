@@ -2,6 +2,8 @@ package egress
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -363,6 +365,26 @@ func TestDeadUpstream(t *testing.T) {
 					t.Errorf("reason %q", d.Reason)
 				}
 			})
+		}
+	}
+}
+
+// TestNameServerTrouble: the agent is told what kind of trouble, and no address.
+func TestNameServerTrouble(t *testing.T) {
+	away := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 53), Port: 53}, Err: errors.New("connection refused")}
+	for want, fault := range map[string]error{
+		"resolve: the name server cannot be reached": &net.DNSError{Err: "no answer", IsTemporary: true, UnwrapErr: away},
+		"resolve: the name server does not answer":   &net.DNSError{Err: "no answer", IsTimeout: true, UnwrapErr: away},
+		"resolve: the name does not exist":           &net.DNSError{Err: "no such host", IsNotFound: true},
+		"resolve: the name cannot be resolved":       &net.DNSError{Err: "the server answers SERVFAIL", IsTemporary: true},
+	} {
+		s := &Server{conf: Config{Resolve: func(context.Context, string) ([]netip.Addr, error) { return nil, fault }}}
+		host, err := netname.ParseHost("a.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.resolve(t.Context(), host); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

@@ -26,7 +26,8 @@ const (
 type decoder struct {
 	file    string
 	version int
-	left    int // values that may still be decoded
+	left    int      // values that may still be decoded
+	keys    []string // of the rule that is being decoded, as its protocol has them; nil: of none
 	// unmatched is what stands above what is being decoded.
 	unmatched Verdict
 	written   map[string]Position // of the keys that stand there, network policies aside; nil: nobody asks
@@ -221,6 +222,9 @@ func (d *decoder) unknown(k value, name, what string, words []word) {
 	hint := "known keys: " + strings.Join(names, ", ")
 	if near := nearest(name, names); near != "" {
 		hint = "did you mean " + near + "?"
+	}
+	if d.keys != nil {
+		hint = unknownRuleKey(name, d.keys)
 	}
 	if what == "an endpoint" {
 		if _, ofRules := ruleKeys[strings.TrimSuffix(name, "s")]; ofRules || ruleKeys[name] != "" {

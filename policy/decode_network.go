@@ -67,11 +67,11 @@ func (d *decoder) network(key, v value) Network {
 	case !written && d.version >= 2:
 		d.fault(value{key.n, key.path + ".binaries"}, Missing, "", "the programs that may use this rule",
 			"list them (binaries: [{path: /usr/bin/curl}]), or write binaries: any")
-	case written && l.n.Kind == yaml.ScalarNode && l.n.Value == "any":
-		n.AnyBinary = d.version >= 2
-		if d.version < 2 {
-			d.fault(l, WrongType, `the text "any"`, "a list of {path: …}", "the word any belongs to version: 2")
-		}
+	case written && l.n.Kind == yaml.ScalarNode && l.n.Value == "any" && d.version >= 2:
+		n.AnyBinary = true
+	case written && !isNull(l.n) && l.n.Kind != yaml.SequenceNode:
+		d.fault(l, WrongType, describe(l.n), "a list of programs", d.binariesHint(l))
+		return n
 	case written:
 		d.list(l, "binaries", func(_ int, item value) {
 			if b, ok := d.binary(item); ok {
@@ -82,16 +82,56 @@ func (d *decoder) network(key, v value) Network {
 			d.fault(l, Missing, "", "at least one program", "an empty list matches no program; write binaries: any for all of them")
 		}
 	}
-	if len(n.Binaries) == 0 && d.version == 1 {
+	if len(n.Binaries) == 0 && d.version == 1 && (!written || isNull(l.n) || len(l.n.Content) == 0) {
 		d.warn(key, NeverFires, "the rule names no binaries, so it matches NO program and allows nothing",
 			"list the programs: binaries: [{path: /usr/bin/curl}]")
 	}
 	return n
 }
 
+// binariesHint says how to write what stands behind binaries and is no list.
+func (d *decoder) binariesHint(v value) string {
+	switch text := v.n.Value; {
+	case v.n.Kind == yaml.MappingNode:
+		return "write [ … ] around it: binaries: [{path: /usr/bin/curl}]"
+	case v.n.Kind != yaml.ScalarNode:
+	case everyProgram(text) && d.version >= 2:
+		return "write binaries: any"
+	case everyProgram(text):
+		return "the word any belongs to version: 2"
+	case strings.HasPrefix(text, "/"):
+		return "write " + d.binaryList(text)
+	}
+	return "write the absolute paths: " + d.binaryList("/usr/bin/curl")
+}
+
+// everyProgram: a word that somebody may take for the word any.
+func everyProgram(text string) bool {
+	return text == "*" || strings.EqualFold(text, "any") || strings.EqualFold(text, "all")
+}
+
+// binaryList is a list of one program as the version writes it. A path that could
+// hold a secret is not repeated.
+func (d *decoder) binaryList(path string) string {
+	if looksSecret(path) || len(path) > maxShown {
+		path = "/usr/bin/curl"
+	}
+	if strings.ContainsAny(path, " ,[]{}#:*&!|>'\"%@`\\") {
+		path = strconv.Quote(path)
+	}
+	if d.version < 2 {
+		return "binaries: [{path: " + path + "}]"
+	}
+	return "binaries: [" + path + "]"
+}
+
 func (d *decoder) binary(v value) (Binary, bool) {
 	b := Binary{At: d.at(v.n)}
 	p, sum := v, value{}
+	if d.version < 2 && v.n.Kind == yaml.ScalarNode && !isNull(v.n) {
+		d.fault(v, WrongType, describe(v.n), "a mapping with the path of a program", d.binariesHint(v))
+		return b, false
+	}
 	if d.version < 2 || v.n.Kind == yaml.MappingNode {
 		s, ok := d.section(v, "a binary", binaryWords)
 		if !ok {
@@ -118,6 +158,9 @@ func (d *decoder) binary(v value) (Binary, bool) {
 		}
 	}
 	problem, hint := binaryProblem(text)
+	if d.version >= 2 && everyProgram(text) {
+		hint = "write binaries: any, without a list"
+	}
 	switch {
 	case strings.Contains(text, "*") && d.globFault(p, text, '/'):
 		return b, false
@@ -158,7 +201,7 @@ func binaryProblem(p string) (problem, hint string) {
 	case strings.HasPrefix(p, "*"):
 		return "trusts a program of that name in any folder, also one that the agent wrote", "begin with a folder that the agent cannot write to"
 	}
-	return "matches no program: callers have absolute paths", "write the absolute path"
+	return "matches no program: callers have absolute paths", "write the absolute path, like /usr/bin/curl"
 }
 
 func (d *decoder) endpoint(v value) Endpoint {

@@ -110,12 +110,34 @@ var ruleKeys = map[string]string{
 	"service": "grpc",
 }
 
+// otherNames are what keys of rules are called elsewhere.
+var otherNames = map[string][]string{
+	"name": {"package", "tool", "operation_name", "service"}, "names": {"package", "tool"}, "package_name": {"package"}, "version": {"versions"}, "age": {"min_age"},
+	"verb": {"method"}, "methods": {"method"}, "url": {"path"}, "uri": {"path"}, "paths": {"path"},
+	"repo": {"repository"}, "project": {"repository"}, "branch": {"refs"}, "branches": {"refs"}, "ref": {"refs"}, "args": {"arguments"}, "type": {"operation_type"}, "rpc": {"method"},
+}
+
+// unknownRuleKey says which of a protocol's keys may be meant.
+func unknownRuleKey(name string, keys []string) string {
+	for _, other := range otherNames[strings.ToLower(name)] {
+		if slices.Contains(keys, other) {
+			return "did you mean " + other + "?"
+		}
+	}
+	if near := nearest(name, keys); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "known keys: " + strings.Join(keys, ", ")
+}
+
 // ruleSection decodes an allow or deny entry that may hold the given keys. The
 // others belong to other protocols: a condition that nothing looks at would
 // make an allow rule wider than it reads.
 func (d *decoder) ruleSection(v value, e *Endpoint, keys ...string) (section, bool) {
 	before := len(d.faults)
+	d.keys = keys
 	s, ok := d.section(v, "a rule", requestWords)
+	d.keys = nil
 	if !ok || len(d.faults) > before {
 		return s, false
 	}

@@ -17,6 +17,23 @@ type Miss struct {
 
 func (m Miss) String() string { return fmt.Sprintf("%s: %s, want %s", m.What, m.Found, m.Want) }
 
+// Sentence is the miss for people, without a final dot.
+func (m Miss) Sentence() string {
+	switch {
+	case m.What == missLayer || m.What == missUses:
+		return m.Found + ": the rule grants " + m.Want
+	case m.Found == "":
+		return m.What + " is unknown, the rule wants " + m.Want
+	}
+	return m.What + " is " + m.Found + ", the rule wants " + m.Want
+}
+
+// What of a Miss that is no part of what was asked.
+const (
+	missLayer = "layer"
+	missUses  = "uses"
+)
+
 // Explanation is a decision with what would change it. Its texts quote what
 // was asked; whoever shows them on a terminal escapes them.
 type Explanation struct {
@@ -165,7 +182,7 @@ func (ep *endpoint) lapseMiss(c *Connection) Miss {
 	l := ep.lapse
 	switch {
 	case l.withdrawn != "":
-		return Miss{"layer", "a layer below restates the network policy", "what that layer allows"}
+		return Miss{missLayer, "a layer below restates this network policy", "only what that layer allows"}
 	case !l.expires.IsZero() && (c.Now.IsZero() || !c.Now.Before(l.expires)):
 		now := "a time that is not known"
 		if !c.Now.IsZero() {
@@ -173,7 +190,7 @@ func (ep *endpoint) lapseMiss(c *Connection) Miss {
 		}
 		return Miss{"time", now, "before " + l.expires.Format(time.RFC3339)}
 	}
-	return Miss{"uses", "all of them used up", "one that is left"}
+	return Miss{missUses, "all of its uses are used up", "nothing more"}
 }
 
 // related: the host and the pattern share their last two labels.

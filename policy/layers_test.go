@@ -261,3 +261,35 @@ func TestLoadLayers(t *testing.T) {
 		}
 	}
 }
+
+// What a layer took away, and what is used up, are sentences: neither is a part of
+// what was asked.
+func TestMissesOfGrantsThatEnded(t *testing.T) {
+	doc, err := layered(t, organisation, below(`network_policies:
+  forge:
+    endpoints: [{host: a.forge.test, port: 443, protocol: rest, rules: [{allow: {method: GET, path: /**}}]}]
+    binaries: [/usr/bin/git]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := policy.Compile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := curl(t, "b.forge.test", 443)
+	c.Binary = "/usr/bin/git"
+	x := e.Explain(c, nil)
+	if x.Verdict == policy.Allow || len(x.Misses) != 1 || x.Misses[0].Sentence() != "a layer below restates this network policy: the rule grants only what that layer allows" {
+		t.Errorf("%+v", x)
+	}
+	used := compile(t, "version: 2\nnetwork_policies: {used: {max_uses: 1, binaries: any, endpoints: [{host: b.forge.test, port: 443}]}}\n")
+	spent := c
+	spent.Uses = nil
+	if x := used.Explain(spent, nil); x.Verdict == policy.Allow || len(x.Misses) != 1 || x.Misses[0].Sentence() != "all of its uses are used up: the rule grants nothing more" {
+		t.Errorf("%+v", x)
+	}
+	if got := (policy.Miss{What: "method", Want: "GET"}).Sentence(); got != "method is unknown, the rule wants GET" {
+		t.Error(got)
+	}
+}

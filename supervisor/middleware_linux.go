@@ -95,7 +95,7 @@ func (s *supervisor) middlewares(doc *policy.Document) (map[string]middleware.Fa
 }
 
 // chain makes the middlewares of a document; nil: it names none.
-func (s *source) chain(doc *policy.Document) (*middleware.Chain, error) {
+func (s *source) chain(number uint64, doc *policy.Document) (*middleware.Chain, error) {
 	if len(doc.Middlewares) == 0 {
 		return nil, nil
 	}
@@ -116,7 +116,7 @@ func (s *source) chain(doc *policy.Document) (*middleware.Chain, error) {
 			faults[i].Hint = "a program of your own: creel run --middleware NAME=unix:///PATH -- …"
 		}
 	}
-	return nil, faulty(faults, s.path)
+	return nil, faulty(faults, number, s.path)
 }
 
 // middlewareLayer: who looks at what the agent sends. One that fails open has to

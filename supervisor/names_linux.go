@@ -3,8 +3,11 @@ package supervisor
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/creel-run/creel/egress"
 	"github.com/creel-run/creel/egress/parent"
@@ -21,6 +24,7 @@ type names struct {
 	flag    netname.NameServer // zero: not given
 	roots   *x509.CertPool
 	parents *parent.Proxies // on the way to it
+	told    atomic.Int32    // faults, for the operator
 }
 
 // chooser reads --resolver.
@@ -92,10 +96,39 @@ func (n *names) text(doc *policy.Document) string {
 
 // lookup gives the addresses of a name by the revision in force.
 func (s *supervisor) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
-	if r := s.rev.Load().names; r != nil {
-		return r.Lookup(ctx, name)
+	rev := s.rev.Load()
+	if rev.names == nil {
+		return egress.ResolveHost(ctx, name)
 	}
-	return egress.ResolveHost(ctx, name)
+	addrs, err := rev.names.Lookup(ctx, name)
+	if err != nil && ctx.Err() == nil {
+		s.names.fault(err, rev.doc, s.o.Notice)
+	}
+	return addrs, err
+}
+
+// maxNameFaults is how often a run tells that the chosen name server is of no use.
+const maxNameFaults = 3
+
+// fault tells the operator why the chosen server gave nothing about a name, some
+// times and not for each. A name that does not exist is an answer.
+func (n *names) fault(err error, doc *policy.Document, notice func(string)) {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound || n.told.Add(1) > maxNameFaults {
+		return
+	}
+	why := err.Error()
+	if dns != nil {
+		if why = dns.Err; dns.UnwrapErr != nil {
+			why = dns.UnwrapErr.Error()
+		}
+	}
+	server, says := n.server(doc)
+	next := "look at the address, or ask the host's resolver: --resolver host"
+	if n.flag.Way == netname.NoServer {
+		next = "look at dns.upstream there, or start with --resolver host"
+	}
+	notice(fmt.Sprintf("names are asked of %s (%s), which gives no answer: %s; %s", server, says, why, next))
 }
 
 // closeNames drops the connections of a revision's resolver that the one in force

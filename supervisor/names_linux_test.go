@@ -1,10 +1,43 @@
 package supervisor
 
 import (
+	"errors"
+	"net"
+	"strings"
 	"testing"
 
 	"github.com/creel-run/creel/policy"
 )
+
+// TestNameFaults: the operator hears why the chosen name server is of no use, not
+// for each name, and not of names that do not exist.
+func TestNameFaults(t *testing.T) {
+	doc, _, err := policy.Parse("p", []byte("version: 2\ndns: {upstream: 192.0.2.53}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := &net.DNSError{Err: "no answer", Name: "a.test", IsTemporary: true, UnwrapErr: &net.OpError{Op: "dial", Net: "udp", Err: errors.New("connection refused")}}
+	for flag, want := range map[string]string{
+		"":               "names are asked of 192.0.2.53 (p:2:17), which gives no answer: dial udp: connection refused; look at dns.upstream there",
+		"tls://dns.test": "names are asked of tls://dns.test (--resolver), which gives no answer: dial udp: connection refused; look at the address",
+	} {
+		n, err := (&supervisor{o: Options{Resolver: flag}}).chooser(&prepared{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		n.fault(&net.DNSError{Err: "no such host", IsNotFound: true}, doc, func(text string) { told = append(told, text) })
+		if len(told) > 0 {
+			t.Errorf("a name that does not exist: %q", told)
+		}
+		for range 10 {
+			n.fault(away, doc, func(text string) { told = append(told, text) })
+		}
+		if len(told) != maxNameFaults || !strings.HasPrefix(told[0], want) {
+			t.Errorf("%q: %q", flag, told)
+		}
+	}
+}
 
 // TestNames: who is asked, by the flag and by the policy; the flag goes before, and
 // says so where the policy has another word.

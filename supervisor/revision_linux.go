@@ -224,20 +224,20 @@ func (s *source) compile(number uint64) (*revision, policy.Warnings, error) {
 	}
 	doc, warnings, err := policy.ParseLayers(name, s.data, read)
 	if err != nil {
-		return nil, warnings, faulty(err, s.path)
+		return nil, warnings, faulty(err, number, s.path)
 	}
 	if faults := policy.Unenforced(doc); len(faults) > 0 {
-		return nil, warnings, faulty(faults, s.path)
+		return nil, warnings, faulty(faults, number, s.path)
 	}
 	engine, err := policy.Compile(doc, policy.ResolveBinaries(followLinks(s.workspace, doc)))
 	if err != nil {
-		return nil, warnings, faulty(err, s.path)
+		return nil, warnings, faulty(err, number, s.path)
 	}
 	models, err := inference.Guarded(doc)
 	if err != nil {
 		return nil, warnings, fault.Wrap(err, "read policy", fault.Usage)
 	}
-	chain, err := s.chain(doc)
+	chain, err := s.chain(number, doc)
 	if err != nil {
 		return nil, warnings, err
 	}
@@ -262,7 +262,8 @@ func followLinks(workspace string, doc *policy.Document) func(string) string {
 	}
 }
 
-func faulty(err error, path string) error {
+// faulty gives the faults of a revision, of which the first one is that of the start.
+func faulty(err error, number uint64, path string) error {
 	var faults policy.Faults
 	if !errors.As(err, &faults) {
 		return fault.Wrap(err, "load policy", fault.Usage)
@@ -272,7 +273,11 @@ func faulty(err error, path string) error {
 		message := strings.TrimPrefix(f.Error(), f.At.String()+": ")
 		list = append(list, api.Fault{File: f.At.File, Line: f.At.Line, Column: f.At.Column, Message: message, Hint: f.Hint})
 	}
-	return api.NewFaultyPolicy(list, "creel policy check "+path)
+	outcome := "nothing was changed"
+	if number == 1 {
+		outcome = "nothing was started"
+	}
+	return api.NewFaultyPolicy(outcome, list, "creel policy check "+path)
 }
 
 // static lists what of a new document takes effect only at the next start.

@@ -63,6 +63,12 @@ const (
 	fetchScript = 10 * time.Second
 )
 
+// scriptHints are for a script that is not one.
+var scriptHints = []string{
+	`a script is JavaScript with one function: function FindProxyForURL(url, host) { return "PROXY proxy.example:3128; DIRECT"; }`,
+	"creel run --parent-proxy http://proxy.example:3128 -- …  (the proxy itself, without a script)",
+}
+
 // startScript starts that process.
 func startScript() (pac.Child, error) {
 	c, err := confine.Start(scriptRole)
@@ -114,7 +120,7 @@ func (p *prepared) checkScript(ctx context.Context) error {
 	}
 	err := p.scripts[0].Check(ctx)
 	if own := (*pac.ScriptError)(nil); errors.As(err, &own) {
-		return fault.UsageError("read --parent-proxy", own.Text, scriptHint)
+		return fault.UsageError("read --parent-proxy", own.Text, scriptHints...)
 	}
 	if err != nil {
 		return fault.Wrap(err, "read --parent-proxy", fault.Host, "creel doctor")
@@ -135,7 +141,7 @@ func (s *supervisor) scriptFault() func(url string, err error) {
 	var told atomic.Int32
 	return func(url string, err error) {
 		if n := told.Add(1); n <= most {
-			s.o.Notice("the proxy configuration script, asked about " + url + ": " + err.Error())
+			s.o.Notice("the proxy configuration script, asked about " + url + ": " + err.Error() + "; the connection is refused. Mend the script and start again: it is read at the start")
 		}
 	}
 }
@@ -186,7 +192,7 @@ func readScript(where string, roots *x509.CertPool) (text, from string, err erro
 		from = scriptPrefix + shown.String()
 		body, err = fetch(u, roots)
 	case u.Scheme == "http":
-		return "", "", errors.New("anybody on the way could write a script that comes over http")
+		return "", "", errors.New("anybody on the way could write a script that comes over http: name it with https://, or save it and name the file")
 	case u.Scheme == "file" && u.Host == "" && u.Path != "":
 		body, err = openScript(u.Path)
 	case strings.Contains(where, "://") || where == "":

@@ -330,6 +330,11 @@ func TestFaultyPolicyNamesAllFaults(t *testing.T) {
 	if !errors.As(err, &bad) || len(bad.Faults) != 2 || bad.Faults[0].Line != 2 || bad.Faults[1].Line != 3 {
 		t.Fatalf("%#v", err)
 	}
+	// What a fault means depends on whether something runs.
+	_, _, later := src.compile(2)
+	if !strings.Contains(err.Error(), "2 faults, nothing was started") || later == nil || !strings.Contains(later.Error(), "2 faults, nothing was changed") {
+		t.Errorf("at the start %v, later %v", err, later)
+	}
 }
 
 func TestEnvironment(t *testing.T) {

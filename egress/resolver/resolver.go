@@ -161,7 +161,7 @@ func (r *Resolver) one(ctx context.Context, name string, qtype uint16) (found, e
 			break
 		}
 	}
-	out := &net.DNSError{Err: "no answer", Name: name, IsTemporary: true}
+	out := &net.DNSError{Err: "no answer", UnwrapErr: last, Name: name, IsTemporary: true}
 	var wait net.Error
 	out.IsTimeout = ctx.Err() != nil || errors.Is(last, context.DeadlineExceeded) || errors.As(last, &wait) && wait.Timeout()
 	return found{}, out

@@ -311,6 +311,24 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// TestAbsentServer: where nothing listens the error says so, by whatever way.
+func TestAbsentServer(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := pc.LocalAddr().String()
+	_ = pc.Close()
+	for _, server := range []string{addr, "tls://" + addr, "https://" + addr + "/dns-query"} {
+		r := mustNew(t, Config{Server: at(t, server)})
+		var e *net.DNSError
+		var away *net.OpError
+		if addrs, err := r.Lookup(t.Context(), "a.test"); !errors.As(err, &e) || e.IsNotFound || e.IsTimeout || !errors.As(err, &away) {
+			t.Errorf("%s: %v %v", server, addrs, err)
+		}
+	}
+}
+
 // TestClosedConnection: a connection that the server closed is no failure.
 func TestClosedConnection(t *testing.T) {
 	z := &zone{t: t, answer: func(q dns.Question, m *dns.Msg) {
