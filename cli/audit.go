@@ -24,7 +24,7 @@ import (
 )
 
 func newAudit(streams IO) *cobra.Command {
-	return group("audit", "Verify, follow and show audit logs", newAuditVerify(streams), newAuditTail(streams), newAuditShow(streams))
+	return group("audit", "Verify, follow, show and remove audit logs", newAuditVerify(streams), newAuditTail(streams), newAuditShow(streams), newAuditPrune(streams))
 }
 
 const auditArg = `
@@ -45,8 +45,9 @@ func newAuditVerify(streams IO) *cobra.Command {
 A log proves itself up to its last line. That nothing was cut off at its end, or
 written anew as a whole, is proved by the hash of its last line kept elsewhere:
 pass it with --head later.` + auditArg,
-		Example: "  creel audit verify ~/.local/state/creel/audit/claude-7f3a-20261123T101500.000.jsonl",
-		Args:    exactly(1),
+		Example:           "  creel audit verify ~/.local/state/creel/audit/claude-7f3a-20261123T101500.000.jsonl",
+		ValidArgsFunction: completeLogs,
+		Args:              exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runAuditVerify(cmd.Context(), args[0], head, asJSON, streams)
 		},
@@ -62,7 +63,11 @@ func runAuditVerify(ctx context.Context, what, head string, asJSON bool, streams
 		return err
 	}
 	defer f.Close()
-	rep, err := audit.VerifyHead(f, head)
+	lines, err := logLines(f, what, "verify audit log")
+	if err != nil {
+		return err
+	}
+	rep, err := audit.VerifyHead(lines, head)
 	if err != nil {
 		return fault.Wrap(err, "verify audit log", fault.General)
 	}
@@ -108,11 +113,12 @@ func verdict(rep audit.Report) error {
 func newAuditShow(streams IO) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "show FILE|NAME",
-		Short:   "Summarise a log: allowed, denied, rerouted, and what would allow it",
-		Long:    "Summarise a log: allowed, denied, rerouted, bytes, time, and the policy lines that\nwould allow what was denied. It does not verify." + auditArg,
-		Example: "  creel audit show claude-7f3a",
-		Args:    exactly(1),
+		Use:               "show FILE|NAME",
+		Short:             "Summarise a log: allowed, denied, rerouted, and what would allow it",
+		Long:              "Summarise a log: allowed, denied, rerouted, bytes, time, and the policy lines that\nwould allow what was denied. It does not verify." + auditArg,
+		Example:           "  creel audit show claude-7f3a",
+		ValidArgsFunction: completeLogs,
+		Args:              exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runAuditShow(cmd.Context(), args[0], asJSON, streams)
 		},
@@ -230,11 +236,12 @@ func newAuditTail(streams IO) *cobra.Command {
 		lines          int
 	)
 	cmd := &cobra.Command{
-		Use:     "tail FILE|NAME",
-		Short:   "Print the last events of a log",
-		Long:    "Print the last events of a log, and with --follow those to come, until the sandbox ends." + auditArg,
-		Example: "  creel audit tail --follow claude-7f3a",
-		Args:    exactly(1),
+		Use:               "tail FILE|NAME",
+		Short:             "Print the last events of a log",
+		Long:              "Print the last events of a log, and with --follow those to come, until the sandbox ends." + auditArg,
+		Example:           "  creel audit tail --follow claude-7f3a",
+		ValidArgsFunction: completeLogs,
+		Args:              exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runAuditTail(cmd.Context(), args[0], lines, follow, asJSON, streams)
 		},
@@ -382,8 +389,8 @@ func logHints(name string) []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if at := strings.LastIndexByte(e.Name(), '-'); at > 0 {
-			names = append(names, e.Name()[:at])
+		if known, _, ok := logName(e.Name()); ok {
+			names = append(names, known)
 		}
 	}
 	slices.Sort(names)
@@ -409,12 +416,7 @@ func newestLog(dir, name string) (string, error) {
 		return "", err
 	}
 	for _, e := range slices.Backward(entries) {
-		rest, ok := strings.CutPrefix(e.Name(), name+"-")
-		if !ok {
-			continue
-		}
-		// The rest must be a time alone: names may hold '-' themselves.
-		if _, err := time.Parse("20060102T150405.000", strings.TrimSuffix(rest, ".jsonl")); err == nil {
+		if of, _, ok := logName(e.Name()); ok && of == name {
 			return filepath.Join(dir, e.Name()), nil
 		}
 	}

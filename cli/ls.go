@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -94,12 +93,8 @@ func runLs(ctx context.Context, all, asJSON bool, streams IO) error {
 	if err := table(streams.Out, rows); err != nil || older == 0 {
 		return err
 	}
-	state, err := api.StateDir()
-	if err != nil {
-		return err
-	}
-	line(streams.Err, "creel: %d older audit logs are not shown; creel removes none", older)
-	line(streams.Err, "hint: ls -t %s", quote(filepath.Join(state, "audit")))
+	line(streams.Err, "creel: %d older audit logs are not shown; creel removes none by itself", older)
+	line(streams.Err, "hint: creel audit prune --older-than 30d --dry-run")
 	return nil
 }
 

@@ -169,6 +169,9 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 		doc, warnings, err = policy.Load(filepath.Clean(file))
 	}
 	if err != nil {
+		if isLog(file) {
+			return nil, nil, nil, fault.UsageError("read policy", file+" is an audit log, not a policy", "creel audit show "+quote(file))
+		}
 		if _, ok := asFaults(err); ok {
 			return nil, nil, warnings, err
 		}

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,6 +67,9 @@ type replayReport struct {
 func runPolicyReplay(ctx context.Context, file, log string, f replayFlags, streams IO) error {
 	if file == "-" && log == "-" {
 		return fault.UsageError("read arguments", "only one of the two files can be standard input", "creel policy replay --help")
+	}
+	if isLog(file) {
+		return fault.UsageError("read arguments", file+" is an audit log, and the policy comes first", "creel policy replay "+quote(log)+" "+quote(file))
 	}
 	doc, engine, warnings, err := loadPolicy(file, streams)
 	if err != nil {
@@ -144,9 +149,22 @@ func logLines(in io.Reader, log, op string) (io.Reader, error) {
 		if log == "-" {
 			name = "standard input"
 		}
-		return nil, fault.UsageError(op, name+" is no audit log: none of its first lines is an event", logHints("")...)
+		hints := logHints("")
+		if head, _ := lines.Peek(lines.Size()); log != "-" && bytes.Contains(append([]byte{'\n'}, head...), []byte("\nversion:")) {
+			hints = append([]string{"it looks like a policy: creel policy check " + quote(log)}, hints...)
+		}
+		return nil, fault.UsageError(op, name+" is no audit log: none of its first lines is an event", hints...)
 	}
 	return lines, nil
+}
+
+// isLog reports whether a file begins and ends with events of a log.
+func isLog(file string) bool {
+	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+		return false // a pipe is read once
+	}
+	_, _, err := audit.Ends(file)
+	return err == nil
 }
 
 // emptyLog: every log begins with the start of a sandbox.
