@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +22,9 @@ import (
 
 type explainFlags struct {
 	expect.Asked
-	binary, sha256, host, at string
-	port                     uint16
-	inference, json          bool
+	binary, sha256, host, at, published string
+	port                                uint16
+	inference, json                     bool
 }
 
 const wantPort = "a port of 1..65535"
@@ -40,11 +41,14 @@ would allow it.
 Without --method and --path it judges the connection. What the body of a request
 holds is told with --graphql, --rpc-method and --tool, whose method is POST
 unless --method is given; --text makes it a text message of a WebSocket that was
-opened with --path. Exit status 0 means that an answer was given, whatever it is.`,
+opened with --path. A gRPC call is told with --service and --grpc-method alone, and
+what of MCP is no call with --response, --stream or --ends. How old the version of a
+package is follows from --published. Exit status 0 means that an answer was given, whatever it is.`,
 		Example: `  creel policy explain creel.yaml --binary /usr/bin/curl --host api.example.test --method GET --path /v1/items
   creel policy explain creel.yaml --host api.example.test --path /graphql --graphql mutation:createIssue
   creel policy explain creel.yaml --host mcp.example.test --path /mcp --tool read_file --argument path=/work/a
   creel policy explain creel.yaml --host ws.example.test --path /chat --text
+  creel policy explain creel.yaml --host npm.example.test --method GET --path /left-pad/-/left-pad-1.3.0.tgz --published 2026-12-01T00:00:00Z
   creel policy explain creel.yaml --host git.example.test --method POST --path /team/app/git-receive-pack --ref refs/heads/agent/x`,
 		Args: exactly(1),
 		RunE: func(_ *cobra.Command, args []string) error { return runPolicyExplain(args[0], f, streams) },
@@ -64,6 +68,12 @@ opened with --path. Exit status 0 means that an answer was given, whatever it is
 	fl.StringArrayVar(&f.RPC, "rpc-method", nil, "method of a JSON-RPC or MCP call; repeated for a batch")
 	fl.StringVar(&f.Tool, "tool", "", "tool that an MCP call of tools/call names")
 	fl.StringArrayVar(&f.Arguments, "argument", nil, "an argument of the tool, NAME=TEXT; repeated for several")
+	fl.BoolVar(&f.Response, "response", false, "an answer of the client to an MCP server")
+	fl.BoolVar(&f.Stream, "stream", false, "the opening of the stream from an MCP server")
+	fl.BoolVar(&f.Ends, "ends", false, "the end of a session of MCP")
+	fl.StringVar(&f.Service, "service", "", "service of a gRPC call, like acme.v1.Greeter")
+	fl.StringVar(&f.GRPC, "grpc-method", "", "method of the gRPC service")
+	fl.StringVar(&f.published, "published", "", "when the version of a package appeared, like 2026-12-01T00:00:00Z, for min_age (default: not known)")
 	fl.StringArrayVar(&f.Refs, "ref", nil, "a ref that a Git push changes, like refs/heads/agent/x; repeated for several")
 	fl.BoolVar(&f.Force, "force", false, "the push may leave commits behind")
 	fl.BoolVar(&f.Delete, "delete", false, "the push removes the refs")
@@ -78,13 +88,17 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 	if f.host == "" {
 		return fault.UsageError(op, "--host is needed", "creel policy explain --help")
 	}
-	switch err := f.Check(); {
-	case err != nil:
+	if err := f.Check(); err != nil {
 		return fault.Wrap(err, op, fault.Usage, "creel policy explain --help")
+	}
+	f.Asked = f.Whole()
+	switch {
 	case f.Inspects() && f.Path == "":
 		return fault.UsageError(op, "--path is missing: a request has one", "add --path /…")
 	case f.Path != "" && !f.Inspects():
 		return fault.UsageError(op, "--path belongs to a request: to --method, --graphql, --rpc-method, --tool or --text")
+	case f.published != "" && !f.Inspects():
+		return fault.UsageError(op, "--published belongs to a request: to --method and --path")
 	}
 	if f.port == 0 {
 		return fault.UsageError(op, "found --port 0, want "+wantPort, "--port 443")
@@ -97,9 +111,15 @@ func runPolicyExplain(file string, f explainFlags, streams IO) error {
 		return fault.UsageError("read --binary", quote(f.binary)+" is no absolute path", binaryHint(f.binary, streams)...)
 	}
 	now := time.Now()
-	if f.at != "" {
-		if now, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return fault.UsageError(op, "found --at "+policy.Show(f.at)+", want a time like 2026-12-31T18:00:00Z", "date, T, time, and Z or a difference from UTC such as +02:00 (RFC 3339)")
+	for _, said := range []struct {
+		flag, text string
+		to         *time.Time
+	}{{"--at", f.at, &now}, {"--published", f.published, &f.Published}} {
+		if said.text == "" {
+			continue
+		}
+		if *said.to, err = time.Parse(time.RFC3339, said.text); err != nil || said.to.IsZero() {
+			return fault.UsageError(op, "found "+said.flag+" "+policy.Show(said.text)+", want a time like 2026-12-31T18:00:00Z", "date, T, time, and Z or a difference from UTC such as +02:00 (RFC 3339)")
 		}
 	}
 	doc, engine, warnings, err := loadPolicy(file, streams)
@@ -161,7 +181,9 @@ func remark(w io.Writer, a expect.Asked, governing *policy.Endpoint) {
 		line(w, "note: what is asked there are GraphQL operations: add --graphql TYPE:FIELD")
 	case governing.Protocol == policy.Git && len(a.Refs) == 0 && strings.HasSuffix(a.Path, "/git-receive-pack"):
 		line(w, "note: a push is judged by the refs that it changes: add --ref refs/heads/NAME")
-	case (governing.Protocol == policy.MCP || governing.Protocol == policy.JSONRPC) && len(a.RPC) == 0 && a.Tool == "":
+	case governing.Protocol == policy.Package && a.Published.IsZero() && slices.ContainsFunc(governing.Allow, func(r policy.RequestRule) bool { return r.MinAge > 0 }):
+		line(w, "note: the age of a version counts there: add --published TIME")
+	case (governing.Protocol == policy.MCP || governing.Protocol == policy.JSONRPC) && len(a.RPC) == 0 && a.Tool == "" && !a.Response && !a.Stream && !a.Ends:
 		line(w, "note: what is asked there are calls: add --rpc-method METHOD or --tool NAME")
 	}
 }
