@@ -96,7 +96,7 @@ func allows(engine *policy.Engine, c policy.Connection, method, path string) boo
 	if d.Verdict != policy.Allow || method == "" || !d.Inspect {
 		return d.Verdict == policy.Allow
 	}
-	r := policy.Request{Connection: c, Method: method}
+	r := policy.Request{Connection: c, Method: method, Text: method == policy.MethodText}
 	r.Target.Path = path
 	return engine.Request(r).Verdict == policy.Allow
 }

@@ -20,9 +20,10 @@ type denial struct {
 	reason string // of the decision, for people
 	rule   policy.Rule
 	method string
-	path   string // canonical, without query
-	addr   string // that the address rules refused
-	cause  error  // why the upstream gave no answer, as gRPC tells it
+	path   string              // canonical, without query
+	query  map[string][]string // decoded, for what would allow it; never recorded. nil: not known, or none
+	addr   string              // that the address rules refused
+	cause  error               // why the upstream gave no answer, as gRPC tells it
 
 	says    map[string]string // what was read of the message, for the record
 	missing *ruleMissing      // what would allow the message; nil: method and path are all
@@ -175,7 +176,9 @@ func (c *conn) missing(d *denial, asked *policy.Request) *ruleMissing {
 	case d.method != "":
 		m.Type = "rest_allow"
 	}
-	m.Lines = c.s.conf.Engine().Suggest(c.facts, d.method, d.path)
+	r := policy.Request{Connection: c.facts, Method: d.method}
+	r.Target.Path, r.Target.Query, r.Target.HasQuery = d.path, d.query, d.query != nil
+	m.Lines = c.s.conf.Engine().SuggestRequest(r)
 	return m
 }
 

@@ -173,7 +173,7 @@ func (x *exchange) event(k audit.Kind) audit.Event {
 // deny records a denial and answers with it, in the protocol of the request; the
 // connection ends then.
 func (x *exchange) deny(d *denial) {
-	d.says, d.unsaid = x.says(), x.unsaid
+	d.says, d.unsaid, d.query = x.says(), x.unsaid, x.request.Target.Query
 	if d.code == codePolicy && (x.governs != nil || d.says != nil) {
 		d.missing = x.c.missing(d, &x.request)
 	}

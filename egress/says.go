@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/creel-run/creel/policy"
 	"github.com/creel-run/creel/policy/git"
 	"github.com/creel-run/creel/policy/graphql"
 	"github.com/creel-run/creel/policy/jsonrpc"
@@ -18,7 +19,9 @@ const maxSays = 512
 // says is what the audit keeps of a message beside method and path: what it asks
 // for by name. Arguments, variables and documents are not in it; a denial has of
 // them what a rule would name, in its ruleMissing.
-func (x *exchange) says() map[string]string {
+func (x *exchange) says() map[string]string { return says(&x.request) }
+
+func says(asked *policy.Request) map[string]string {
 	m := map[string]string{}
 	note := func(key string, list []string) {
 		text := strings.Join(list, ", ")
@@ -29,19 +32,19 @@ func (x *exchange) says() map[string]string {
 			m[key] = text
 		}
 	}
-	if r := x.request.GraphQL; r != nil {
+	if r := asked.GraphQL; r != nil {
 		note("graphql", each(r.Operations, operationText))
 	}
-	if r := x.request.RPC; r != nil {
+	if r := asked.RPC; r != nil {
 		note("rpc", append(each(r.Calls, callText), otherText(r)...))
 	}
-	if r := x.request.Git; r != nil {
+	if r := asked.Git; r != nil {
 		note("git", []string{gitText(r)})
 	}
-	if r := x.request.Package; r != nil {
+	if r := asked.Package; r != nil {
 		note("package", []string{packageText(r)})
 	}
-	if r := x.request.GRPC; r != nil {
+	if r := asked.GRPC; r != nil {
 		note("grpc", []string{r.Service + "/" + r.Method})
 	}
 	if len(m) == 0 {

@@ -22,17 +22,22 @@ func (x *exchange) judgeMessage(kind websocket.Opcode, data []byte) ([]byte, *de
 	if d := x.scanMessage(kind, data); d != nil {
 		return nil, d
 	}
-	d, judged := x.decideMessage(kind, data)
+	var asked policy.Request
+	d, judged := x.decideMessage(kind, data, &asked)
 	if d.Verdict != policy.Allow {
 		unasked(&d)
-		return nil, &denial{status: http.StatusForbidden, code: codePolicy, layer: layerRequest, reason: d.Reason, rule: d.Rule}
+		no := &denial{status: http.StatusForbidden, code: codePolicy, layer: layerRequest, reason: d.Reason, rule: d.Rule, method: policy.MethodText, path: x.request.Target.Path}
+		if asked.Text {
+			no.says, no.missing = says(&asked), c.missing(no, &asked)
+		}
+		return nil, no
 	}
 	data, refused := x.lookMessage(kind, data)
 	if refused != nil || !judged {
 		return data, refused
 	}
 	ev := x.event(audit.Request)
-	ev.Method = policy.MethodText
+	ev.Method, ev.Detail = policy.MethodText, says(&asked)
 	ev.Verdict, ev.Audited, ev.Reason = d.Verdict.String(), d.Audited, d.Reason
 	setRule(&ev, d.Rule)
 	if c.s.record(ev) != nil {
@@ -59,8 +64,9 @@ func (x *exchange) scanMessage(kind websocket.Opcode, data []byte) *denial {
 
 // decideMessage judges with what is in force now. judged is false where nothing
 // is said about single messages: the connection alone was judged, or the message
-// is of GraphQL's own control.
-func (x *exchange) decideMessage(kind websocket.Opcode, data []byte) (_ policy.Decision, judged bool) {
+// is of GraphQL's own control. asked is what the rules were asked, and stays as it is
+// where none were.
+func (x *exchange) decideMessage(kind websocket.Opcode, data []byte, asked *policy.Request) (_ policy.Decision, judged bool) {
 	c := x.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,5 +102,6 @@ func (x *exchange) decideMessage(kind websocket.Opcode, data []byte) (_ policy.D
 		}
 		q.GraphQL = &m.Request
 	}
+	*asked = q
 	return x.count([]policy.Request{q}), true
 }

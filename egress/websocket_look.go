@@ -36,7 +36,7 @@ func (x *exchange) lookMessage(kind websocket.Opcode, data []byte) ([]byte, *den
 		if d := x.scanMessage(kind, body); d != nil {
 			return errors.New(d.reason)
 		}
-		if d, _ := x.decideMessage(kind, body); d.Verdict != policy.Allow {
+		if d, _ := x.decideMessage(kind, body, new(policy.Request)); d.Verdict != policy.Allow {
 			return errors.New(d.Reason)
 		}
 		return nil

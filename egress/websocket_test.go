@@ -324,14 +324,16 @@ func TestWebSocketDenials(t *testing.T) {
 	for name, tt := range map[string]struct {
 		path, send string
 		reason     string
+		asked      string
+		missing    string // one line of what would allow it
 	}{
-		"no rule for messages": {"/ws/read/1", frame(0x81, "hello"), "text messages"},
-		"nor for binary ones":  {"/ws/read/1", frame(0x82, "hello"), "text messages"},
-		"a mutation":           {"/graphql", frame(0x81, `{"id":"1","type":"subscribe","payload":{"query":"mutation { drop }"}}`), "GraphQL"},
-		"not GraphQL":          {"/graphql", frame(0x81, "hello"), "GraphQL"},
-		"binary where GraphQL": {"/graphql", frame(0x82, `{"type":"ping"}`), "GraphQL"},
-		"a type of the server": {"/graphql", frame(0x81, `{"id":"1","type":"next","payload":{}}`), "GraphQL"},
-		"duplicate keys":       {"/graphql", frame(0x81, `{"type":"ping","type":"subscribe","id":"1","payload":{"query":"mutation { a }"}}`), "GraphQL"},
+		"no rule for messages": {"/ws/read/1", frame(0x81, "hello"), "text messages", "", "#   - allow: {method: WEBSOCKET_TEXT, path: /ws/read/1}"},
+		"nor for binary ones":  {"/ws/read/1", frame(0x82, "hello"), "text messages", "", "#   - allow: {method: WEBSOCKET_TEXT, path: /ws/read/1}"},
+		"a mutation":           {"/graphql", frame(0x81, `{"id":"1","type":"subscribe","payload":{"query":"mutation { drop }"}}`), "GraphQL", "graphql mutation{drop}", "#   - allow: {operation_type: mutation, fields: [drop]}"},
+		"not GraphQL":          {"/graphql", frame(0x81, "hello"), "GraphQL", "", ""},
+		"binary where GraphQL": {"/graphql", frame(0x82, `{"type":"ping"}`), "GraphQL", "", ""},
+		"a type of the server": {"/graphql", frame(0x81, `{"id":"1","type":"next","payload":{}}`), "GraphQL", "", ""},
+		"duplicate keys":       {"/graphql", frame(0x81, `{"type":"ping","type":"subscribe","id":"1","payload":{"query":"mutation { a }"}}`), "GraphQL", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, socketPolicy)
@@ -355,6 +357,10 @@ func TestWebSocketDenials(t *testing.T) {
 			if !strings.Contains(ev.Reason, tt.reason) {
 				t.Errorf("reason %q", ev.Reason)
 			}
+			missing := ev.Detail[audit.RuleMissing]
+			if ev.Asked() != tt.asked || tt.missing == "" && missing != "" || !strings.Contains(missing, tt.missing) || strings.Contains(missing, "hello") {
+				t.Errorf("asked %q, missing %q", ev.Asked(), missing)
+			}
 		})
 	}
 }
@@ -371,6 +377,9 @@ func TestWebSocketGraphQL(t *testing.T) {
 	if got := p.all(); fmt.Sprint(got) != fmt.Sprint(append(list, "close 0")) {
 		t.Errorf("got %q", got)
 	}
+	r.event("an operation", func(ev audit.Event) bool {
+		return ev.Verdict == "allow" && ev.Method == "WEBSOCKET_TEXT" && ev.Asked() == "graphql query{me}" && ev.Detail[audit.RuleMissing] == ""
+	})
 }
 
 // TestWebSocketRefused: requests that open none.

@@ -235,7 +235,7 @@ func (t *tunnel) end(of *socketSide, err error) {
 			c.end("refused")
 		case errors.As(err, &fault) && of == t.agent:
 			_ = c.recordDenial(&denial{status: http.StatusBadRequest, code: codeRequest, layer: layerHTTP, reason: "WebSocket: " + fault.Reason,
-				method: t.x.request.Method, path: t.x.request.Target.Path}, t.x.scheme)
+				method: t.x.request.Method, path: t.x.request.Target.Path, unsaid: t.x.unsaid}, t.x.scheme)
 			t.agent.close(fault.Code, fault.Reason)
 			t.server.close(fault.Code, "")
 			c.end("refused")
@@ -324,7 +324,7 @@ func (t *tunnel) message(kind websocket.Opcode, buf []byte) ([]byte, error) {
 func (t *tunnel) refuse(d *denial, code uint16) error {
 	reason := d.reason
 	if d != auditDenial {
-		d.method, d.path = policy.MethodText, t.x.request.Target.Path
+		d.method, d.path, d.unsaid = policy.MethodText, t.x.request.Target.Path, t.x.unsaid
 		if t.x.c.recordDenial(d, t.x.scheme) != nil {
 			reason, code = auditDenial.reason, websocket.CodeInternal
 		}

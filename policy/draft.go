@@ -38,6 +38,13 @@ type Permit struct {
 // Refusal says in one comment line why no rule can allow a call, or "". With a
 // method and a canonical path it is about the request.
 func (e *Engine) Refusal(c Connection, method, path string) string {
+	r := Request{Connection: c, Method: method}
+	r.Target.Path = path
+	return e.refusal(&r)
+}
+
+func (e *Engine) refusal(r *Request) string {
+	c := r.Connection
 	switch {
 	case c.Host.IsZero() || c.Port == 0:
 		return "# nothing to allow: the connection has no valid host and port\n"
@@ -47,12 +54,15 @@ func (e *Engine) Refusal(c Connection, method, path string) string {
 		return "# no policy can allow this: loopback, link-local and metadata services are never dialled\n"
 	case (!c.KnownCaller || c.Binary == "") && e.languageVersion() < 2:
 		return "# no version 1 policy can allow this: the calling program is not known\n"
-	case method != "":
-		if why := e.denied(c, method, path); why != "" {
+	case r.Method != "":
+		if why := e.denied(r); why != "" {
 			return why
 		}
 	}
-	return e.contradicted(c, method, path)
+	if why := e.contradicted(c, r.Method, r.Target.Path); why != "" {
+		return why
+	}
+	return e.queried(r, REST)
 }
 
 func (e *Engine) languageVersion() int {

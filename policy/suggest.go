@@ -34,7 +34,7 @@ func (e *Engine) suggestRequest(r *Request) string {
 			return e.suggestMessage(g, r)
 		}
 	}
-	if why := e.Refusal(c, method, path); why != "" {
+	if why := e.refusal(r); why != "" {
 		return why
 	}
 	if why := wider(r); why != "" {
@@ -143,20 +143,18 @@ func (e *Engine) like(c Connection) *endpoint {
 }
 
 // denied names the deny rule that would still win over a new rule.
-func (e *Engine) denied(c Connection, method, path string) string {
+func (e *Engine) denied(r *Request) string {
 	if e == nil {
 		return ""
 	}
-	r := Request{Connection: c, Method: method}
-	r.Target.Path = path
 	text := ""
-	who := caller{c: &c}
-	e.each(c.Host, c.Port, func(ep *endpoint) {
-		if !ep.inspect || !who.matches(ep.net) || !ep.takesPath(path) || text != "" {
+	who := caller{c: &r.Connection}
+	e.each(r.Host, r.Port, func(ep *endpoint) {
+		if !ep.inspect || !who.matches(ep.net) || !ep.takesPath(r.Target.Path) || text != "" {
 			return
 		}
 		for i := range ep.deny {
-			if rule := &ep.deny[i]; len(rule.spec.Query) == 0 && rule.takes(&r, true) {
+			if rule := &ep.deny[i]; (len(rule.spec.Query) == 0 || r.Target.HasQuery) && rule.takes(r, true) {
 				text = fmt.Sprintf("# the deny rule at %s wins over every allow rule: remove or narrow it\n", rule.rule.At)
 				return
 			}

@@ -53,6 +53,8 @@ func (e *Engine) suggestMessage(governing *Endpoint, r *Request) string {
 	case GraphQL, WebSocket:
 		at, _, op, known := e.refusedOperation(r)
 		switch {
+		case governing.Protocol == WebSocket && e.queried(r, WebSocket) != "":
+			return e.queried(r, WebSocket)
 		case governing.Protocol == WebSocket && !(r.Text && selected.operations.messages):
 			rules = append(rules, "method: "+scalar(strings.ToUpper(what.Method))+", path: "+scalar(literalGlob(r.Target.Path, false)))
 		case at == nil:
@@ -252,6 +254,8 @@ func indescribable(text string) string {
 	switch g, err := glob.Compile(literalGlob(text, false), '/'); {
 	case text == "":
 		return "is empty, which no rule can describe"
+	case controls(text) && !climbs(text):
+		return "has control characters, which no policy can hold"
 	case climbs(text):
 		return "leads elsewhere than it reads (., .., or a NUL), which no rule takes"
 	case len(text) > maxClause:

@@ -212,3 +212,70 @@ func TestSuggestionsOpenNoMore(t *testing.T) {
 		})
 	}
 }
+
+// Beside a rule that asks for a query no line undoes it: what is suggested has the
+// keys and not the values, and filled in it allows just that query.
+func TestSuggestionsBesideQueries(t *testing.T) {
+	const (
+		rest   = "protocol: rest\n        rules:\n          - allow: {method: GET, path: /search, query: {q: \"safe*\"}}\n          - allow: {method: GET, path: /free}\n"
+		socket = "protocol: websocket\n        rules:\n          - allow: {method: GET, path: /search, query: {q: \"safe*\"}}\n          - allow: {method: WEBSOCKET_TEXT, path: /search, query: {q: \"safe*\"}}\n"
+		denied = "protocol: rest\n        access: read-only\n        deny_rules: [{method: GET, path: /search, query: {q: evil}}]\n"
+	)
+	for _, tt := range []struct {
+		name, rules, method, path, suggests string
+		filled                              string // the rule with its value
+		allowed, still                      string // paths that then may and may not pass
+	}{
+		{"another query", rest, "GET", "/search?q=other", "write one beside it with the values that may pass, like - allow: {method: GET, path: /search, query: {q: …}}",
+			"{method: GET, path: /search, query: {q: other}}", "/search?q=other", "/search?q=others /search /search?q=other&q=x"},
+		{"HEAD", rest, "HEAD", "/search?q=other", "like - allow: {method: HEAD, path: /search, query: {q: …}}", "", "", ""},
+		{"no query", rest, "GET", "/search", "takes some queries alone here", "", "", ""},
+		{"another method", rest, "POST", "/search?q=other", "- allow: {method: POST, path: /search}", "", "", ""},
+		{"another path", rest, "GET", "/searches", "- allow: {method: GET, path: /searches}", "", "", ""},
+		{"a denied query", denied, "GET", "/search?q=evil", "# the deny rule at policy.yaml:9:22 wins over every allow rule", "", "", ""},
+		{"the opening of a WebSocket", socket, "GET", "/search?q=other", "like - allow: {method: GET, path: /search, query: {q: …}}",
+			"{method: GET, path: /search, query: {q: other}}", "/search?q=other", "/search?q=others /search"},
+		{"a message of one", socket, "", "/search?q=other", "like - allow: {method: WEBSOCKET_TEXT, path: /search, query: {q: …}}",
+			"{method: WEBSOCKET_TEXT, path: /search, query: {q: other}}", "/search?q=other", "/search?q=others /search"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			host, err := netname.ParseHost("a.test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask := func(path string) policy.Request {
+				to, err := target.Parse(path, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return policy.Request{Connection: policy.Connection{Host: host, Port: 443, Now: time.Now()}, Method: tt.method, Text: tt.method == "", Target: to}
+			}
+			e := compile(t, parse(t, oneEndpoint(tt.rules)))
+			r := ask(tt.path)
+			x := e.Explain(r.Connection, &r)
+			if x.Verdict != policy.Deny || !strings.Contains(x.Suggestion, tt.suggests) || strings.Contains(x.Suggestion, "other") || strings.Contains(tt.suggests, "…") && strings.Count(x.Suggestion, "\n") != 1 {
+				t.Fatalf("%v: suggests %q, want %q", x.Verdict, x.Suggestion, tt.suggests)
+			}
+			if tt.filled == "" {
+				return
+			}
+			before, after := parse(t, oneEndpoint(tt.rules)), parse(t, oneEndpoint(tt.rules+"          - allow: "+tt.filled+"\n"))
+			wider := compile(t, after)
+			if d := wider.Request(ask(tt.allowed)); d.Verdict != policy.Allow {
+				t.Errorf("still denied: %s", d.Reason)
+			}
+			for path := range strings.FieldsSeq(tt.still) {
+				if d := wider.Request(ask(path)); d.Verdict != policy.Deny {
+					t.Errorf("%s is allowed, too: %s", path, d.Reason)
+				}
+			}
+			d, err := analyse.Diff(before, after, r.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(d.Denied)+len(d.Recorded)+len(d.Sections)+len(d.Unknown) > 0 || len(d.Allowed) != 1 {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}

@@ -32,7 +32,7 @@ func (c Call) allowed(e *policy.Engine) bool {
 	if d.Verdict != policy.Allow || c.Method == "" || !d.Inspect {
 		return d.Verdict == policy.Allow
 	}
-	r := policy.Request{Connection: c.connection(), Method: c.Method}
+	r := policy.Request{Connection: c.connection(), Method: c.Method, Text: c.Method == policy.MethodText}
 	r.Target.Path = c.Path
 	got := e.Request(r)
 	return got.Verdict == policy.Allow && !got.Audited
