@@ -114,8 +114,13 @@ func runAuditPrune(dir string, names []string, f pruneFlags, now time.Time, stre
 	}
 	out.Left = len(all)
 	var failed []error
+	recent := 0
 	for i, l := range all {
-		if i < f.keep || now.Sub(l.Written) < max(age, settled) {
+		switch since := now.Sub(l.Written); {
+		case i < f.keep, since < age:
+			continue
+		case since < settled:
+			recent++
 			continue
 		}
 		switch err := audit.Remove(folder, filepath.Base(l.Path), f.dry); {
@@ -131,6 +136,9 @@ func runAuditPrune(dir string, names []string, f pruneFlags, now time.Time, stre
 	}
 	if err := f.print(out, streams); err != nil {
 		return err
+	}
+	if recent > 0 && !f.asJSON {
+		line(streams.Err, "creel: %s written to in the last minute: such a log always stays", count(recent, "log"))
 	}
 	if len(failed) > 0 {
 		return &fault.Error{Op: op, Msg: count(len(failed), "log") + " could not be removed: " + failed[0].Error(), Hints: []string{"ls -l " + quote(dir)}}

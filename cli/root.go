@@ -65,6 +65,7 @@ func newRoot(streams IO) *cobra.Command {
 		newDiff(streams), newApply(streams), newDiscard(streams),
 		newAgent(streams), newPolicy(streams), newAudit(streams), newDoctor(streams), newSelftest(streams), newVersion(streams), newCompletion(streams),
 	)
+	root.SetHelpCommand(newHelp())
 	root.Flags().Bool("version", false, "print the version")
 	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\n" + exitHelp + "{{end}}")
 	return root
@@ -86,6 +87,32 @@ func group(use, short string, children ...*cobra.Command) *cobra.Command {
 	}
 	g.AddCommand(children...)
 	return g
+}
+
+// newHelp is cobra's help command, but for a word that is no command.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return childNames(of), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			switch {
+			case err != nil:
+				return err
+			case len(rest) > 0:
+				return unknownCommand(of, rest[0])
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
 }
 
 func childNames(cmd *cobra.Command) []string {
@@ -129,7 +156,10 @@ func flagError(cmd *cobra.Command, err error) error {
 			names = append(names, f.Name)
 		}
 	})
-	if unknown.GetSpecifiedShortnames() != "" {
+	if short := unknown.GetSpecifiedShortnames(); short != "" {
+		if i := slices.IndexFunc(names, func(name string) bool { return name == short || strings.HasPrefix(short, name+"=") }); i >= 0 {
+			return fault.UsageError("read flags", "unknown flag -"+short, "did you mean: --"+names[i])
+		}
 		begins := slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, word) })
 		if len(begins) == 1 {
 			hint = "did you mean: --" + begins[0]

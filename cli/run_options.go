@@ -166,7 +166,7 @@ func (f runFlags) setWorkspace(o *RunOptions, streams IO) error {
 		return fault.Wrap(err, op, fault.Usage)
 	}
 	if !info.IsDir() {
-		return fault.UsageError(op, dir+" is not a folder")
+		return fault.UsageError(op, dir+" is not a folder", "--workspace "+quote(filepath.Dir(dir)))
 	}
 	if parent := filepath.Dir(abs); parent == abs {
 		return fault.UsageError(op, "the whole file system as workspace would leave nothing contained",

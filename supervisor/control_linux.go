@@ -142,6 +142,9 @@ func (s *supervisor) takePolicy(path string) (api.Reloaded, error) {
 	}
 	if parts := static(old.doc, rev.doc); len(parts) > 0 {
 		s.o.Notice(fmt.Sprintf("%s changed: that takes effect at the next start", strings.Join(parts, ", ")))
+		if err := s.contradiction(rev.doc); err != nil {
+			s.o.Notice(err.Error() + ": the next start is refused")
+		}
 	}
 	return api.Reloaded{Revision: rev.number, Closed: closed, Changed: true}, nil
 }

@@ -57,6 +57,7 @@ func TestNoExecHints(t *testing.T) {
 	}
 	for _, tt := range []struct{ command, want string }{
 		{"./plain.sh", "chmod +x ./plain.sh"}, {filepath.Join(dir, "plain.sh"), "chmod +x " + filepath.Join(dir, "plain.sh")},
+		{"/etc/passwd", "name a program, or the one that reads it: creel run -- sh /etc/passwd"},
 		{"./fit.sh", ""}, {"./absent.sh", ""}, {"plain.sh", ""}, {dir, ""},
 	} {
 		_, err := commandError(&sandbox.CommandError{Step: "exec", Errno: int(syscall.EACCES), Text: "x"}, tt.command, dir)

@@ -178,7 +178,7 @@ func trustedRoots(files []string) (*x509.CertPool, error) {
 			return nil, fault.Wrap(err, "read --trust-ca", fault.Usage)
 		}
 		if !pool.AppendCertsFromPEM(b) {
-			return nil, fault.UsageError("read --trust-ca", f+" holds no certificate in PEM form")
+			return nil, fault.UsageError("read --trust-ca", f+" holds no certificate in PEM form", "creel run --trust-ca ca.pem -- …  (it begins with -----BEGIN CERTIFICATE-----)")
 		}
 	}
 	return pool, nil

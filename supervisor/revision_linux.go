@@ -72,8 +72,8 @@ func findPolicy(o Options, t trust) (*source, error) {
 		s.named = true
 		return s, nil
 	}
-	if s.path != filepath.Join(o.Workspace, policyName) {
-		// It would be trusted as the other folder's, and whoever can write here has chosen it.
+	if s.path != filepath.Clean(o.Policy) {
+		// The folder that it was found in has no links in its path, so the file is one. It would be trusted as the other folder's, and whoever can write here has chosen it.
 		return nil, fault.UsageError("load policy",
 			o.Policy+" is a symbolic link to "+s.path+"; whoever can write in the folder could have made it",
 			"read it, then: creel run --policy "+s.path+" -- …")

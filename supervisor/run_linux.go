@@ -535,6 +535,9 @@ func noExecHints(command, workspace string) []string {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 != 0 {
 		return nil
 	}
+	if !within(realPath(workspace), realPath(path)) {
+		return []string{"name a program, or the one that reads it: creel run -- sh " + command}
+	}
 	return []string{"chmod +x " + command}
 }
 

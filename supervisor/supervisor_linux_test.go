@@ -71,6 +71,10 @@ func TestPolicyLeftByAnAgent(t *testing.T) {
 	if err := run(found); err != nil {
 		t.Errorf("the trusted policy is refused: %v", err)
 	}
+	// A self-test works elsewhere, with the policy of the current folder.
+	if err := run(Options{Policy: own, PolicyFound: true, Workspace: t.TempDir(), Program: "/creel"}); err != nil {
+		t.Errorf("the trusted policy is refused where another folder is the workspace: %v", err)
+	}
 	write(t, own, good+"# changed\n")
 	if err := run(found); err == nil {
 		t.Error("a policy that changed was taken")
