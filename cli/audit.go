@@ -179,8 +179,9 @@ type policyNow struct {
 	next   string         // what to type then
 }
 
-// inForce looks at the policy of the sandbox NAME while it runs, and of one that has
-// ended only says where lines belong. loaded is what the log tells of the last revision.
+// inForce looks at the policy of the sandbox NAME: what is proposed is to be added to
+// its file as that is now, also when the sandbox has ended. loaded is what the log
+// tells of the last revision.
 func inForce(ctx context.Context, name string, loaded map[string]string) policyNow {
 	inForce := loaded["policy"]
 	_, err := os.Lstat(name)
@@ -208,11 +209,13 @@ func inForce(ctx context.Context, name string, loaded map[string]string) policyN
 		return p
 	}
 	p := policyNow{file: inForce, where: inForce}
-	if !running {
-		return p
+	if running {
+		p.next = "save them in " + quote(p.file) + ": they hold at once; else: creel reload " + name + " --policy " + quote(p.file)
 	}
-	p.next = "save them in " + quote(p.file) + ": they hold at once; else: creel reload " + name + " --policy " + quote(p.file)
-	data, err := os.ReadFile(p.file)
+	if info, err := os.Stat(p.file); err != nil || !info.Mode().IsRegular() {
+		return p // a log may name anything
+	}
+	data, err := readFile(p.file)
 	if err != nil {
 		return p
 	}
@@ -226,7 +229,7 @@ func inForce(ctx context.Context, name string, loaded map[string]string) policyN
 	}
 	sum := sha256.Sum256(data)
 	// The hash of a policy in layers covers them all: that one is taken as in force.
-	p.engine, p.waits = engine, !strings.Contains("\n"+string(data), "\nextends:") && loaded["policy_sha256"] != "" && loaded["policy_sha256"] != hex.EncodeToString(sum[:])
+	p.engine, p.waits = engine, running && !strings.Contains("\n"+string(data), "\nextends:") && loaded["policy_sha256"] != "" && loaded["policy_sha256"] != hex.EncodeToString(sum[:])
 	return p
 }
 

@@ -160,6 +160,9 @@ func loadPolicy(file string, streams IO) (*policy.Document, *policy.Engine, poli
 		warnings policy.Warnings
 		err      error
 	)
+	if file == "" {
+		return nil, nil, nil, fault.UsageError("read policy", "its file has an empty name", "a variable that is not set gives one")
+	}
 	if file == "-" {
 		var data []byte
 		if data, err = io.ReadAll(io.LimitReader(streams.In, policy.MaxBytes+1)); err == nil {

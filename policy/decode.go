@@ -231,6 +231,9 @@ func (d *decoder) unknown(k value, name, what string, words []word) {
 			hint = "it belongs into a rule: rules: [{allow: {…}}]"
 		}
 	}
+	if what == "a network rule" && slices.ContainsFunc(endpointWords, func(w word) bool { return w.name == name && w.since <= d.version }) {
+		hint = "it belongs into an endpoint: " + endpointExample
+	}
 	if k.path == name && slices.ContainsFunc(filesystemWords, func(w word) bool { return w.name == name }) {
 		hint = strconv.Quote(name) + " belongs into filesystem_policy"
 	}
@@ -346,7 +349,16 @@ func (d *decoder) boolean(v value) bool {
 			return false
 		}
 	}
-	d.fault(v, WrongType, describe(v.n), "true or false", "")
+	hint := ""
+	if v.n.Kind == yaml.ScalarNode {
+		switch strings.ToLower(v.n.Value) {
+		case "yes", "on", "y", "1":
+			hint = "write true"
+		case "no", "off", "n", "0":
+			hint = "write false"
+		}
+	}
+	d.fault(v, WrongType, describe(v.n), "true or false", hint)
 	return false
 }
 

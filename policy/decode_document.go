@@ -247,6 +247,8 @@ func (d *decoder) cleanPath(v value, text string) (string, bool) {
 	hint := ""
 	if strings.HasPrefix(text, "~") || strings.HasPrefix(text, "$") {
 		hint = "write the path out; nothing is expanded"
+	} else if text != "" && !strings.HasPrefix(text, "/") {
+		hint = "begin it with /"
 	}
 	if !strings.HasPrefix(text, "/") {
 		d.fault(v, BadValue, show(text), "an absolute path", hint)

@@ -22,6 +22,10 @@ const reservedPrefix = "_provider_"
 
 func (d *decoder) networks(v value) []Network {
 	var list []Network
+	if v.n.Kind == yaml.SequenceNode {
+		d.fault(v, WrongType, describe(v.n), "a mapping (of network rules)", "give each rule a name: NAME: {endpoints: [{host: a.test, port: 443}], binaries: [/usr/bin/curl]}")
+		return nil
+	}
 	d.mapping(v, "of network rules", func(key *yaml.Node, val value) {
 		k := value{key, val.path}
 		switch {
@@ -53,13 +57,17 @@ func (d *decoder) network(key, v value) Network {
 	above := d.unmatched
 	d.unmatched = d.unmatchedWord(s, above)
 	defer func() { d.unmatched = above }()
-	if l, ok := s.get("endpoints"); ok {
+	l, listed := s.get("endpoints")
+	switch {
+	case listed && !isNull(l.n) && l.n.Kind != yaml.SequenceNode:
+		d.fault(l, WrongType, describe(l.n), "a list of endpoints", "write "+endpointExample)
+	case listed:
 		d.list(l, "endpoints", func(_ int, item value) {
 			n.Endpoints = append(n.Endpoints, d.endpoint(item))
 		})
 	}
 	d.networkLimits(s, &n)
-	if len(n.Endpoints) == 0 {
+	if len(n.Endpoints) == 0 && (!listed || isNull(l.n) || len(l.n.Content) == 0 && l.n.Kind == yaml.SequenceNode) {
 		d.warn(key, NoOperation, "the rule has no endpoints, so it allows nothing", "")
 	}
 	l, written := s.get("binaries")
@@ -204,8 +212,15 @@ func binaryProblem(p string) (problem, hint string) {
 	return "matches no program: callers have absolute paths", "write the absolute path, like /usr/bin/curl"
 }
 
+// endpointExample is a list of one endpoint.
+const endpointExample = "endpoints: [{host: a.test, port: 443}]"
+
 func (d *decoder) endpoint(v value) Endpoint {
 	e := Endpoint{At: d.at(v.n)}
+	if v.n.Kind == yaml.ScalarNode && !isNull(v.n) {
+		d.fault(v, WrongType, describe(v.n), "a mapping (an endpoint)", "write "+endpointExample)
+		return e
+	}
 	s, ok := d.section(v, "an endpoint", endpointWords)
 	if !ok {
 		return e
