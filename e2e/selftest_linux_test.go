@@ -34,8 +34,14 @@ func TestSelftest(t *testing.T) {
 		dir := t.TempDir()
 		own := filepath.Join(dir, "own.yaml")
 		write(t, own, twoHosts(restFull, "ok.test"))
-		for _, args := range [][]string{nil, {"--policy", own}} {
-			r, got := selftest(t, dir, nil, args...)
+		beside := t.TempDir() // where a policy is found by itself
+		write(t, filepath.Join(beside, "creel.yaml"), creelCmd(t, "policy", "default").want(t, 0).stdout)
+		for _, args := range [][]string{nil, {"--policy", own}, {beside}} {
+			at := dir
+			if len(args) == 1 {
+				at, args = beside, nil
+			}
+			r, got := selftest(t, at, nil, args...)
 			attempts, weak := 0, false
 			for _, l := range got.Layers {
 				attempts += l.Attempts
