@@ -85,6 +85,10 @@ func TestParentProxyScriptRefused(t *testing.T) {
 	} {
 		r := box{workspace: ws, flags: []string{"--parent-proxy", script}}.run(t, "true").want(t, 2).err(t, want)
 		r.err(t, "hint: ")
+		ofScript := want == "SyntaxError" || strings.HasPrefix(want, "reading the script") || strings.HasPrefix(want, "no function")
+		if ofScript != strings.Contains(r.stderr, "hint: a script is JavaScript with one function: function FindProxyForURL(url, host)") {
+			t.Errorf("%s: what a script is should be told: %t: %s", script, ofScript, r.stderr)
+		}
 		if strings.Contains(r.stderr, "canary") {
 			t.Errorf("%s: %s", script, r.stderr)
 		}
