@@ -33,7 +33,7 @@ func (m *Manifest) Find(root, path, home string) (*Found, error) {
 			abs, err = filepath.EvalSymlinks(abs)
 		}
 		if err != nil {
-			return nil, fault.Wrap(err, "read --agent-root", fault.Usage)
+			return nil, fault.Wrap(err, "read --agent-root", fault.Usage, m.InstallHint(root))
 		}
 		for _, dir := range []string{abs, filepath.Join(abs, "lib")} {
 			hits = append(hits, m.packaged(filepath.Join(dir, "node_modules"))...)

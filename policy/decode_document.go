@@ -265,6 +265,10 @@ func (d *decoder) cleanPath(v value, text string) (string, bool) {
 
 func (d *decoder) landlock(v value) Landlock {
 	l := Landlock{At: d.at(v.n)}
+	if word := v.n.Value; v.n.Kind == yaml.ScalarNode && (word == "best_effort" || word == "hard_requirement") {
+		d.fault(v, WrongType, describe(v.n), "a mapping (landlock)", "write landlock: {compatibility: "+word+"}")
+		return l
+	}
 	s, ok := d.section(v, "landlock", landlockWords)
 	if !ok {
 		return l

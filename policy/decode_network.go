@@ -289,6 +289,8 @@ func (d *decoder) ports(v value, s section) []uint16 {
 		if p, ok := d.number(one, 1, 65535, want); ok {
 			ports = append(ports, uint16(p))
 		}
+	case hasMany && many.n.Kind == yaml.ScalarNode && len(many.n.Value) <= 5 && decimal(many.n.Value):
+		d.fault(many, WrongType, describe(many.n), "a list of ports", "write port: "+many.n.Value+", or ports: ["+many.n.Value+"]")
 	case hasMany:
 		n := 0
 		d.list(many, "ports", func(_ int, item value) {
