@@ -145,12 +145,41 @@ const (
 )
 
 // recheck judges again with what is in force now, and cuts what is denied: the
-// connection, or a stream of several on it. It reports whether it did.
+// connection, or a stream of several on it. It reports whether it did. A fault of
+// Creel's own denies: what is not known to be allowed does not go on.
 func (c *conn) recheck(cause string) (closed bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			closed = true
+			c.cut("a fault of creel's own", true)
+			c.s.log.Error("judge connection again", "panic", v)
+			ev := c.event(audit.Connect)
+			ev.Verdict, ev.Reason = policy.Deny.String(), cause+": "+errNotJudged.Error()
+			ev.Detail = map[string]string{"error": codeInternal, "layer": layerConnection}
+			_ = c.s.record(ev) // it is closed either way
+		}
+	}()
+	events, denied := c.rejudge(cause)
+	for _, ev := range events {
+		_ = c.s.record(ev) // it is closed either way
+	}
+	if !denied {
+		return len(events) > 0
+	}
+	if cause == policyChanged {
+		cause = "the policy changed"
+	}
+	c.cut(cause, true)
+	return true
+}
+
+// rejudge judges again, and cuts the streams that end alone. It gives the events to
+// be recorded, and whether all of the connection is denied.
+func (c *conn) rejudge(cause string) (events []audit.Event, denied bool) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.mode == modeDenied || c.isCut {
-		c.mu.Unlock()
-		return false
+		return nil, false
 	}
 	d, m := c.verdict()
 	reason := ""
@@ -169,13 +198,12 @@ func (c *conn) recheck(cause string) (closed bool) {
 		}
 	}
 	decision, method, path := d.Decision, "", ""
-	var apart []audit.Event // of streams that end alone
 	for x := range c.open {
 		if reason != "" || m == modeReroute {
 			break
 		}
 		if rd, denied := x.recheck(d); denied != nil && x.streamed() {
-			apart = append(apart, x.cutOff(cause, rd, denied))
+			events = append(events, x.cutOff(cause, rd, denied))
 		} else if denied != nil {
 			reason, decision = rd.Reason, rd
 			method, path = x.request.Method, denied.Target.Path
@@ -185,27 +213,16 @@ func (c *conn) recheck(cause string) (closed bool) {
 		c.decision = d
 		c.renewLimits()
 		c.arm(d.Until)
-		c.mu.Unlock()
-		for _, ev := range apart {
-			_ = c.s.record(ev) // they are closed either way
-		}
-		return len(apart) > 0
+		return events, false
 	}
 	c.mode = modeDenied
-	c.mu.Unlock()
-
 	ev := c.event(audit.Connect)
 	if method != "" {
 		ev.Kind, ev.Method, ev.Path = audit.Request, method, path
 	}
 	ev.Verdict, ev.Reason = policy.Deny.String(), cause+": "+reason
 	setRule(&ev, decision.Rule)
-	_ = c.s.record(ev) // it is closed either way
-	if cause == policyChanged {
-		cause = "the policy changed"
-	}
-	c.cut(cause, true)
-	return true
+	return append(events, ev), true
 }
 
 // side says what something that a connection owns belongs to.

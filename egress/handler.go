@@ -75,7 +75,10 @@ func ownFault() *denial {
 	return &denial{status: http.StatusInternalServerError, code: codeInternal, layer: layerHTTP, reason: errOwnFault.Error()}
 }
 
-var errOwnFault = errors.New("a fault of creel's own ended the request")
+var (
+	errOwnFault  = errors.New("a fault of creel's own ended the request")
+	errNotJudged = errors.New("a fault of creel's own, so that nothing says that it may go on")
+)
 
 func (x *exchange) serve() {
 	c, h := x.c, x.h

@@ -316,10 +316,22 @@ func (s *Server) live() []*conn {
 // Recheck judges every live connection again; the supervisor calls it after the
 // engine (or the inference route) was swapped. What is denied now is closed when
 // it returns; the rest lives on, and no upstream connection that was opened under
-// the old policy is used for another request. It returns how many it closed.
+// the old policy is used for another request. It returns how many it closed. A
+// fault of Creel's own closes what it stands in the way of, and ends nothing else.
 func (s *Server) Recheck() (closed int) {
+	live := s.live()
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error("judge connections again", "panic", v)
+			for _, c := range live {
+				c.cut("a fault of creel's own", true)
+			}
+			closed = len(live)
+		}
+	}()
 	s.upstreams.renew()
-	for _, c := range s.live() {
+	live = s.live()
+	for _, c := range live {
 		if c.recheck(policyChanged) {
 			closed++
 		}
