@@ -17,7 +17,9 @@
 //
 // HTTP/1 is read strictly (requests.go, stream.go), and every request is written
 // anew: what was judged is what is sent. HTTP/2 (h2.go) is read by net/http behind
-// a gate (h2gate.go) that bounds what costs work and asks for nothing; each stream
+// a gate (h2gate.go) that bounds what costs work and asks for nothing, counts what
+// waits (h2room.go), and keeps what comes too late from ending more than it belongs to
+// (h2late.go); each stream
 // becomes a head of the same form, is judged by itself and ends by itself. The
 // server is spoken to in the client's protocol, or in HTTP/1.1 if it has no
 // HTTP/2 (h2upstream.go). Extended CONNECT is not offered, so that clients open

@@ -25,11 +25,12 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		panic(http.ErrAbortHandler)
 	}
-	ok, beside := g.enter()
+	ok, full := g.room.enter()
 	if !ok {
 		panic(http.ErrAbortHandler)
 	}
-	defer g.leave()
+	g.served.Add(1)
+	defer g.room.leave()
 	if g.c.denial != nil {
 		defer g.dismiss()
 	}
@@ -40,10 +41,6 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	defer context.AfterFunc(g.c.ctx, cancel)()
 	x := &exchange{c: g.c, r: r.WithContext(ctx), scheme: g.scheme, framing: body.fault, cancel: cancel,
 		w: &streamWriter{ResponseWriter: w, grpc: grpc.IsContentType(r.Header.Get("Content-Type")), timed: r.Header.Get("Grpc-Timeout") != ""}}
-	full := beside && !s.oneMore()
-	if beside && !full {
-		defer s.oneLess()
-	}
 	h, fault := headOf(r)
 	switch {
 	case full:

@@ -71,6 +71,80 @@ func TestHTTP2StreamsCountAsConnections(t *testing.T) {
 	}
 }
 
+// TestHTTP2AnswersThatWaitCount: an answer that the client takes no byte of holds its
+// place when its request is done, and gives it back when it is taken, taken back, or
+// its connection ends.
+func TestHTTP2AnswersThatWaitCount(t *testing.T) {
+	const most = 5
+	r := newRig(t, cutPolicy, func(_ *rig, c *Config) { c.MaxConns = most })
+	r.web("ok.test", 443, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "short") })
+	settled := func(what string, done func(streams int) bool) {
+		t.Helper()
+		for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+			r.s.mu.Lock()
+			n := r.s.streams
+			r.s.mu.Unlock()
+			if done(n) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s: %d streams are counted", what, n)
+			}
+		}
+	}
+	gates := func(f *h2agent) { // no request runs, all answers wait
+		t.Helper()
+		for i := range uint32(most) {
+			f.open(2*i+1, true, get("/keep/a")...)
+			r.event("done", func(ev audit.Event) bool { return ev.Kind == audit.Request && ev.Verdict == "allow" })
+		}
+		settled("full", func(n int) bool { return n == most-1 })
+	}
+	for _, how := range []string{"taken", "taken back", "closed"} {
+		t.Run(how, func(t *testing.T) {
+			f := r.framed("ok.test:443")
+			f.ok(f.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+			gates(f)
+			// The answers' heads tell that the requests are done.
+			for heads := 0; heads < most; {
+				_ = f.c.SetReadDeadline(time.Now().Add(patience))
+				fr, err := f.fr.ReadFrame()
+				f.ok(err)
+				if _, ok := fr.(*http2.MetaHeadersFrame); ok {
+					heads++
+				}
+			}
+			f.open(2*most+1, true, get("/keep/a")...)
+			if o := f.result(2*most + 1); o.end != "RST INTERNAL_ERROR" {
+				t.Errorf("one more than there are places for: %+v", o)
+			}
+			r.event("denial", func(ev audit.Event) bool { return ev.Verdict == "deny" && ev.Detail["error"] == codeLimit })
+			settled("one was refused", func(n int) bool { return n == most-1 })
+			switch how {
+			case "taken":
+				f.ok(f.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 100}))
+				if o := f.result(2*most - 1); o.body != "short" {
+					t.Errorf("%+v", o)
+				}
+			case "taken back":
+				for i := range uint32(most) {
+					f.ok(f.fr.WriteRSTStream(2*i+1, http2.ErrCodeCancel))
+				}
+			}
+			if how != "closed" {
+				settled(how, func(n int) bool { return n == 0 })
+				f.open(2*most+3, true, get("/keep/a")...)
+				f.ok(f.fr.WriteWindowUpdate(2*most+3, 100))
+				if o := f.result(2*most + 3); o.end != "200" {
+					t.Errorf("there is room again: %+v", o)
+				}
+			}
+			_ = f.c.Close()
+			settled("the end", func(n int) bool { return n == 0 })
+		})
+	}
+}
+
 // TestHTTP2UpstreamWindows: what agents do not read of their answers is held within
 // a bound, however many servers send it.
 func TestHTTP2UpstreamWindows(t *testing.T) {

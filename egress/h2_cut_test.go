@@ -92,7 +92,7 @@ func (f *h2agent) fill(id uint32) {
 			}
 		}
 	}()
-	for sent := 0; sent < streamWindow; sent += maxFrame {
+	for sent := 0; sent < agentStreamWindow; sent += maxFrame {
 		f.ok(f.fr.WriteData(id, false, make([]byte, maxFrame)))
 	}
 }

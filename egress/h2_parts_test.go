@@ -166,7 +166,7 @@ func TestHTTP2Windows(t *testing.T) {
 		t.Errorf("beside a stream that is stuck: %+v", o)
 	}
 	f.open(5, false, post("/secret")...)
-	for range streamWindow/(16<<10) + 1 {
+	for range agentStreamWindow/(16<<10) + 1 {
 		f.ok(f.fr.WriteData(5, false, make([]byte, 16<<10)))
 	}
 	if o := f.result(5); o.end != "403" && o.end != "RST FLOW_CONTROL_ERROR" {

@@ -44,6 +44,14 @@ func (f *h2frame) code() uint32 {
 	return h2NoError
 }
 
+// lastStream is the newest stream that whoever sends a GOAWAY still takes.
+func (f *h2frame) lastStream() uint32 {
+	if f.kind != frameGoAway || len(f.first) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(f.first) & (1<<31 - 1)
+}
+
 // frames follows the frames in a stream of bytes, however it is cut, and keeps
 // nothing of them.
 type frames struct {
@@ -100,3 +108,17 @@ func (s *frames) feed(b []byte, each func(*h2frame)) {
 
 // inside reports whether the payload of a frame is incomplete.
 func (s *frames) inside() bool { return s.have == len(s.head) }
+
+// between reports whether what comes next belongs to the head of a frame.
+func (s *frames) between() bool { return s.skip == 0 && !s.inside() }
+
+// headed reports whether the last byte was the last one of the head of a frame.
+func (s *frames) headed() bool { return s.skip == 0 && (s.have == 0 || s.inside()) }
+
+// rest is how many bytes come before the next head of a frame.
+func (s *frames) rest() int {
+	if s.skip > 0 {
+		return s.skip
+	}
+	return s.left
+}

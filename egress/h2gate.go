@@ -1,13 +1,9 @@
 package egress
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -20,12 +16,6 @@ const (
 	// least that RFC 9113 recommends and what common servers take.
 	maxStreams = 100
 
-	// streamWindow and connWindow are how many bytes of bodies a client may send
-	// ahead of what is read, on one stream and on all of a connection. The way to
-	// the client has no latency that would need more.
-	streamWindow = 128 << 10
-	connWindow   = 256 << 10
-
 	// maxFrame is the longest frame, in bytes of payload: the least that there may be.
 	maxFrame = 16 << 10
 
@@ -33,49 +23,38 @@ const (
 	// bytes before they are decompressed.
 	maxContinuation = 32
 	maxBlock        = 2 * maxHead
-
-	// idleFrames is how many frames that ask for nothing (PING, SETTINGS,
-	// WINDOW_UPDATE, PRIORITY, RST_STREAM, empty DATA, unknown ones) may come in a
-	// burst, and idleFramesPerSecond how many ever after. A frame of data or an
-	// answer, in either direction, earns earnedFrames more: clients acknowledge
-	// those, and gRPC measures the way with a PING for each.
-	idleFrames          = 2000
-	idleFramesPerSecond = 100
-	earnedFrames        = 4
 )
 
 // h2gate stands between a client's bytes and the HTTP/2 server of net/http, which
-// reads frames and header blocks strictly. The gate changes nothing: it bounds
-// what costs work and asks for nothing, and sees by what the server sends back
-// what it refused by itself.
+// reads frames and header blocks strictly. The gate bounds what costs work and asks
+// for nothing, and sees by what the server sends back what it refused by itself. It
+// changes nothing but what is behind the end of a stream (late).
 type h2gate struct {
 	net.Conn
 	c      *conn
 	scheme string
 
 	// Owned by the reader.
-	ahead   []byte
+	ahead   []byte // that was read before
+	ready   []byte // for the server, that the gate has looked at
+	head    [9]byte
 	in      frames
 	block   int    // frames of the header block that is open; 0: none
 	bytes   int    // of it
 	ended   bool   // its last frame has begun
+	late    bool   // its stream has ended
 	timed   bool   // the connection has a deadline because of it
 	newest  uint32 // stream
-	tokens  int
-	filled  time.Time
+	idle    allowance
 	refused error
 
-	out   frames       // owned by the writer
-	moved atomic.Int64 // frames that earned something
+	out frames // owned by the writer
 
 	asked  atomic.Int64 // streams that were opened
 	served atomic.Int64 // that came to be judged
 	faults atomic.Int64 // that the server refused, each with an event
 
-	mu      sync.Mutex
-	over    bool
-	running int // requests
-	serving sync.WaitGroup
+	room room
 
 	leaving sync.Once
 
@@ -85,37 +64,13 @@ type h2gate struct {
 
 func newH2Gate(c *conn, nc net.Conn, ahead []byte, scheme string) *h2gate {
 	return &h2gate{Conn: nc, c: c, scheme: scheme, ahead: ahead, in: frames{skip: len(h2Preface)},
-		tokens: idleFrames, filled: time.Now(), closed: make(chan struct{})}
-}
-
-// enter reports whether a request may still be served, and whether others of the
-// connection are; leave follows it then.
-func (g *h2gate) enter() (ok, beside bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.over {
-		return false, false
-	}
-	g.running++
-	g.serving.Add(1)
-	g.served.Add(1)
-	return true, g.running > 1
-}
-
-func (g *h2gate) leave() {
-	g.mu.Lock()
-	g.running--
-	g.mu.Unlock()
-	g.serving.Done()
+		idle: newAllowance(), room: room{s: c.s, last: 1<<31 - 1}, closed: make(chan struct{})}
 }
 
 // wait waits for the end of the connection and of all its requests.
 func (g *h2gate) wait() {
 	<-g.closed
-	g.mu.Lock()
-	g.over = true
-	g.mu.Unlock()
-	g.serving.Wait()
+	g.room.close()
 	if n := g.asked.Load() - g.served.Load() - g.faults.Load(); n > 0 {
 		_ = g.c.recordDenial(&denial{code: codeRequest, layer: layerHTTP,
 			reason: fmt.Sprintf("%d requests ended before they were judged: malformed, or taken back by the client", n)}, g.scheme)
@@ -137,10 +92,34 @@ func (g *h2gate) Close() error {
 	return err
 }
 
+// Read gives the server what the client sends, one piece of a frame at a time.
 func (g *h2gate) Read(p []byte) (int, error) {
+	for g.refused == nil && len(g.ready) == 0 {
+		if !g.in.between() {
+			n, err := g.take(p[:min(len(p), g.in.rest())])
+			if g.in.between() {
+				g.ready = g.closing()
+			}
+			return n, err
+		}
+		// The head of a frame goes on when it is whole.
+		switch n, err := g.take(g.head[g.in.have:]); {
+		case n > 0 && g.in.headed():
+			g.ready = g.opening()
+		case err != nil:
+			return 0, err
+		}
+	}
 	if g.refused != nil {
 		return 0, g.refused
 	}
+	n := copy(p, g.ready)
+	g.ready = g.ready[n:]
+	return n, nil
+}
+
+// take reads what the client sends, and looks at it.
+func (g *h2gate) take(p []byte) (int, error) {
 	if len(g.ahead) > 0 {
 		n := copy(p, g.ahead)
 		g.ahead = g.ahead[n:]
@@ -190,6 +169,9 @@ func (g *h2gate) received(f *h2frame) {
 			if f.stream > g.newest {
 				g.newest = f.stream
 				g.asked.Add(1)
+				g.room.begin(f.stream, f.flags&flagEndStream != 0)
+			} else if f.flags&flagEndStream != 0 {
+				g.room.whole(f.stream)
 			}
 		}
 		g.block, g.bytes = g.block+1, g.bytes+f.length
@@ -200,10 +182,17 @@ func (g *h2gate) received(f *h2frame) {
 		return
 	case frameData:
 		g.block = 0
+		if f.flags&flagEndStream != 0 {
+			g.room.whole(f.stream)
+		}
 		if f.length > 0 || f.flags&flagEndStream != 0 {
-			g.moved.Add(1)
+			g.idle.earn(1)
 			return
 		}
+		g.spend()
+	case frameRSTStream:
+		g.block = 0
+		g.room.end(f.stream, false)
 		g.spend()
 	default:
 		g.block = 0
@@ -213,16 +202,9 @@ func (g *h2gate) received(f *h2frame) {
 
 // spend takes one of the frames that ask for nothing.
 func (g *h2gate) spend() {
-	if g.tokens == 0 {
-		now := time.Now()
-		more := earnedFrames*g.moved.Swap(0) + int64(now.Sub(g.filled).Seconds()*idleFramesPerSecond)
-		g.tokens, g.filled = int(min(more, idleFrames)), now
+	if !g.idle.spend() {
+		g.refuse("%s", reasonIdle)
 	}
-	if g.tokens == 0 {
-		g.refuse("more frames of HTTP/2 that ask for nothing than the %d per second that are taken", idleFramesPerSecond)
-		return
-	}
-	g.tokens--
 }
 
 func (g *h2gate) refuse(format string, args ...any) {
@@ -242,10 +224,22 @@ func (g *h2gate) Write(b []byte) (int, error) {
 func (g *h2gate) sent(f *h2frame) {
 	switch f.kind {
 	case frameData, frameHeaders:
-		g.moved.Add(1)
+		g.idle.earn(1)
+		if f.flags&flagEndStream != 0 {
+			g.room.end(f.stream, true)
+		}
 	case frameRSTStream, frameGoAway:
+		open := f.kind == frameGoAway
+		if open {
+			g.room.shut(f.lastStream())
+		} else {
+			open = g.room.end(f.stream, true)
+		}
 		switch f.code() {
 		case h2NoError, h2Internal, h2Cancel, h2StreamClosed: // ends that are Creel's own, or late frames
+			return
+		}
+		if !open { // it had ended, and its event, if it had one, is written
 			return
 		}
 		what := "the connection"
@@ -268,73 +262,6 @@ func h2Error(code uint32) string {
 	}
 	return fmt.Sprintf("error %d", code)
 }
-
-// http2 has the requests of a connection served that speaks HTTP/2, and waits
-// for the end of all of them.
-func (c *conn) http2(nc net.Conn, ahead []byte, scheme string) {
-	_ = c.client.SetDeadline(time.Time{})
-	_ = nc.SetReadDeadline(time.Now().Add(firstByteTimeout)) // net/http takes it back after the preface
-	c.out.Add(int64(len(ahead)))
-	g := newH2Gate(c, nc, ahead, scheme)
-	c.s.web2.conns <- g // Run serves until every connection has ended
-	g.wait()
-}
-
-// web2 is net/http's HTTP/2 server. Its connections are not TLS any more, so that
-// they begin with a preface, encrypted or not.
-type web2 struct {
-	http  *http.Server
-	conns chan net.Conn
-	ended chan struct{} // closed when no connection comes any more
-}
-
-type gateKey struct{}
-
-func newWeb2(s *Server) *web2 {
-	w := &web2{conns: make(chan net.Conn), ended: make(chan struct{})}
-	w.http = &http.Server{
-		Handler:                      http.HandlerFunc(s.serveHTTP2),
-		DisableGeneralOptionsHandler: true,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               2 * maxHead,                // headOf is stricter
-		ErrorLog:                     log.New(io.Discard, "", 0), // what it says is in the audit, or is the client's doing
-		Protocols:                    new(http.Protocols),
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          maxStreams,
-			MaxReadFrameSize:              maxFrame,
-			MaxReceiveBufferPerConnection: connWindow,
-			MaxReceiveBufferPerStream:     streamWindow,
-		},
-		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			return context.WithValue(ctx, gateKey{}, nc)
-		},
-	}
-	w.http.Protocols.SetUnencryptedHTTP2(true)
-	return w
-}
-
-// run serves until close.
-func (w *web2) run() { _ = w.http.Serve(handover{w}) }
-
-func (w *web2) close() {
-	close(w.ended)
-	_ = w.http.Close()
-}
-
-// handover gives connections to net/http.
-type handover struct{ w *web2 }
-
-func (h handover) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.w.conns:
-		return c, nil
-	case <-h.w.ended:
-		return nil, net.ErrClosed
-	}
-}
-
-func (handover) Close() error   { return nil }
-func (handover) Addr() net.Addr { return &net.TCPAddr{} }
 
 // speaksHTTP2 reports whether a client without TLS begins with the preface of
 // HTTP/2, and gives what was read to tell.

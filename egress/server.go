@@ -138,15 +138,9 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	loops.Add(2)
-	go func() {
-		defer loops.Done()
-		s.ticks(ctx)
-	}()
-	go func() {
-		defer loops.Done()
-		s.web2.run()
-	}()
+	loops.Go(func() { s.ticks(ctx) })
+	loops.Go(s.web2.wide.run)
+	loops.Go(s.web2.narrow.run)
 	for _, l := range s.listen.TCP {
 		serve(l, audit.Transparent, s.transparent)
 	}
@@ -160,7 +154,8 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	s.drain()
-	s.web2.close()
+	s.web2.wide.close()
+	s.web2.narrow.close()
 	loops.Wait()
 	s.upstreams.close()
 	s.recordHeld()
