@@ -15,6 +15,10 @@ const (
 	idleFrames          = 2000
 	idleFramesPerSecond = 100
 	earnedFrames        = 4
+
+	// settingsPerFrame is how many bytes of settings, of 6 each, count as another
+	// frame: each of them costs work. Known peers send ten.
+	settingsPerFrame = 64
 )
 
 // reasonIdle says why a connection ends on which more of them came.
@@ -31,16 +35,16 @@ func newAllowance() allowance { return allowance{tokens: idleFrames, filled: tim
 
 func (a *allowance) earn(frames int64) { a.earned.Add(frames) }
 
-// spend takes one, or reports that there is none.
-func (a *allowance) spend() bool {
-	if a.tokens == 0 {
+// spend takes n frames, or reports that there are not as many.
+func (a *allowance) spend(n int) bool {
+	if a.tokens < n {
 		now := time.Now()
 		more := earnedFrames*a.earned.Swap(0) + int64(now.Sub(a.filled).Seconds()*idleFramesPerSecond)
-		a.tokens, a.filled = int(min(more, idleFrames)), now
+		a.tokens, a.filled = a.tokens+int(min(more, idleFrames)), now
 	}
-	if a.tokens == 0 {
+	if a.tokens < n {
 		return false
 	}
-	a.tokens--
+	a.tokens -= n
 	return true
 }

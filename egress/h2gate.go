@@ -189,20 +189,23 @@ func (g *h2gate) received(f *h2frame) {
 			g.idle.earn(1)
 			return
 		}
-		g.spend()
+		g.spend(1)
 	case frameRSTStream:
 		g.block = 0
 		g.room.end(f.stream, false)
-		g.spend()
+		g.spend(1)
+	case frameSettings:
+		g.block = 0
+		g.spend(1 + f.length/settingsPerFrame)
 	default:
 		g.block = 0
-		g.spend()
+		g.spend(1)
 	}
 }
 
-// spend takes one of the frames that ask for nothing.
-func (g *h2gate) spend() {
-	if !g.idle.spend() {
+// spend takes frames that ask for nothing.
+func (g *h2gate) spend(n int) {
+	if !g.idle.spend(n) {
 		g.refuse("%s", reasonIdle)
 	}
 }

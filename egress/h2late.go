@@ -23,7 +23,7 @@ func (g *h2gate) opening() []byte {
 	switch f.kind {
 	case frameHeaders:
 		if g.late = g.room.late(f.stream); g.late {
-			g.spend()
+			g.spend(1)
 		}
 	case frameContinuation:
 	default:

@@ -3,7 +3,6 @@ package egress
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -55,9 +54,9 @@ type h2pool struct {
 	plain map[poolKey]time.Time
 }
 
-// Each way to a server has a Transport of its own, by what is added up.
+// Each way to a server has a Transport of its own.
 const (
-	wayTLS = 1 << iota
+	wayWide = iota
 	wayNarrow
 	ways
 )
@@ -111,11 +110,10 @@ func (p *h2pool) transport(way int) *http.Transport {
 		IdleConnTimeout:        upstreamIdle,
 		MaxResponseHeaderBytes: maxResponseHead,
 	}
-	if way&wayNarrow != 0 {
+	if way == wayNarrow {
 		t.HTTP2.MaxReceiveBufferPerConnection, t.HTTP2.MaxReceiveBufferPerStream = narrowWindow, narrowWindow
 	}
-	t.Protocols.SetHTTP2(way&wayTLS != 0)
-	t.Protocols.SetUnencryptedHTTP2(way&wayTLS == 0)
+	t.Protocols.SetUnencryptedHTTP2(true) // it gets connections of which TLS is somebody else's
 	return t
 }
 
@@ -145,8 +143,11 @@ func (p *h2pool) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		p.closeIdle()
 	}
 	below, err := u.connect(ctx, spec)
-	if err != nil || !spec.tls {
-		return below, err
+	if err != nil {
+		return nil, err
+	}
+	if !spec.tls {
+		return newH2Guard(below, below), nil
 	}
 	tc, err := u.handshake(ctx, below, spec, "h2", "http/1.1")
 	if err != nil {
@@ -154,7 +155,7 @@ func (p *h2pool) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		return nil, err
 	}
 	if tc.ConnectionState().NegotiatedProtocol == "h2" {
-		return tc, nil
+		return newH2Guard(tc, below), nil
 	}
 	// It serves the request, or the next one, all the same.
 	c := &upstreamConn{Conn: tc, below: below.below, to: below.to, u: u, key: below.key, revision: below.revision, in: newStream(tc, nil, nil)}
@@ -232,12 +233,9 @@ func (p *h2pool) try(x *exchange, req *http.Request, spec *upstreamSpec, key poo
 	url := *req.URL
 	url.Host = hex.EncodeToString(sum[:16]) + ":" + strconv.Itoa(int(spec.port))
 	out.URL = &url
-	way := 0
-	if spec.tls {
-		way |= wayTLS
-	}
+	way := wayWide
 	if p.active.Add(1) > maxWide {
-		way |= wayNarrow
+		way = wayNarrow
 	}
 	p.mu.Lock()
 	t := p.ways[way]
@@ -284,9 +282,8 @@ func (b *keptBody) Close() error {
 }
 
 func below(nc net.Conn) *upstreamConn {
-	if tc, ok := nc.(*tls.Conn); ok {
-		nc = tc.NetConn()
+	if g, ok := nc.(*h2guard); ok {
+		return g.up
 	}
-	up, _ := nc.(*upstreamConn)
-	return up
+	return nil
 }
