@@ -78,9 +78,11 @@ func (c *conn) verdict() (policy.ConnectDecision, mode) {
 	case policy.Allow:
 	case policy.Ask:
 		unasked(&d.Decision)
+		c.unknown(&d)
 		return d, modeDenied
 	default:
 		d.Verdict = policy.Deny
+		c.unknown(&d)
 		return d, modeDenied
 	}
 	bound := c.s.conf.Secrets != nil && c.s.conf.Secrets.Bound(c.facts.Host) || len(c.s.clientCerts(c.facts.Host, c.facts.Port)) > 0
@@ -105,6 +107,13 @@ func (c *conn) verdict() (policy.ConnectDecision, mode) {
 		return d, modeInspect
 	}
 	return d, modeRelay
+}
+
+// unknown adds to a denial why nobody can tell who asks.
+func (c *conn) unknown(d *policy.ConnectDecision) {
+	if !c.who.Known && c.who.Why != "" {
+		d.Reason += ": " + c.who.Why
+	}
 }
 
 // guarded denies a connection whose requests no rule looks at, to a host that is

@@ -35,6 +35,7 @@ type Caller struct {
 	Script    string   // what an interpreter says that it runs; never matched
 	Ancestors []string // nearest first
 	SHA256    string   // of the executable; empty: not taken
+	Why       string   // it is unknown, for people; empty: for want of anything to say
 }
 
 // Config is what a Server needs. Nil members are an error unless they say otherwise.

@@ -155,11 +155,18 @@ func TestCallers(t *testing.T) {
 		{Caller{Known: true, Binary: "/usr/bin/curl"}, true},
 		{Caller{Known: true, Binary: "/usr/bin/other"}, false},
 		{Caller{Known: false, Binary: "/usr/bin/curl"}, false},
+		{Caller{Known: false, Binary: "/usr/bin/curl", Why: "its program changes"}, false},
 	} {
 		who.Store(&tt.who)
 		resp, body := r.https(viaConnect, "named.test:443", "GET / HTTP/1.1\r\nHost: named.test\r\nConnection: close\r\n\r\n")
 		if (resp.StatusCode == 200) != tt.ok {
 			t.Errorf("%+v: %d %s", tt.who, resp.StatusCode, body)
+		}
+		if why := tt.who.Why; why != "" {
+			if d := wantDenial(t, resp, body, 403, codePolicy); !strings.HasSuffix(d.Reason, ": "+why) {
+				t.Errorf("the reason is %q", d.Reason)
+			}
+			r.event("denial", func(ev audit.Event) bool { return ev.Verdict == "deny" && ev.Unverified && strings.HasSuffix(ev.Reason, ": "+why) })
 		}
 	}
 }

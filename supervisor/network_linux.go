@@ -40,7 +40,7 @@ type callers struct{ t *caller.Tracker }
 
 func (c callers) Lookup(client, original netip.AddrPort) egress.Caller {
 	k := c.t.Lookup(client, original)
-	return egress.Caller{Known: k.Known, PID: k.PID, Binary: k.Binary, Script: k.Script, Ancestors: k.Ancestors, SHA256: k.SHA256}
+	return egress.Caller{Known: k.Known, PID: k.PID, Binary: k.Binary, Script: k.Script, Ancestors: k.Ancestors, SHA256: k.SHA256, Why: k.Why}
 }
 
 // namePoolSize is how many names may be in use at once; each costs about 200

@@ -7,8 +7,8 @@ import (
 
 // Caller is the program that opened a connection. The zero value is unknown. An
 // unknown caller may have a Binary all the same, for the record: the path of a
-// program that Config.Verify refused, or that has no name any more. No rule may
-// match it.
+// program that Config.Verify refused, that has no name any more, or that was changed
+// more often than its digest is taken. No rule may match it.
 type Caller struct {
 	Known     bool
 	PID       int      // as the host sees it; it may have ended since
@@ -17,6 +17,7 @@ type Caller struct {
 	Ancestors []string // of the processes above, nearest first, up to the sandbox's init, not included
 	Dev, Ino  uint64   // of the executable
 	SHA256    string   // of its content, if Config.Wants asks for it and it can be read
+	Why       string   // it is unknown, for people; empty: for want of anything to say
 }
 
 // Config is what a Tracker needs. New takes over both files, and closes them in any case.

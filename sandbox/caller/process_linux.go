@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,7 @@ type processes struct {
 	init   int
 	verify func(path string, dev, ino uint64) bool    // nil accepts all
 	wants  func(path string) (ancestors, digest bool) // nil: ancestors
+	now    func() time.Time                           // nil: time.Now
 	over   func() bool                                // the end has come: nothing is read any more; nil: never
 
 	digests digests
@@ -40,6 +42,13 @@ type processes struct {
 	// Kernels before 6.9 have no pidfd of a thread, those before 6.13 no
 	// PIDFD_GET_INFO. Tests set them to take the older way.
 	noThread, noInfo bool
+}
+
+func (ps *processes) clock() time.Time {
+	if ps.now != nil {
+		return ps.now()
+	}
+	return time.Now()
 }
 
 // process is one that a pidfd keeps from being mistaken for another.
@@ -247,7 +256,10 @@ func (ps *processes) caller(p process) (Caller, error) {
 		ancestors, digest = ps.wants(c.Binary)
 	}
 	if digest {
-		c.SHA256 = ps.digest(p.id)
+		if c.SHA256, err = ps.digest(p.id); err != nil {
+			c.Known, c.Why = false, err.Error()
+			return c, nil
+		}
 	}
 	if tgid == ps.init || !ancestors {
 		return c, nil

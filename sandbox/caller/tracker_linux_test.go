@@ -293,6 +293,9 @@ func TestDigest(t *testing.T) {
 	b := newBox(t)
 	var wanted atomic.Bool
 	b.tracker.ps.wants = func(string) (ancestors, digest bool) { return true, wanted.Load() }
+	var later atomic.Int64
+	begin := time.Now()
+	b.tracker.ps.now = func() time.Time { return begin.Add(time.Duration(later.Load())) }
 	b.start()
 	_, p := programs(t, "one")
 	ask := func() Caller {
@@ -318,6 +321,8 @@ func TestDigest(t *testing.T) {
 		t.Errorf("unasked: %+v", got)
 	}
 	wanted.Store(true)
+	ask() // changed a moment ago, so that another content could look like the same
+	later.Store(int64(time.Hour))
 	for range 2 {
 		if got := ask(); got.SHA256 != sum() {
 			t.Errorf("digest %s, want %s", got.SHA256, sum())
@@ -346,8 +351,66 @@ func TestDigest(t *testing.T) {
 	if n := len(b.tracker.ps.held); n != 0 {
 		t.Errorf("%d threads are held after the end", n)
 	}
-	if n := len(b.tracker.ps.digests); n != 2 {
+	if n := len(b.tracker.ps.digests.known); n != 2 {
 		t.Errorf("%d digests are kept, want 2", n)
+	}
+	read := int64(maxHashed) - b.tracker.ps.digests.left
+	if fi, err := os.Stat(b.exe); err != nil || read != 2*fi.Size()+int64(len("more")) {
+		t.Errorf("%d bytes were read for two digests of %d: %v", read, fi.Size(), err)
+	}
+}
+
+// TestDigestsAreBounded: a program that changes before each connect is read for a
+// while, and unknown then, with the reason; one that does not stays known, and time
+// gives back.
+func TestDigestsAreBounded(t *testing.T) {
+	b := newBox(t)
+	b.tracker.ps.wants = func(string) (ancestors, digest bool) { return true, true }
+	var later atomic.Int64
+	begin := time.Now().Add(time.Hour)
+	b.tracker.ps.now = func() time.Time { return begin.Add(time.Duration(later.Load())) }
+	_, p := programs(t, "one", "two")
+	fi, err := os.Stat(p[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	const reads = 3
+	b.tracker.ps.digests.left, b.tracker.ps.digests.filled = (reads+1)*(fi.Size()+reads), begin // as if much was read
+	b.start()
+	ask := func(program string) Caller {
+		t.Helper()
+		b.run(program, "plain", b.l4.Addr().String())
+		c := b.expect(b.l4)
+		got := b.lookup(c)
+		c.Close()
+		if r := b.finish(); r.Status != 0 {
+			t.Errorf("agent: %+v", r)
+		}
+		return got
+	}
+	if got := ask(p[1]); len(got.SHA256) != 64 {
+		t.Fatalf("%+v", got)
+	}
+	var got Caller
+	digests := map[string]bool{}
+	for i := range int64(reads + 1) {
+		if err := os.Truncate(p[0], fi.Size()+i+1); err != nil {
+			t.Fatal(err)
+		}
+		if got = ask(p[0]); !got.Known {
+			break
+		}
+		digests[got.SHA256] = true
+	}
+	if got.Known || got.SHA256 != "" || got.Binary == "" || got.Why != errHashed.Error() || len(digests) != reads {
+		t.Errorf("beyond the bound, after %d: %+v", len(digests), got)
+	}
+	if got := ask(p[1]); len(got.SHA256) != 64 || !got.Known {
+		t.Errorf("one that does not change: %+v", got)
+	}
+	later.Add(int64(time.Second))
+	if got := ask(p[0]); len(got.SHA256) != 64 || !got.Known {
+		t.Errorf("a second later: %+v", got)
 	}
 }
 
@@ -359,12 +422,12 @@ func TestDigestEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ps.proc.Close()
-	if got := ps.digest(os.Getpid()); got != "" || len(ps.digests) != 0 {
-		t.Errorf("digest %q after the end", got)
+	if got, err := ps.digest(os.Getpid()); got != "" || err != nil || len(ps.digests.known) != 0 {
+		t.Errorf("digest %q after the end: %v", got, err)
 	}
 	ps.over = nil
-	if got := ps.digest(os.Getpid()); len(got) != 64 {
-		t.Errorf("digest %q before it", got)
+	if got, err := ps.digest(os.Getpid()); len(got) != 64 || err != nil {
+		t.Errorf("digest %q before it: %v", got, err)
 	}
 }
 
