@@ -166,7 +166,9 @@ func TestCallers(t *testing.T) {
 			if d := wantDenial(t, resp, body, 403, codePolicy); !strings.HasSuffix(d.Reason, ": "+why) {
 				t.Errorf("the reason is %q", d.Reason)
 			}
-			r.event("denial", func(ev audit.Event) bool { return ev.Verdict == "deny" && ev.Unverified && strings.HasSuffix(ev.Reason, ": "+why) })
+			r.event("denial", func(ev audit.Event) bool {
+				return ev.Verdict == "deny" && ev.Unverified && strings.HasSuffix(ev.Reason, ": "+why)
+			})
 		}
 	}
 }

@@ -1,11 +1,15 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
 
+	"github.com/creel-run/creel/egress/resolver"
+	"github.com/creel-run/creel/netname"
 	"github.com/creel-run/creel/policy"
 )
 
@@ -90,5 +94,32 @@ func TestNames(t *testing.T) {
 		if _, err := (&supervisor{o: Options{Resolver: flag}}).chooser(&prepared{}); err == nil {
 			t.Errorf("%q was taken", flag)
 		}
+	}
+}
+
+// TestLookupOfFixedHosts: who asks for a name that the policy gives gets what it
+// gives, and nobody else is asked.
+func TestLookupOfFixedHosts(t *testing.T) {
+	doc, _, err := policy.Parse("p", []byte("version: 2\ndns: {hosts: {given.test: [192.0.2.7, \"2001:db8::7\"]}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A resolver that reaches nobody.
+	server, err := netname.ParseNameServer("tls://dns.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody, err := resolver.New(resolver.Config{Server: server,
+		Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("asked") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &supervisor{names: new(names), o: Options{Notice: func(string) {}}}
+	s.rev.Store(&revision{doc: doc, names: nobody})
+	if got, err := s.lookup(t.Context(), "given.test"); err != nil || fmt.Sprint(got) != "[192.0.2.7 2001:db8::7]" {
+		t.Errorf("%v %v", got, err)
+	}
+	if got, err := s.lookup(t.Context(), "other.test"); err == nil {
+		t.Errorf("another name: %v", got)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // Way is one way to a host: through a proxy, or straight if there is none.
@@ -36,6 +38,9 @@ const (
 	keepAnswer = time.Minute
 	// keepError is that of a failure, which may have taken seconds to find out.
 	keepError = 10 * time.Second
+	// askTime bounds one question with the wait for those before it: a long script
+	// takes 0.1 s.
+	askTime = 20 * time.Second
 	// maxKept bounds the answers that are kept.
 	maxKept = 512
 )
@@ -47,6 +52,7 @@ type script struct {
 
 	mu   sync.Mutex
 	kept map[string]answer // by URL
+	once singleflight.Group
 }
 
 type answer struct {
@@ -80,17 +86,45 @@ func (s *script) ways(ctx context.Context, scheme, host string, port uint16) ([]
 	if ok && s.now().Before(a.until) {
 		return a.ways, a.err
 	}
+	late := func() ([]Way, error) {
+		return nil, &Error{Reason: "the proxy configuration script gave no answer in time", cause: ctx.Err()}
+	}
+	if ctx.Err() != nil {
+		return late()
+	}
+	// Connections to one host come in dozens, and questions are answered one by one.
+	// Whoever asked first may give up; the others still want to know.
+	ch := s.once.DoChan(url, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+		defer cancel()
+		return s.ask(ctx, url, host), nil
+	})
+	select {
+	case <-ctx.Done():
+		return late()
+	case got := <-ch:
+		a, _ := got.Val.(answer)
+		if a.ways == nil && a.err == nil {
+			return late()
+		}
+		return a.ways, a.err
+	}
+}
+
+// ask asks the script, and keeps the answer. The zero answer is none in time.
+func (s *script) ask(ctx context.Context, url, host string) answer {
+	var a answer
 	text, err := s.conf.Find(ctx, url, host)
 	if ctx.Err() != nil {
-		return nil, &Error{Reason: "the proxy configuration script gave no answer in time", cause: ctx.Err()}
+		return answer{}
 	}
 	keep := keepError
 	if err != nil {
-		a = answer{err: &Error{Reason: "the proxy configuration script gave no answer", cause: err}}
+		a.err = &Error{Reason: "the proxy configuration script gave no answer", cause: err}
 	} else if a.ways, err = readAnswer(text, s.conf); err != nil {
 		a = answer{err: &Error{Reason: "the proxy configuration script gave an answer that is not understood", cause: err}}
 	} else {
-		a.err, keep = nil, keepAnswer
+		keep = keepAnswer
 	}
 	if err != nil && s.conf.OnFault != nil {
 		s.conf.OnFault(url, err)
@@ -102,7 +136,7 @@ func (s *script) ways(ctx context.Context, scheme, host string, port uint16) ([]
 		clear(s.kept)
 	}
 	s.kept[url] = a
-	return a.ways, a.err
+	return a
 }
 
 // kinds are the words of an answer, and the scheme of the proxy that each stands

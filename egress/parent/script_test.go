@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -115,6 +117,53 @@ func TestScriptIsAsked(t *testing.T) {
 	}
 	if !mustNew(t, Config{ByName: true, Find: p.script.conf.Find}).ByName() {
 		t.Error("names are not given to the proxy")
+	}
+}
+
+// TestScriptIsAskedOnce: many connections to one host at once are one question, and
+// who asked first and gave up takes nothing from the others.
+func TestScriptIsAskedOnce(t *testing.T) {
+	var asked atomic.Int64
+	begun, free := make(chan struct{}), make(chan struct{})
+	p := mustNew(t, Config{Find: func(ctx context.Context, _, _ string) (string, error) {
+		if asked.Add(1) == 1 {
+			close(begun)
+		}
+		select {
+		case <-free:
+			return "PROXY p.test:1", nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}})
+	first, giveUp := context.WithCancel(t.Context())
+	var wg, gone sync.WaitGroup
+	gone.Go(func() {
+		if ways, err := p.For(first, "a.test", 443); ways != nil || err == nil {
+			t.Errorf("who gave up: %v %v", ways, err)
+		}
+	})
+	<-begun
+	const others = 50
+	waiting := make(chan struct{}, others)
+	for range others {
+		wg.Go(func() {
+			waiting <- struct{}{}
+			ways, err := p.For(t.Context(), "a.test", 443)
+			if err != nil || len(ways) != 1 || ways[0].Proxy == nil || ways[0].Proxy.String() != "http://p.test:1" {
+				t.Errorf("%v %v", ways, err)
+			}
+		})
+	}
+	for range others {
+		<-waiting
+	}
+	giveUp()
+	gone.Wait()
+	close(free)
+	wg.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the script was asked %d times", n)
 	}
 }
 
