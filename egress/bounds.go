@@ -40,9 +40,11 @@ const (
 	// with post-quantum key shares have about 2 KB, with early data tickets 6.
 	maxHello = 20 << 10
 
-	// maxSessions is how many servers' sessions of TLS are kept to be resumed, of
-	// about 1 KB each.
+	// maxSessions is how many servers' sessions of TLS are kept to be resumed, of 3
+	// to 8 KB each with their certificates. Those of more than maxSession bytes are
+	// not: a server may send 256 KiB of certificates, and as much again as a ticket.
 	maxSessions = 256
+	maxSession  = 32 << 10
 
 	// maxPassedOver is how much of the rest of a body is passed over, in bytes,
 	// after an answer that did not wait for it.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +35,7 @@ type upstreams struct {
 
 	h2 *h2pool
 
-	sessions tls.ClientSessionCache // of servers, by their names
+	sessions sessions
 }
 
 // upstreamSpec is all that decides where a pooled connection goes.
@@ -67,7 +66,7 @@ func (p *upstreamSpec) key() poolKey {
 func newUpstreams(s *Server) *upstreams {
 	u := &upstreams{
 		s: s, open: make(map[*upstreamConn]struct{}), idle: make(map[poolKey][]*upstreamConn),
-		sessions: tls.NewLRUClientSessionCache(maxSessions),
+		sessions: newSessions(),
 	}
 	u.ctx, u.end = context.WithCancel(context.Background())
 	u.h2 = newH2Pool(u)

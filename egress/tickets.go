@@ -19,6 +19,26 @@ type tickets struct {
 	keys [][32]byte // the newest one first, which makes tickets
 }
 
+// sessions are those of servers, by their names.
+type sessions struct{ tls.ClientSessionCache }
+
+func newSessions() sessions { return sessions{tls.NewLRUClientSessionCache(maxSessions)} }
+
+// Put keeps a session in place of the one before, or none if it is too large.
+func (s sessions) Put(server string, cs *tls.ClientSessionState) {
+	if cs != nil {
+		ticket, state, err := cs.ResumptionState()
+		var b []byte
+		if err == nil && state != nil {
+			b, err = state.Bytes()
+		}
+		if err != nil || len(ticket)+len(b) > maxSession {
+			cs = nil
+		}
+	}
+	s.ClientSessionCache.Put(server, cs)
+}
+
 // use puts the keys into conf.
 func (t *tickets) use(conf *tls.Config, now time.Time) {
 	t.mu.Lock()

@@ -2,6 +2,8 @@ package egress
 
 import (
 	"crypto/tls"
+	"io"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -84,5 +86,39 @@ func TestTicketKeysEnd(t *testing.T) {
 	}
 	if k := use(2 * ticketsLife); len(k) != 1 {
 		t.Error("a key is taken after two days without anybody")
+	}
+}
+
+// TestLargeSessionsAreNotKept: what a server sends of certificates is held for one
+// connection, and not for every name that it has.
+func TestLargeSessionsAreNotKept(t *testing.T) {
+	for more, resumes := range map[int]bool{0: true, 200: false} { // certificates
+		r := newRig(t, basePolicy)
+		conf := r.serverTLS("ok.test")
+		conf.NextProtos = []string{"http/1.1"}
+		leaf := conf.Certificates[0]
+		for range more {
+			leaf.Certificate = append(leaf.Certificate[:len(leaf.Certificate):len(leaf.Certificate)], leaf.Certificate[0])
+		}
+		conf.Certificates = []tls.Certificate{leaf}
+		resumed := make(chan bool, 2)
+		r.raw("ok.test", 443, func(c net.Conn) {
+			s := tls.Server(c, conf)
+			if s.Handshake() != nil {
+				return
+			}
+			resumed <- s.ConnectionState().DidResume
+			_, _ = s.Read(make([]byte, 4096))
+			_, _ = io.WriteString(s, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+		})
+		for i := range 2 {
+			resp, body := r.https(viaRedirect, "ok.test:443", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n")
+			if resp.StatusCode != 200 {
+				t.Fatalf("%d %s", resp.StatusCode, body)
+			}
+			if got := <-resumed; got != (resumes && i > 0) {
+				t.Errorf("with %d more, connection %d: resumed %t", more, i, got)
+			}
+		}
 	}
 }
