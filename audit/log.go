@@ -189,7 +189,8 @@ const keptBuffer = 16 << 10
 // Record writes events one behind the other: it fills in Seq, Time (when zero),
 // Sandbox, Prev and Hash, and hands the lines to the kernel in one write. It
 // returns nil only when all of them were taken. After an error every later call
-// fails with it.
+// fails with it; of the events of that one some may stand in the file, the first
+// ones, of which nothing was acted on.
 func (l *Log) Record(events ...Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/creel-run/creel/egress/ca"
+	"github.com/creel-run/creel/netname"
 )
 
 // TestSessionsAreResumed: on both sides, and judged all the same.
@@ -119,6 +122,57 @@ func TestLargeSessionsAreNotKept(t *testing.T) {
 			if got := <-resumed; got != (resumes && i > 0) {
 				t.Errorf("with %d more, connection %d: resumed %t", more, i, got)
 			}
+		}
+	}
+}
+
+// TestSessionsProveNobody: a session that began without the operator's certificate is
+// not resumed where he proves himself, and none in which he did is resumed at all.
+func TestSessionsProveNobody(t *testing.T) {
+	mine, err := ca.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := mine.Leaf("operator.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var proves atomic.Bool
+	r := newRig(t, basePolicy, func(_ *rig, c *Config) {
+		c.ClientCert = func(netname.Host, uint16) *tls.Certificate {
+			if proves.Load() {
+				return leaf
+			}
+			return nil
+		}
+	})
+	conf := r.serverTLS("ok.test")
+	conf.NextProtos, conf.ClientAuth = []string{"http/1.1"}, tls.RequestClientCert
+	type proof struct{ resumed, proved bool }
+	seen := make(chan proof, 1)
+	r.raw("ok.test", 443, func(c net.Conn) {
+		s := tls.Server(c, conf)
+		if s.Handshake() != nil {
+			return
+		}
+		state := s.ConnectionState()
+		seen <- proof{state.DidResume, len(state.PeerCertificates) > 0}
+		_, _ = s.Read(make([]byte, 4096))
+		_, _ = io.WriteString(s, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+	})
+	for i, one := range []struct {
+		proves bool
+		want   proof
+	}{
+		{false, proof{}}, {false, proof{resumed: true}}, {true, proof{proved: true}}, {true, proof{proved: true}}, {false, proof{resumed: true}},
+	} {
+		proves.Store(one.proves)
+		r.s.Recheck()
+		if resp, body := r.https(viaRedirect, "ok.test:443", "GET /public/a HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n"); resp.StatusCode != 200 {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+		if got := <-seen; got != one.want {
+			t.Errorf("connection %d: %+v, want %+v", i, got, one.want)
 		}
 	}
 }
