@@ -145,6 +145,52 @@ func TestHTTP2AnswersThatWaitCount(t *testing.T) {
 	}
 }
 
+// TestHTTP2AgentWindows: what agents send ahead is held within a bound, however many
+// connections they have.
+func TestHTTP2AgentWindows(t *testing.T) {
+	r := newRig(t, cutPolicy)
+	open := func() (f *h2agent, stream, conn int) {
+		t.Helper()
+		f = r.framed("ok.test:443")
+		conn = 1<<16 - 1
+		for stream == 0 || conn == 1<<16-1 {
+			_ = f.c.SetReadDeadline(time.Now().Add(patience))
+			fr, err := f.fr.ReadFrame()
+			f.ok(err)
+			switch fr := fr.(type) {
+			case *http2.SettingsFrame:
+				if n, ok := fr.Value(http2.SettingInitialWindowSize); ok {
+					stream = int(n)
+				}
+			case *http2.WindowUpdateFrame:
+				conn += int(fr.Increment)
+			}
+		}
+		return f, stream, conn
+	}
+	first, stream, conn := open()
+	if stream != agentStreamWindow || conn != agentConnWindow {
+		t.Errorf("the first: windows of %d and %d bytes", stream, conn)
+	}
+	for range maxWideAgents - 1 {
+		if _, stream, _ := open(); stream != agentStreamWindow {
+			t.Fatalf("a window of %d bytes", stream)
+		}
+	}
+	if _, stream, conn := open(); stream != narrowStreamWindow || conn != narrowConnWindow {
+		t.Errorf("one more: windows of %d and %d bytes", stream, conn)
+	}
+	_ = first.c.Close()
+	for end := time.Now().Add(patience); r.s.web2.wides.Load() == maxWideAgents; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the end of a connection gives nothing back")
+		}
+	}
+	if _, stream, _ := open(); stream != agentStreamWindow {
+		t.Errorf("there is room again: a window of %d bytes", stream)
+	}
+}
+
 // TestHTTP2UpstreamWindows: what agents do not read of their answers is held within
 // a bound, however many servers send it.
 func TestHTTP2UpstreamWindows(t *testing.T) {
