@@ -7,8 +7,8 @@ import "time"
 const (
 	// maxConns is how many connections a sandbox may have at once. Browsers and
 	// package managers stay below 300; each costs about 60 KB when inspected. A
-	// stream of HTTP/2 beside the first of its connection counts as one: it costs as
-	// much, and may take as many descriptors.
+	// stream of HTTP/2 beside the first of its connection counts as one, until its
+	// answer is sent: it costs as much, and may take as many descriptors.
 	maxConns = 1024
 
 	// maxHead is the longest request head, in bytes. Common servers stop at 8 to 32 KiB.
