@@ -33,8 +33,9 @@ const (
 	// maxTrailer bounds the trailer section of a chunked body, which is dropped, in bytes.
 	maxTrailer = 4 << 10
 
-	// maxResponseHead bounds what an upstream may send as a head, in bytes.
-	maxResponseHead = 256 << 10
+	// maxResponseHead bounds what an upstream may send as a head, in bytes; every request
+	// that waits for its answer (maxConns) may hold as much. Common proxies stop at 8 to 64 KiB.
+	maxResponseHead = 64 << 10
 
 	// maxHello is the longest ClientHello, in bytes with record headers. Those
 	// with post-quantum key shares have about 2 KB, with early data tickets 6.
