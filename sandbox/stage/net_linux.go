@@ -65,18 +65,6 @@ func family(a netip.Addr) byte {
 	return unix.AF_INET6
 }
 
-// plainTCP lets connections inside send as fast as they are read: they stay on
-// loopback, where congestion control that paces what is sent (bbr, as some hosts have it)
-// only costs processor time, a timer for each answer. Where it cannot be set, nothing is lost.
-func (b *batch) plainTCP() {
-	b.step("set congestion control", "")
-	open := b.add(unix.SYS_OPENAT, unix.AT_FDCWD, "/proc/sys/net/ipv4/tcp_congestion_control", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	open.any, open.skip, open.out = true, 2, b.cell()
-	fd := open.out
-	b.add(unix.SYS_WRITE, fd, []byte("reno"), len("reno")).any = true // every kernel has it
-	b.close(fd)
-}
-
 // firewall loads the rules.
 func (b *batch) firewall(v4, v6 netip.Addr) {
 	b.step("load nftables rules", "")

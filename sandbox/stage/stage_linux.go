@@ -106,7 +106,6 @@ func Begin(n spec.Network) (_ *Stage, err error) {
 	}
 	b.close(low)
 	b.loopback(v4, v6)
-	b.plainTCP()
 	b.firewall(v4, v6)
 	s.opened = b.listeners()
 	b.send(s.inner[0], s.opened)
