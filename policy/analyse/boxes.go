@@ -105,7 +105,7 @@ func (a *analysis) boxes(c *cell, items []item) []Class {
 }
 
 // mergePackages joins boxes about packages whatever their paths, which follow from
-// what is asked for: unless the same may be asked for at a path of no such box.
+// what is asked for: but those of which the same may be asked for at another path.
 func (c *cell) mergePackages(list []*box) []*box {
 	groups := map[string][]*box{}
 	key := func(b *box) string {
@@ -119,25 +119,28 @@ func (c *cell) mergePackages(list []*box) []*box {
 			groups[k] = append(groups[k], b)
 		}
 	}
+	joins := map[*box]bool{}
+	for _, group := range groups {
+		for _, b := range c.tellPaths(group) {
+			joins[b] = true
+		}
+	}
 	var out []*box
-	done := map[string]bool{}
+	joined := map[string]*box{}
 	for _, b := range list {
 		k := key(b)
-		group := groups[k]
-		if len(group) == 0 || !c.tellsPaths(group) {
+		if !joins[b] {
 			out = append(out, b)
 			continue
 		}
-		if done[k] {
+		if first := joined[k]; first != nil {
+			first.held = append(first.held, b.held...)
 			continue
 		}
-		done[k] = true
-		joined := *b
-		joined.paths, joined.held = nil, nil
-		for _, one := range group {
-			joined.held = append(joined.held, one.held...)
-		}
-		out = append(out, &joined)
+		one := *b
+		one.paths, one.held = nil, slices.Clone(b.held)
+		joined[k] = &one
+		out = append(out, &one)
 	}
 	return out
 }
@@ -154,29 +157,42 @@ func (c *cell) readsPackages(b *box) bool {
 	return false
 }
 
-// tellsPaths reports whether boxes about packages hold all that is asked for in
-// the same words anywhere.
-func (c *cell) tellsPaths(group []*box) bool {
+// tellPaths are the boxes about packages that hold all that is asked for in the same
+// words anywhere.
+func (c *cell) tellPaths(group []*box) []*box {
 	r := c.requests
 	text := func(m *message) string { return strings.Join(r.kinds.describe([]*message{m}, false), "") }
-	words, held := map[string]bool{}, map[*message]bool{}
 	method := r.list[group[0].example.request].method
-	for _, b := range group {
-		if r.list[b.example.request].method != method {
-			return false
-		}
-		for _, m := range b.held {
-			held[m], words[text(m)] = true, true
-		}
-	}
+	group = slices.DeleteFunc(slices.Clone(group), func(b *box) bool { return r.list[b.example.request].method != method })
+	words := map[*message]string{}
 	for p := range r.classes.List {
 		for _, m := range r.byPlace[[2]int{p, method}].messages {
-			if m != nil && m.form == packaged && !held[m] && words[text(m)] {
-				return false
+			if m != nil && m.form == packaged {
+				words[m] = text(m)
 			}
 		}
 	}
-	return true
+	for {
+		held := map[*message]bool{}
+		for _, b := range group {
+			for _, m := range b.held {
+				held[m] = true
+			}
+		}
+		elsewhere := map[string]bool{}
+		for m, text := range words {
+			if !held[m] {
+				elsewhere[text] = true
+			}
+		}
+		rest := slices.DeleteFunc(slices.Clone(group), func(b *box) bool {
+			return slices.ContainsFunc(b.held, func(m *message) bool { return elsewhere[words[m]] })
+		})
+		if len(rest) == len(group) {
+			return rest
+		}
+		group = rest
+	}
 }
 
 // only is the one message of a box; nil where none is read.

@@ -78,14 +78,25 @@ func (v *coverage) names(set []int) []string {
 	}
 	for i := range in {
 		if in[i] && !told[i] {
-			out = append(out, v.rest(v.classes[i]))
+			out = append(out, v.rest(i))
 		}
 	}
 	return out
 }
 
-// rest names one class: the narrowest pattern around it, and what it loses of it.
-func (v *coverage) rest(class automaton.Class) string {
+// rest names one class: the narrowest pattern around it, and those that take the other
+// classes off it.
+func (v *coverage) rest(index int) string {
+	class := v.classes[index]
+	off := make([]int, 0, len(v.classes)) // the other classes of what is named
+	for i := range v.classes {
+		if i != index {
+			off = append(off, i)
+		}
+	}
+	keep := func(pattern int, inside bool) []int {
+		return slices.DeleteFunc(slices.Clone(off), func(i int) bool { return v.classes[i].In(pattern) != inside })
+	}
 	var around []string
 	var narrow *namedClass
 	for k := len(v.list) - 1; k >= 0; k-- {
@@ -98,7 +109,7 @@ func (v *coverage) rest(class automaton.Class) string {
 		} else if !slices.ContainsFunc(narrow.classes, func(i int) bool { return !v.classes[i].In(c.pattern) }) {
 			continue // all of the narrow one lies in it
 		}
-		around = append(around, c.name)
+		around, off = append(around, c.name), keep(c.pattern, true)
 	}
 	text := v.every
 	if narrow != nil {
@@ -107,10 +118,12 @@ func (v *coverage) rest(class automaton.Class) string {
 	var without []string
 	for k := range v.list {
 		c := &v.list[k]
-		if class.In(c.pattern) || narrow != nil && !slices.ContainsFunc(narrow.classes, func(i int) bool { return v.classes[i].In(c.pattern) }) {
+		if class.In(c.pattern) {
 			continue
 		}
-		without = append(without, c.name)
+		if left := keep(c.pattern, false); len(left) < len(off) {
+			without, off = append(without, c.name), left
+		}
 	}
 	if len(without) > 0 {
 		text += " but not " + strings.Join(without, ", ")

@@ -207,7 +207,7 @@ func (k *kinds) describe(list []*message, smallest bool) []string {
 		for i, one := range p.m.parts {
 			names := one.of.cover.names(p.sets[i])
 			if names == nil {
-				if one.label != "" {
+				if one.label != "" && !strings.HasPrefix(one.label, alsoIs) {
 					continue
 				}
 				names = []string{one.of.cover.every}

@@ -179,6 +179,19 @@ func (r *registryAt) formName(form int) string {
 	return registryName + "paths" + below + " of " + string(r.kind) + " for " + r.forms[form].title
 }
 
+// says is what a registry is asked for, in reports: with its kind and place where there
+// are several, so that one question is in no two of them the same in words.
+func (all *packageRulesOf) says(kind registry.Kind, prefix string, action registry.Action) string {
+	if len(all.registries) < 2 {
+		return action.String()
+	}
+	text := string(kind) + " " + action.String()
+	if prefix != "" {
+		text += " below " + prefix
+	}
+	return text
+}
+
 // paths adds the sets of paths of every form. All paths of a class are then of one
 // form, unless a part of them has to stand twice.
 func (all *packageRulesOf) paths(add func(name string, set func() (*automaton.Automaton, error)) error) error {
@@ -316,7 +329,7 @@ func (a *analysis) addPackage(k *kinds, r *registryAt, f *registryForm, class in
 	default:
 		return fmt.Errorf("analyse policy: internal error: %s is no path of %s of a registry of kind %s", m.path, f.title, r.kind)
 	}
-	m.form, m.kind = packaged, f.action.String()
+	m.form, m.kind = packaged, k.r.packages.says(r.kind, r.prefix, f.action)
 	for _, method := range f.methods {
 		k.addAges(f.action == registry.Download, [2]int{class, k.r.method(method)}, m)
 	}

@@ -17,6 +17,9 @@ type sharedPaths struct {
 	method string
 }
 
+// alsoIs begins what another registry has a path as, in reports.
+const alsoIs = "that is "
+
 // A registry is read or written. Every one is read with the same methods, and npm's are
 // all of those that write.
 var methodsOfRegistries = [][]string{readMethods, npmMethods}
@@ -275,9 +278,11 @@ func (a *analysis) addShared(k *kinds, s *sharing, path string, c *cut) error {
 			}
 			label := ""
 			if m == nil {
-				m = &message{path: path, form: packaged, kind: asks.Action.String()}
+				m = &message{path: path, form: packaged, kind: k.r.packages.says(f.kind, f.prefix, asks.Action)}
+			} else if says := k.r.packages.says(f.kind, f.prefix, asks.Action); f.names == nil {
+				m.kind += " (" + says + ")"
 			} else {
-				label = f.says(asks)
+				label = alsoIs + says + " of"
 			}
 			download = download || asks.Action == registry.Download
 			t, err := a.textsOfForm(k, f.kind, f.registryForm)
@@ -315,13 +320,4 @@ func (c *cut) names(path string, version bool, class int) bool {
 	}
 	at, ok := c.classes.Of(path)
 	return ok && (c.versions == nil || c.classes.List[at].In(class))
-}
-
-// says is what a registry beside another one is asked for, for reports.
-func (f *formAt) says(asks *registry.Request) string {
-	text := "that " + string(f.kind)
-	if f.prefix != "" {
-		text += " below " + f.prefix
-	}
-	return text + " has as " + asks.Action.String() + " of"
 }

@@ -226,6 +226,11 @@ func (c *cell) violation(one Assertion, wants *wants) (Witness, Grant, bool) {
 		if (one.Word == Only || one.Word == Never && one.ofPackages()) && doc.grant(Bytes, false) != Denied {
 			return c.witness(at, who, Bytes, nil), Allowed, true
 		}
+		if one.Word == Always && one.Text && doc.grant(Bytes, false) == Denied {
+			if q := c.noText(&described, &judged); q != nil {
+				return c.witness(at, who, HTTP, q), Denied, true
+			}
+		}
 		for k := range c.requests.list {
 			q := &c.requests.list[k]
 			in := described.request(q).allow && wants.takes(c, q)
@@ -243,4 +248,24 @@ func (c *cell) violation(one Assertion, wants *wants) (Witness, Grant, bool) {
 		}
 	}
 	return Witness{}, Denied, false
+}
+
+// noText is a text message that is described and denied, on a path where no endpoint
+// reads any, so that none is among the requests; nil if there is no such path.
+func (c *cell) noText(described, judged *view) *request {
+	r := c.requests
+	method := r.method(textMethod)
+	listed := make([]bool, len(r.classes.List))
+	for i := range r.list {
+		if r.list[i].method == method {
+			listed[r.list[i].path] = true
+		}
+	}
+	for p, class := range r.classes.List {
+		q := &request{path: p, method: method}
+		if !listed[p] && !tooLong(class.Witness) && described.request(q).allow && judged.grant(q) == Denied {
+			return q
+		}
+	}
+	return nil
 }

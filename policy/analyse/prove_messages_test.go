@@ -110,6 +110,9 @@ func TestProveMessages(t *testing.T) {
 		`never: {host: grpc.test, ends: true}`:                                                                                           "holds",
 		`never: {host: git.test, fetch: true, repository: team/app}`:                                                                     "/usr/bin/git → git.test:443 GET /team/app/info/refs?service=git-upload-pack",
 		`never: {host: git.test, fetch: true, repository: "other/*"}`:                                                                    "holds",
+		`always: {host: git.test, binary: /usr/bin/git, port: 443, text: true}`:                                                          "/usr/bin/git → git.test:443 text message on /",
+		`always: {host: nowhere.test, port: 443, path: /ws, text: true}`:                                                                 "a program that is not known → nowhere.test:443 text message on /ws",
+		`always: {host: brief.test, binary: /usr/bin/ssh, port: 22, text: true}`:                                                         "/usr/bin/ssh → brief.test:22 text message on / at 2030-01-01T00:00:00Z",
 		`never: {host: git.test, text: true}`:                                                                                            "holds",
 	} {
 		list, err := analyse.ParseAssertions("a.yaml", []byte("- "+text))
