@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"github.com/spf13/cobra"
 
 	"github.com/creel-run/creel/audit"
 	"github.com/creel-run/creel/fault"
@@ -61,3 +65,33 @@ func line(w io.Writer, format string, args ...any) {
 
 // EventLine is an event on one line for people, escaped.
 func EventLine(e audit.Event) string { return e.Text() }
+
+// whole is an output that has to be written in full: it keeps the first error.
+type whole struct {
+	w   io.Writer
+	err error
+}
+
+func (o *whole) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	o.err = cmp.Or(o.err, err)
+	return n, err
+}
+
+// wanted makes a command, and those below it, fail where what it prints was lost, also
+// if it had another answer to give with its exit status.
+func (o *whole) wanted(cmd *cobra.Command) *cobra.Command {
+	for _, one := range cmd.Commands() {
+		o.wanted(one)
+	}
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			err := run(cmd, args)
+			if said := new(quiet); o.err != nil && (err == nil || errors.As(err, said)) {
+				return fault.Wrap(o.err, "write output", fault.General)
+			}
+			return err
+		}
+	}
+	return cmd
+}

@@ -16,12 +16,14 @@ import (
 )
 
 func newPolicy(streams IO) *cobra.Command {
-	return group("policy", "Check and explain policies",
+	out := &whole{w: streams.Out}
+	streams.Out = out
+	return out.wanted(group("policy", "Check and explain policies",
 		newPolicyCheck(streams), newPolicyExplain(streams), newPolicyDefault(streams),
 		newPolicySchema(streams), newPolicyFmt(streams), newPolicyPreset(streams), newPolicyMigrate(streams),
 		newPolicyReach(streams), newPolicyDiff(streams), newPolicyProve(streams),
 		newPolicyTest(streams), newPolicyReplay(streams), newPolicyLearn(streams), newPolicyLint(streams),
-	)
+	))
 }
 
 func newPolicyDefault(streams IO) *cobra.Command {

@@ -147,7 +147,7 @@ func replaceFile(file string, old, data []byte) error {
 	if err == nil {
 		return nil
 	}
-	if _, serr := os.Stat(file); serr == nil {
+	if now, rerr := os.ReadFile(filepath.Clean(file)); rerr == nil && !bytes.Equal(now, old) {
 		err = errors.Join(err, os.WriteFile(file, old, 0o644))
 	}
 	return fault.Wrap(err, "write policy", fault.General)

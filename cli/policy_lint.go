@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -120,7 +120,7 @@ func printFindings(file string, findings []lintFinding, streams IO) error {
 	var failed error
 	put := func(format string, args ...any) {
 		if _, err := fmt.Fprintln(streams.Out, audit.Printable(fmt.Sprintf(format, args...))); err != nil {
-			failed = errors.Join(failed, err)
+			failed = cmp.Or(failed, err)
 		}
 	}
 	for _, x := range findings {

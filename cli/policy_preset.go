@@ -293,7 +293,7 @@ func runPresetAdd(name string, f presetFlags, streams IO) error {
 	file := filepath.Clean(f.policy)
 	data, err := policyText(file, streams)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fault.Wrap(err, "", fault.Usage, "creel policy default > "+quote(file), "creel policy preset add "+name+" --policy FILE")
+		return fault.Wrap(err, "", fault.Usage, "creel policy preset add "+name+" --policy FILE")
 	}
 	if err != nil {
 		return err

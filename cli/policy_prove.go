@@ -210,7 +210,7 @@ func readBounded(file string, streams IO) (data []byte, name string, err error) 
 	if file != "-" {
 		f, err := os.Open(filepath.Clean(file))
 		if err != nil {
-			return nil, "", fault.Wrap(err, "", fault.Usage)
+			return nil, "", fault.Wrap(err, "read assertions", fault.Usage)
 		}
 		defer f.Close()
 		from, name = f, file

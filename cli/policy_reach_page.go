@@ -22,7 +22,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #dde2ea}
 code{font:13px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
-td:first-child{min-width:15rem}
+td:first-child{min-width:15rem}td:nth-child(2){min-width:9rem}
 .anything{color:#b3261e;font-weight:600}.bodies{color:#96570a;font-weight:600}
 svg{width:100%;height:auto}svg text{font:12px ui-monospace,monospace;fill:#1c2430}
 svg path{fill:none;stroke:#8a97ab;stroke-width:1.2}svg .anything{stroke:#b3261e;stroke-width:2}svg .bodies{stroke:#d08318;stroke-width:1.6}

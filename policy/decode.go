@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -80,7 +81,11 @@ func (d *decoder) read(data []byte) (value, bool) {
 		d.fault(value{}, TooMuch, fmt.Sprintf("more than %d bytes", MaxBytes), "a smaller file", "")
 		return value{}, false
 	case !utf8.Valid(data):
-		d.fault(value{}, Syntax, "bytes that are not UTF-8", "UTF-8 text", "")
+		hint := ""
+		if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
+			hint = "it looks like UTF-16: iconv -f UTF-16 -t UTF-8"
+		}
+		d.faultAt(d.place(data, func(r rune, size int) bool { return r == utf8.RuneError && size == 1 }), "", Syntax, "bytes that are not UTF-8", "UTF-8 text", hint)
 		return value{}, false
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
@@ -90,14 +95,14 @@ func (d *decoder) read(data []byte) (value, bool) {
 		d.fault(value{}, Missing, "", "a policy; the file is empty", "start with: version: 2")
 		return value{}, false
 	case err != nil:
-		d.syntax(err)
+		d.syntax(data, err)
 		return value{}, false
 	}
 	if second, err := nextDocument(dec); err == nil {
 		d.fault(value{n: second}, Syntax, "a second document", "one document per file", "remove what follows the --- line")
 		return value{}, false
 	} else if !errors.Is(err, io.EOF) {
-		d.syntax(err)
+		d.syntax(data, err)
 		return value{}, false
 	}
 	if len(doc.Content) != 1 {
@@ -129,7 +134,7 @@ func nextDocument(dec *yaml.Decoder) (n *yaml.Node, err error) {
 }
 
 // syntax records an error of the YAML library ("yaml: line 3: text").
-func (d *decoder) syntax(err error) {
+func (d *decoder) syntax(data []byte, err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	at := Position{File: d.file, Line: 1, Column: 1}
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
@@ -139,6 +144,9 @@ func (d *decoder) syntax(err error) {
 			}
 		}
 	}
+	if strings.Contains(text, "control characters") { // without a line
+		at = d.place(data, func(r rune, _ int) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\n\r\u0085", r) })
+	}
 	if looksSecret(text) || len(text) > 4*maxShown {
 		text = "text that is not YAML"
 	}
@@ -147,6 +155,22 @@ func (d *decoder) syntax(err error) {
 		hint = "YAML is indented with spaces, and texts that begin with * & ! % @ ` need quotes"
 	}
 	d.faultAt(at, "", Syntax, text, "", hint)
+}
+
+// place is the position of the first rune that is meant, or the beginning.
+func (d *decoder) place(data []byte, meant func(r rune, size int) bool) Position {
+	at := Position{File: d.file, Line: 1, Column: 1}
+	for rest := data; len(rest) > 0; {
+		r, size := utf8.DecodeRune(rest)
+		if meant(r, size) {
+			return at
+		}
+		if at.Column++; r == '\n' {
+			at.Line, at.Column = at.Line+1, 1
+		}
+		rest = rest[size:]
+	}
+	return Position{File: d.file, Line: 1, Column: 1}
 }
 
 func tooDeep(n *yaml.Node, left int) *yaml.Node {
@@ -233,6 +257,9 @@ func (d *decoder) unknown(k value, name, what string, words []word) {
 	}
 	if what == "a network rule" && slices.ContainsFunc(endpointWords, func(w word) bool { return w.name == name && w.since <= d.version }) {
 		hint = "it belongs into an endpoint: " + endpointExample
+	}
+	if what == "a rule" && name == "deny" {
+		hint = "write it without deny: into deny_rules of the endpoint"
 	}
 	if k.path == name && slices.ContainsFunc(filesystemWords, func(w word) bool { return w.name == name }) {
 		hint = strconv.Quote(name) + " belongs into filesystem_policy"

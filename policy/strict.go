@@ -37,6 +37,9 @@ func (s *Strict) Count() int { return len(s.d.faults) }
 // At is the position of a value.
 func (s *Strict) At(v Value) Position { return s.d.at(v.v.n) }
 
+// Node is the value as the YAML library has it, with its place.
+func (v Value) Node() *yaml.Node { return v.v.n }
+
 // Null reports a value that is absent: a key with nothing behind it.
 func (v Value) Null() bool { return v.v.n == nil || isNull(v.v.n) }
 

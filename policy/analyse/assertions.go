@@ -1,15 +1,12 @@
 package analyse
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -104,14 +101,13 @@ func (d *assertionDecoder) fault(n *yaml.Node, path string, kind policy.Kind, fo
 const assertionExample = `write - never: {host: "**.internal"}`
 
 func (d *assertionDecoder) document(data []byte) []Assertion {
-	root, err := oneDocument(data)
+	s, value, ok := policy.ReadStrict(d.file, data, "a list of assertions", assertionExample)
+	if !ok {
+		errors.As(s.Err(), &d.faults)
+		return nil
+	}
+	root := value.Node()
 	switch {
-	case err != nil:
-		d.syntax(err)
-		return nil
-	case root == nil:
-		d.fault(nil, "", policy.Missing, "", "a list of assertions; the file is empty", assertionExample)
-		return nil
 	case root.Kind != yaml.SequenceNode:
 		d.fault(root, "", policy.WrongType, kindOf(root), "a list of assertions", assertionExample)
 		return nil
@@ -128,50 +124,6 @@ func (d *assertionDecoder) document(data []byte) []Assertion {
 		}
 	}
 	return list
-}
-
-// syntax records an error of the YAML library ("yaml: line 3: text").
-func (d *assertionDecoder) syntax(err error) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	at := &yaml.Node{Line: 1, Column: 1}
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if num, what, ok := strings.Cut(rest, ": "); ok {
-			if n, err := strconv.Atoi(num); err == nil && n > 0 {
-				at.Line, text = n, what
-			}
-		}
-	}
-	d.fault(at, "", policy.Syntax, text, "", "")
-}
-
-// oneDocument is the root of the only document; nil for none. A panic of the
-// YAML library is an error.
-func oneDocument(data []byte) (root *yaml.Node, err error) {
-	defer func() {
-		if recover() != nil {
-			root, err = nil, errors.New("text that is not YAML")
-		}
-	}()
-	switch {
-	case len(data) > policy.MaxBytes:
-		return nil, fmt.Errorf("more than %d bytes", policy.MaxBytes)
-	case !utf8.Valid(data):
-		return nil, errors.New("bytes that are not UTF-8")
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var doc, second yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, errors.New("a second document, want one per file")
-	}
-	if len(doc.Content) != 1 {
-		return nil, nil
-	}
-	return doc.Content[0], nil
 }
 
 func kindOf(n *yaml.Node) string {

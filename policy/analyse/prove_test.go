@@ -151,8 +151,10 @@ func TestParseAssertions(t *testing.T) {
 		"- never: {host: [a.test]}":               "found a list, want a text",
 		"- never: &x {host: a.test}\n- never: *x": "found an alias",
 		"- a: b: c":                               "a.yaml:1:1: ",
-		"- never: {host: a.test}\n---\n- b":       "a second document",
-		"\xff":                                    "not UTF-8",
+		"- never: {host: a.test}\n---\n- b":       "a.yaml:2:1: a second document, want one document per file\n  hint: remove",
+		"- never:\n\t- a":                         "a.yaml:2:1: found character that cannot start any token\n  hint: YAML is indented with spaces",
+		"- never: " + strings.Repeat("[", 40) + strings.Repeat("]", 40): "nested levels",
+		"\xff": "not UTF-8",
 	} {
 		_, err := analyse.ParseAssertions("a.yaml", []byte(text))
 		var faults policy.Faults
