@@ -101,11 +101,14 @@ func runPolicyDiff(a, b string, asJSON bool, at string, streams IO) error {
 	return nil
 }
 
-// analysisError tells a bound and a defect from each other.
+// analysisError tells bounds, defects and faults from each other.
 func analysisError(err error) error {
 	var unconfirmed *analyse.UnconfirmedError
 	if errors.As(err, &unconfirmed) {
 		return fault.Wrap(err, "", fault.General, "this is a defect of creel: please report it with the policies")
+	}
+	if analyse.AtBound(err) {
+		return fault.Wrap(err, "", fault.Usage, "this is a bound of the analysis, and no fault of the policy: fewer or simpler rules for that host can be told apart")
 	}
 	return fault.Wrap(err, "", fault.Usage)
 }

@@ -82,6 +82,9 @@ func runPolicyProve(file, assertions string, asJSON bool, at string, streams IO)
 		return err
 	}
 	proofs, err := analyse.Prove(doc, list, from)
+	if faults, ok := asFaults(err); ok {
+		return fmt.Errorf("read assertions: %w", faults) // those that only the policy shows
+	}
 	if err != nil {
 		return analysisError(err)
 	}

@@ -55,8 +55,8 @@ func TestCallerBounds(t *testing.T) {
 	}
 	two = manyPrograms(1100, own)
 	two.Version = 2
-	if _, err := analyse.Diff(none, two, time.Time{}); !errors.As(err, &many) {
-		t.Errorf("got %v, want a bound", err)
+	if _, err := analyse.Diff(none, two, time.Time{}); !errors.As(err, &many) || !analyse.AtBound(err) || !strings.HasPrefix(err.Error(), "rules for api.test port 443: ") {
+		t.Errorf("got %v, want a bound and where", err)
 	}
 }
 

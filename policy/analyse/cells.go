@@ -2,6 +2,7 @@ package analyse
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -194,11 +195,15 @@ func (c *cell) unknown() []Unknown {
 }
 
 // prepare lists the callers and requests that the cell's endpoints tell apart.
-func (a *analysis) prepare(c *cell) error {
+func (a *analysis) prepare(c *cell) (err error) {
 	if c.who != nil {
 		return nil
 	}
-	var err error
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("rules for %s: %w", c.name(), err)
+		}
+	}()
 	if c.who, err = a.callersOf(c); err != nil {
 		return err
 	}
@@ -248,6 +253,16 @@ func (*TooMuchWorkError) Error() string {
 	return "analyse policy: the rules overlap in too many ways to compare them all"
 }
 
+// AtBound reports whether an analysis ended because it reached one of its bounds.
+func AtBound(err error) bool {
+	var (
+		many   *TooManyError
+		work   *TooMuchWorkError
+		states *automaton.TooLargeError
+	)
+	return errors.As(err, &many) || errors.As(err, &work) || errors.As(err, &states)
+}
+
 // stepsOfAutomata is how many steps of an automaton's construction are one here.
 const stepsOfAutomata = 8
 
@@ -265,4 +280,14 @@ func (a *analysis) spend(steps int) error {
 		return &TooMuchWorkError{}
 	}
 	return nil
+}
+
+// name is one host and port of the cell.
+func (c *cell) name() string {
+	at := c.places[0]
+	host := at.host.witness.String()
+	if len(at.ports) == 0 || at.ports[0] == anyPort {
+		return host
+	}
+	return fmt.Sprintf("%s port %d", host, at.ports[0])
 }
