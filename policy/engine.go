@@ -411,6 +411,8 @@ func (e *Engine) Request(r Request) Decision {
 	case !selected.spec.AllowEncodedSlash && strings.Contains(r.Target.Path, encodedSlash):
 		// The connection let it through because another endpoint permits it.
 		return Decision{Rule: selected.rule, Reason: reasonEncodedSlash}
+	case selected.spec.Protocol == REST && r.Text:
+		j.hard = reasonNoSocket
 	case selected.spec.Protocol == REST:
 		j.settle()
 	default:

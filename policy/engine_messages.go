@@ -5,6 +5,7 @@ import "strings"
 // Reasons of denials of messages. They hold no foreign text.
 const (
 	reasonHandshake = "a websocket endpoint takes GET, which opens it, and text messages alone"
+	reasonNoSocket  = "an endpoint with protocol: rest opens no WebSocket, so that no message comes there"
 	reasonNoText    = "no rule of the network policies allows text messages on this path"
 	reasonTextAudit = "no rule allows this text message; enforcement is audit, so it is forwarded"
 )

@@ -318,6 +318,8 @@ func hardFault(governing Endpoint, q Question) bool {
 		return true // Creel: the permission is the governing endpoint's
 	}
 	switch governing.Protocol {
+	case "rest":
+		return q.Method == "WEBSOCKET_TEXT" // Creel: it opens no WebSocket
 	case "graphql":
 		return q.Method != "GET" && q.Method != "POST" || q.GraphQL == nil || q.GraphQL.Faulty || len(q.GraphQL.Operations) == 0
 	case "websocket":

@@ -103,6 +103,7 @@ func (v *view) messages(h *holding) Grant {
 	j.settle()
 	switch {
 	case g.protocol == policy.REST:
+		j.hard = h.text // no WebSocket is opened there
 	case g.protocol == policy.WebSocket && byRules:
 		j.hard = !h.text && !strings.EqualFold(h.verb, "GET")
 	case g.protocol == policy.WebSocket:
