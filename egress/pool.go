@@ -222,7 +222,6 @@ type outgoing struct {
 	req  *http.Request
 	text bytes.Buffer // the head, and a small body
 	body io.Reader    // what is not in text; nil: nothing
-	part bool         // some of body was sent
 
 	whole atomic.Bool // all of body was read, and its end is being sent
 }
@@ -282,10 +281,10 @@ func (o *outgoing) prepare() error {
 	return nil
 }
 
-// again reports whether the request may be sent a second time: nothing of its
-// body is gone, and doing it twice is as good as once.
+// again reports whether the request may be sent a second time: all of it is still
+// here, and doing it twice is as good as once.
 func (o *outgoing) again() bool {
-	if o.part || o.body != nil {
+	if o.body != nil {
 		return false
 	}
 	switch o.req.Method {
@@ -305,7 +304,6 @@ func (o *outgoing) send(w io.Writer) error {
 	for {
 		n, err := o.body.Read(*buf)
 		if n > 0 {
-			o.part = true
 			if chunked {
 				fmt.Fprintf(out, "%x\r\n", n)
 			} else if left -= int64(n); left < 0 {
