@@ -135,7 +135,7 @@ func TestRegistryThatIsCutUpIsTold(t *testing.T) {
 		docs[1] = docs[0]
 		asked := asksOf(kind)
 		switch {
-		case d.once(8, "another registry"):
+		case d.once(20, "another registry"):
 			other := rapid.SampledFrom(registry.Kinds()).Draw(t, "other kind")
 			docs[1] = d.cutUp(other)
 			asked = append(asked, asksOf(other)...)
