@@ -55,6 +55,7 @@ for request in (0x50009417, 0x5000940e, 0x4020bc10, 0xc0406618):
 			{"no descriptors but the streams", `ls /proc/self/fd | tr '\n' ' '`, `^0 1 2 3 ?$`},
 			{"streams can be opened again", `echo out > /dev/stdout; echo err > /dev/stderr`, `(?s)out.*err`},
 			{"core limit", `grep 'Max core' /proc/self/limits`, `^Max core file size +(1 +1|0 +0) `},
+			{"wakes up without interrupting others", `python3 -c "import os; print(os.sched_getscheduler(0))"`, `^3$`}, // SCHED_BATCH
 			{"host name", `hostname; cat /etc/hostname`, `^test`},
 			{"vsock, packet, bluetooth", `python3 -c "
 import socket

@@ -81,6 +81,7 @@ func (b *batch) agent(s *spec.Spec, path string, st *streams, ruleset *int32, co
 	b.add(unix.SYS_CHDIR, s.Dir)
 	b.step("set limits", "")
 	b.add(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, unsafe.Pointer(coreLimit()), 0)
+	b.politely()
 	b.step("join session keyring", "")
 	b.add(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0).accept[0] = unix.ENOSYS
 	b.step("set no_new_privs", "")
@@ -130,6 +131,19 @@ func (b *batch) agent(s *spec.Spec, path string, st *streams, ruleset *int32, co
 	b.keep = append(b.keep, argv, envv)
 	b.add(unix.SYS_EXECVE, path, unsafe.Pointer(&argv[0]), unsafe.Pointer(&envv[0]))
 	return b.err
+}
+
+// politely has the agent's threads wait for their turn when they are woken, in place of
+// interrupting whoever runs: first of all the supervisor, which wakes them with every
+// message, and could answer others before it is interrupted. Their share of the processor
+// is the same. Who started creel under another scheduling policy keeps that.
+func (b *batch) politely() {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err != nil || attr.Policy != unix.SCHED_NORMAL {
+		return
+	}
+	b.step("set scheduling", "")
+	b.add(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_BATCH, []byte{0, 0, 0, 0}).any = true // struct sched_param
 }
 
 // noCapabilities empties the three sets of a thread.
