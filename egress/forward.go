@@ -167,15 +167,15 @@ func (x *exchange) forward(j judged) {
 	}
 	err = x.respond(resp, mask)
 	if refused := (*screenError)(nil); errors.As(err, &refused) {
-		_ = c.recordDenial(&denial{status: http.StatusBadGateway, code: codeProtocol, layer: layerRequest, reason: refused.reason,
-			method: x.request.Method, path: x.request.Target.Path, says: x.says()}, x.scheme)
+		_ = x.recordDenial(&denial{status: http.StatusBadGateway, code: codeProtocol, layer: layerRequest, reason: refused.reason,
+			method: x.request.Method, path: x.request.Target.Path, says: x.says()})
 	}
 	// A server may answer before it has read the body that is refused.
 	if f := x.framing(); f != nil {
-		_ = c.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,
-			method: x.request.Method, path: x.request.Target.Path}, x.scheme)
+		_ = x.recordDenial(&denial{status: f.status, code: codeRequest, layer: layerHTTP, reason: f.reason,
+			method: x.request.Method, path: x.request.Target.Path})
 	} else if d := x.refusedBody(in, body); d != nil {
-		_ = c.recordDenial(d, x.scheme)
+		_ = x.recordDenial(d)
 	}
 	if err != nil {
 		panic(http.ErrAbortHandler) // what was cut short must not look complete

@@ -61,8 +61,8 @@ func (x *exchange) run() (whole bool) {
 			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				x.c.s.log.Error("serve request", "panic", v)
 				d := ownFault()
-				d.method, d.path, d.unsaid = x.request.Method, x.request.Target.Path, x.unsaid
-				_ = x.c.recordDenial(d, x.scheme)
+				d.method, d.path = x.request.Method, x.request.Target.Path
+				_ = x.recordDenial(d)
 			}
 		}
 	}()
@@ -173,17 +173,24 @@ func (x *exchange) event(k audit.Kind) audit.Event {
 	return ev
 }
 
+// recordDenial records a denial of the request, or of what belongs to it, without the
+// path where that is not to be in the record.
+func (x *exchange) recordDenial(d *denial) error {
+	d.unsaid = x.unsaid
+	return x.c.recordDenial(d, x.scheme)
+}
+
 // deny records a denial and answers with it, in the protocol of the request; the
 // connection ends then.
 func (x *exchange) deny(d *denial) {
-	d.says, d.unsaid, d.query = x.says(), x.unsaid, x.request.Target.Query
+	d.says, d.query = x.says(), x.request.Target.Query
 	if d.code == codePolicy && (x.governs != nil || d.says != nil) {
 		d.missing = x.c.missing(d, &x.request)
 	}
 	if d.calls = x.pending(); d.calls != nil {
 		d.status = http.StatusOK
 	}
-	if x.c.recordDenial(d, x.scheme) != nil {
+	if x.recordDenial(d) != nil {
 		d = auditDenial
 	}
 	x.c.answer(x.w, d)

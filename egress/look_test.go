@@ -753,3 +753,28 @@ func TestMiddlewareTornBody(t *testing.T) {
 		t.Error("it was sent")
 	}
 }
+
+// What was read of a path in which something was found is not recorded, either: the
+// name of a repository, a package, or a method.
+func TestMiddlewareInPathIsUnsaid(t *testing.T) {
+	for _, tt := range []struct{ name, rest, path string }{
+		{"git", "protocol: git, rules: [{allow: {operation: fetch, repository: '**'}}]", "/team/" + held + "/info/refs?service=git-upload-pack"},
+		{"package", "protocol: package, registry: npm, rules: [{allow: {package: '**'}}]", "/" + held},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, _ := chained(t, "version: 2\nnetwork_policies: {a: {binaries: any, endpoints: [{host: ok.test, port: 443, "+tt.rest+"}]}}\n",
+				"  guard: {middleware: creel/secrets, endpoints: {include: [ok.test]}}\n", nil)
+			h, arrived := arrivals()
+			r.web("ok.test", 443, h)
+			resp, body := r.exchange(viaRedirect, "ok.test:443", "GET "+tt.path+" HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n")
+			if resp.StatusCode != 403 {
+				t.Errorf("%d %s", resp.StatusCode, body)
+			}
+			if got := arrived(); len(got) > 0 {
+				t.Errorf("the server got %q", got)
+			}
+			r.event("denial", func(ev audit.Event) bool { return ev.Kind == audit.Request && ev.Verdict == "deny" })
+			r.keepsQuiet()
+		})
+	}
+}

@@ -19,7 +19,15 @@ const maxSays = 512
 // says is what the audit keeps of a message beside method and path: what it asks
 // for by name. Arguments, variables and documents are not in it; a denial has of
 // them what a rule would name, in its ruleMissing.
-func (x *exchange) says() map[string]string { return says(&x.request) }
+// Where the path is not recorded, what was read of it is not, either.
+func (x *exchange) says() map[string]string {
+	if !x.unsaid {
+		return says(&x.request)
+	}
+	asked := x.request
+	asked.Git, asked.Package, asked.GRPC = nil, nil, nil
+	return says(&asked)
+}
 
 func says(asked *policy.Request) map[string]string {
 	m := map[string]string{}

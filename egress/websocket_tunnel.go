@@ -234,8 +234,8 @@ func (t *tunnel) end(of *socketSide, err error) {
 			t.server.close(refused.code, "")
 			c.end("refused")
 		case errors.As(err, &fault) && of == t.agent:
-			_ = c.recordDenial(&denial{status: http.StatusBadRequest, code: codeRequest, layer: layerHTTP, reason: "WebSocket: " + fault.Reason,
-				method: t.x.request.Method, path: t.x.request.Target.Path, unsaid: t.x.unsaid}, t.x.scheme)
+			_ = t.x.recordDenial(&denial{status: http.StatusBadRequest, code: codeRequest, layer: layerHTTP, reason: "WebSocket: " + fault.Reason,
+				method: t.x.request.Method, path: t.x.request.Target.Path})
 			t.agent.close(fault.Code, fault.Reason)
 			t.server.close(fault.Code, "")
 			c.end("refused")
@@ -324,8 +324,8 @@ func (t *tunnel) message(kind websocket.Opcode, buf []byte) ([]byte, error) {
 func (t *tunnel) refuse(d *denial, code uint16) error {
 	reason := d.reason
 	if d != auditDenial {
-		d.method, d.path, d.unsaid = policy.MethodText, t.x.request.Target.Path, t.x.unsaid
-		if t.x.c.recordDenial(d, t.x.scheme) != nil {
+		d.method, d.path = policy.MethodText, t.x.request.Target.Path
+		if t.x.recordDenial(d) != nil {
 			reason, code = auditDenial.reason, websocket.CodeInternal
 		}
 	}

@@ -58,7 +58,7 @@ func TestSharedPathsAreAllListed(t *testing.T) {
 			err := x.prepare(c)
 			var many *TooManyError
 			if errors.As(err, &many) {
-				t.Skip(err)
+				t.Skip(err) // another draw: such a policy gets this error, and no answer
 			}
 			if err != nil {
 				t.Fatal(err)
