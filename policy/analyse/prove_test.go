@@ -58,23 +58,7 @@ func TestProve(t *testing.T) {
 		`always: {host: api.example.test, port: 443, method: GET, path: "/v1/*"}`: "a program that is not known → api.example.test:443 GET /v1/keys",
 		`always: {host: api.example.test, port: 443, method: GET, path: /v1/x}`:   "holds",
 	} {
-		list, err := analyse.ParseAssertions("a.yaml", []byte("- "+text))
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		got, err := analyse.Prove(doc, list, time.Time{})
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		have := "holds"
-		if !got[0].Holds {
-			have = got[0].Counterexample.String()
-		}
-		if have != want {
-			t.Errorf("%s\n got %s\nwant %s", text, have, want)
-		}
+		proves(t, doc, text, want)
 	}
 }
 
@@ -88,6 +72,28 @@ func TestProveAncestors(t *testing.T) {
 	got, err := analyse.Prove(parse(t, "version: 1\n"+text), list, time.Time{})
 	if err != nil || !got[0].Holds {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// proves checks what is said of an assertion: that it holds, or a counterexample.
+func proves(t *testing.T, doc *policy.Document, text, want string) {
+	t.Helper()
+	list, err := analyse.ParseAssertions("a.yaml", []byte("- "+text))
+	if err != nil {
+		t.Errorf("%s: %v", text, err)
+		return
+	}
+	got, err := analyse.Prove(doc, list, time.Time{})
+	if err != nil {
+		t.Errorf("%s: %v", text, err)
+		return
+	}
+	have := "holds"
+	if !got[0].Holds {
+		have = got[0].Counterexample.String()
+	}
+	if have != want {
+		t.Errorf("%s\n got %s\nwant %s", text, have, want)
 	}
 }
 
@@ -107,23 +113,7 @@ func TestProveQuery(t *testing.T) {
 		`always: {binary: /usr/bin/curl, host: api.test, port: 443, method: GET, path: /all, query: "x=*"}`:          "/usr/bin/curl → api.test:443 GET /all?raw=1&x=",
 		`only: {host: api.test, query: "draft=t*"}`:                                                                  "/usr/bin/curl → api.test:443 GET /all",
 	} {
-		list, err := analyse.ParseAssertions("a.yaml", []byte("- "+text))
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		got, err := analyse.Prove(doc, list, time.Time{})
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		have := "holds"
-		if !got[0].Holds {
-			have = got[0].Counterexample.String()
-		}
-		if have != want {
-			t.Errorf("%s\n got %s\nwant %s", text, have, want)
-		}
+		proves(t, doc, text, want)
 	}
 }
 
